@@ -1,0 +1,169 @@
+"""Which language the instruction is in: English, Chinese, another one, or undetermined.
+
+Where on the path: `features.extract` asks once per text; the answer picks the temperature and the threshold.
+
+Invariants:
+1. Letters decide. No letters: `und`.
+2. Chinese is Han without a noticeable share of kana. When Han and Latin meet, the instruction decides: an opening in
+   English words before the first Han character is English, else a few Han characters outweigh a lot of pasted code.
+3. Between Latin-script languages, function words decide; without any, the text counts as English, because code,
+   names and search words look like that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.alphabet import CLASSES, FOLD_TABLE, HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
+
+ENGLISH: Final = "en"
+CHINESE: Final = "zh"
+OTHER: Final = "other"
+UNDETERMINED: Final = "und"
+LANGUAGES: Final = (ENGLISH, CHINESE, OTHER, UNDETERMINED)
+
+KANA_SHARE: Final = 0.1
+"""Share of kana among Han and kana from which a text counts as Japanese."""
+
+LATIN_PER_HAN: Final = 12
+"""Latin letters that one Han character outweighs: a short Chinese question above a page of code stays Chinese."""
+
+OPENING_LATIN: Final = 9
+"""Latin letters before the first Han character that make an English opening, if a function word is among them."""
+
+ACCENT_WEIGHT: Final = 0.6
+FOREIGN_MARGIN: Final = 0.5
+
+_TABLE_BITS: Final = 16
+
+_ENGLISH_WORDS: Final = (
+    "the of and to in a is that for it as was with be by on not he i this are or his from at which but have an had they "
+    "you were their one all we can her has there been if more when will would who so no what my your me do how why "
+    "does did please into about could should some any than then them these those where out up just like give make "
+    "write explain translate summarize tell help show find need want get following text sentence between following "
+    "hello hi hey thanks thank yes don't isn it's i'm its am"
+)
+_FOREIGN_WORDS: Final = (
+    "le la les des du et est une que qui dans pour pas sur au aux avec ce cette vous nous je tu il elle sont mais ou "
+    "par plus mon ma mes votre être comment quel quelle merci bonjour peux pouvez moi "
+    "el los las del y en un una es por con para como más pero sus qué cómo está muy mi tu yo puedes hola gracias "
+    "cuál quiero sobre este esta hacer "
+    "der die das und ist nicht ein eine einen zu den mit von für auf sich dem im auch es ich du sie wir wie was kann "
+    "bitte mir mein wenn oder aber zum zur über nach hallo danke schreibe können warum "
+    "il lo gli di che è non per sono della del nel con una alla come più mi ciao grazie puoi perché questo "
+    "o os da do dos das não um uma é para com por mais como você eu olá obrigado pode quais "
+    "de het een van niet dat voor zijn met op ik je hij maar ook kunt wat hoe "
+    "och att det som en på är av jag inte han med för till den hur kan vad "
+    "na nie się jest w i do że z jak to co proszę "
+    "bir ve bu için ile ne nasıl mi da de çok "
+    "và là của không có được cho một những này tôi bạn yang dan di untuk dengan ini itu tidak saya apa bagaimana"
+)
+
+
+def _word_hash(word: str) -> int:
+    """The raw word hash of `features`, one word at a time, for the table below."""
+    base, value = 0x9E3779B97F4A7C15, 0
+    for position, char in enumerate(word):
+        value += int(FOLD_TABLE[ord(char)]) * pow(base, position, 1 << 64)
+    return value % (1 << 64)
+
+
+_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
+_SHIFT: Final = np.uint64(64 - _TABLE_BITS)
+
+
+def _slot(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    mixed = hashes * _SPREAD
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _SPREAD
+    return (mixed >> _SHIFT).astype(np.int64)
+
+
+def _word_table() -> npt.NDArray[np.int8]:
+    """(65536,) int8: 1 English function word, -1 one of another language, 0 neither or both."""
+    english, foreign = set(_ENGLISH_WORDS.split()), set(_FOREIGN_WORDS.split())
+    table = np.zeros(1 << _TABLE_BITS, dtype=np.int8)
+    for words, sign in ((english - foreign, 1), (foreign - english, -1)):
+        hashes = np.array([_word_hash(word) for word in sorted(words)], dtype=np.uint64)
+        table[_slot(hashes)] = sign
+    return table
+
+
+_TABLE: Final = _word_table()
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageCounts:
+    """What was counted in one text; `language` draws the conclusion."""
+
+    latin: int
+    accented: int
+    han: int
+    kana: int
+    elsewhere: int
+    digits: int
+    blanks: int
+    length: int
+    english_words: int
+    foreign_words: int
+    english_opening: bool
+
+    @classmethod
+    def of(
+        cls,
+        classes: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+        word_hash: npt.NDArray[np.uint64],
+    ) -> Self:
+        """Count classes and function words; all arrays as `features` holds them."""
+        by_class = np.bincount(classes, minlength=CLASSES).tolist()
+        marks = _TABLE[_slot(word_hash)]
+        english = int(np.count_nonzero(marks > 0))
+        foreign = int(np.count_nonzero(marks < 0))
+        opening = False
+        if by_class[HAN] and english:
+            first_han = int((classes == HAN).argmax())
+            before = int(np.searchsorted(starts, first_han))
+            letters = int((ends[:before] - starts[:before]).sum())
+            opening = letters >= OPENING_LATIN and bool((marks[:before] > 0).any())
+        return cls(
+            latin=by_class[LATIN] + by_class[LATIN_ACCENTED],
+            accented=by_class[LATIN_ACCENTED],
+            han=by_class[HAN],
+            kana=by_class[KANA],
+            elsewhere=by_class[HANGUL] + by_class[OTHER_LETTER],
+            digits=by_class[4],
+            blanks=by_class[0],
+            length=len(classes),
+            english_words=english,
+            foreign_words=foreign,
+            english_opening=opening,
+        )
+
+    @property
+    def letters(self) -> int:
+        """Letters of any script; Han characters and kana count one each."""
+        return self.latin + self.han + self.kana + self.elsewhere
+
+    def language(self) -> str:
+        """One of `LANGUAGES`."""
+        if not self.letters:
+            return UNDETERMINED
+        east = self.han + self.kana
+        if self.elsewhere > max(east, self.latin // 2):
+            return OTHER
+        if east and self.kana >= KANA_SHARE * east and east * LATIN_PER_HAN >= self.latin:
+            return ENGLISH if self.english_opening else OTHER
+        if self.han and not self.english_opening and self.han * LATIN_PER_HAN >= self.latin:
+            return CHINESE
+        if not self.latin:
+            return CHINESE if self.han else OTHER
+        foreign = self.foreign_words + ACCENT_WEIGHT * min(self.accented, 8)
+        if foreign > self.english_words + FOREIGN_MARGIN:
+            return OTHER
+        return ENGLISH

@@ -1,0 +1,19 @@
+"""coe-router: one OpenAI-compatible entrance to many models.
+
+The map of this package, from the street to the foundation (imports only go down; `lint-imports` holds it):
+
+    5  app, cli, api, config      composition root, command line, HTTP in and out, settings
+    4  pipeline                   THE path: admit -> classify -> decide -> attempt... -> settle
+    3  guard                      who may: virtual keys
+       routing                    which deployment answers, and why (pure)
+       upstream                   calling vendors: transport, one attempt, the SSE tap, wire protocols
+       ledger                     where money is written down: journal, index, reports
+       simulator                  scriptable vendors on loopback sockets
+    2  catalog                    providers.yaml -> domain
+    1  telemetry                  every log field and metric name
+    0  domain, errors             frozen dataclasses and pure rules; standard library only
+
+`classifiers/` stands beside the house and imports nothing of it.
+"""
+
+__version__ = "0.1.0"

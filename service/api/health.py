@@ -1,0 +1,47 @@
+"""/healthz: alive, nothing else. /readyz: can a request be answered, and what is degraded.
+
+Readiness fails (503) only for what makes every request fail: no callable model, or a journal that can't be written.
+"""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.api.openai import house_of
+from service.catalog.check import check
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Alive")
+async def healthz() -> Response:
+    """Always ok while the process can answer at all."""
+    return Response(b'{"status":"ok"}', 200, media_type="application/json")
+
+
+@router.get("/readyz", summary="Ready, and what is degraded")
+async def readyz(request: Request) -> Response:
+    """Names what is degraded; 503 when nothing could be answered."""
+    house = house_of(request)
+    report = check(house.pipeline.catalog, now=house.clock.utc())
+    degraded: dict[str, object] = {}
+    if report.unpriced:
+        degraded["unpriced"] = [str(one) for one in report.unpriced]
+    problem = house.ledger_problem()
+    if problem:
+        degraded["ledger"] = problem
+    callable_now = any(
+        one.provider.active and one.inactive_reason is None for one in house.pipeline.catalog.deployments()
+    )
+    if not callable_now:
+        degraded["providers"] = "none is active"
+    ready = callable_now and problem is None
+    body = {
+        "status": "ready" if ready else "unavailable",
+        "simulated": house.simulated,
+        "registry": house.pipeline.catalog.version,
+        "degraded": degraded,
+    }
+    return Response(orjson.dumps(body), 200 if ready else 503, media_type="application/json")

@@ -1,0 +1,45 @@
+"""Pure ASGI around every route: the request id, and the last net under a fault of ours.
+
+Where on the path: the outermost layer. The caller's `x-request-id` is kept when it is a plain short token, so that logs
+on both sides meet; anything else gets a fresh one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import unexpected
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.\-]{8,64}")
+
+
+class RequestId:
+    """Puts `scope["state"]["request_id"]` in place and turns what escapes into a 500 without internals."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        request_id = given if _PLAIN_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as problem:
+            if started:
+                raise  # half an answer is out: the server closes the connection, which is the honest signal
+            await unexpected(problem, request_id)(scope, receive, send)

@@ -1,0 +1,138 @@
+"""What the caller asks of the router itself: the body object `coe` and the headers `x-coe-*`, checked field by field.
+
+Where on the path: called by `api.chat_body` while a body is read. A header says the same as the body's field with `-`
+for `_`; where both speak, the body wins, since it is what was written for this one request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from service.domain.catalog import Selector
+from service.domain.chat import Steering
+from service.domain.money import pusd_from_usd
+from service.errors import InvalidRequest
+
+NAME_CHARACTERS_MAX = 200
+LIST_ITEMS_MAX = 64
+MAX_COST_USD_MAX = Decimal(1_000_000)
+MAX_LATENCY_MS_MAX = 3_600_000
+
+_SELECTOR_FIELDS = ("models", "providers", "regions", "tags")
+
+
+def read_steering(coe: object, headers: Mapping[str, str]) -> Steering:
+    """Merge `coe` (the body's object, or None) with `x-coe-*` headers; raises InvalidRequest with `param`."""
+    said: dict[str, Any] = {}
+    for field, read in _FIELDS.items():
+        header = headers.get("x-coe-" + field.replace("_", "-"))
+        if header is not None:
+            said[field] = read(_header_value(field, header), f"x-coe-{field.replace('_', '-')}")
+    if coe is not None:
+        if not isinstance(coe, dict):
+            raise InvalidRequest("`coe` must be an object", param="coe")
+        for field, value in coe.items():
+            if field not in _FIELDS:
+                near = difflib.get_close_matches(field, _FIELDS, n=1)
+                hint = f"; did you mean `{near[0]}`?" if near else f"; known fields: {', '.join(_FIELDS)}"
+                raise InvalidRequest(f"`coe` has no field {field[:50]!r}{hint}", param="coe")
+            if value is not None:
+                said[field] = _FIELDS[field](value, f"coe.{field}")
+    if "max_cost_usd" in said:
+        said["max_cost_pusd"] = said.pop("max_cost_usd")
+    return Steering(**said)
+
+
+def _header_value(field: str, text: str) -> object:
+    """A header is text; give it the type that the body's field would have."""
+    text = text.strip()
+    if field in ("explain", "no_fallback"):
+        lowered = text.lower()
+        return {"true": True, "1": True, "false": False, "0": False}.get(lowered, text)
+    if field in ("min_quality", "max_latency_ms", "max_cost_usd"):
+        try:
+            number = Decimal(text)
+        except InvalidOperation:
+            return text
+        return number if number.is_finite() else text
+    if field in ("allow", "deny", "tags"):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def _name(value: object, param: str) -> str:
+    if not isinstance(value, str) or not value or len(value) > NAME_CHARACTERS_MAX or not value.isprintable():
+        raise InvalidRequest(f"`{param}` must be a printable name of at most {NAME_CHARACTERS_MAX} characters", param=param)
+    return value
+
+
+def _number(value: object, param: str, low: float, high: float) -> Decimal:
+    good = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not low <= value <= high:  # type: ignore[operator] # `good` has checked the type
+        raise InvalidRequest(f"`{param}` must be a number from {low:g} to {high:g}", param=param)
+    return Decimal(str(value))
+
+
+def _quality(value: object, param: str) -> float:
+    return float(_number(value, param, 0, 1))
+
+
+def _cost(value: object, param: str) -> int:
+    return pusd_from_usd(_number(value, param, 0, float(MAX_COST_USD_MAX)))
+
+
+def _latency(value: object, param: str) -> int:
+    number = _number(value, param, 1, MAX_LATENCY_MS_MAX)
+    return int(number)
+
+
+def _flag(value: object, param: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"`{param}` must be true or false", param=param)
+    return value
+
+
+def _names(value: object, param: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or len(value) > LIST_ITEMS_MAX:
+        raise InvalidRequest(f"`{param}` must be a list of at most {LIST_ITEMS_MAX} names", param=param)
+    return tuple(_name(item, param) for item in value)
+
+
+def _selector(value: object, param: str) -> Selector:
+    """An object of lists, or one flat list: `deepseek-flash`, `provider:openai`, `region:cn`, `tag:private`."""
+    if isinstance(value, dict):
+        for field in value:
+            if field not in _SELECTOR_FIELDS:
+                raise InvalidRequest(
+                    f"`{param}` has no field {field[:50]!r}; known fields: {', '.join(_SELECTOR_FIELDS)}", param=param
+                )
+        return Selector(**{field: frozenset(_names(names, f"{param}.{field}")) for field, names in value.items()})
+    sets: dict[str, set[str]] = {field: set() for field in _SELECTOR_FIELDS}
+    for name in _names(value, param):
+        kind, colon, rest = name.partition(":")
+        if colon and f"{kind}s" in sets:
+            sets[f"{kind}s"].add(rest)
+        else:
+            sets["models"].add(name)
+    return Selector(**{field: frozenset(names) for field, names in sets.items()})
+
+
+_FIELDS: dict[str, Callable[[object, str], object]] = {
+    "policy": _name,
+    "min_quality": _quality,
+    "max_cost_usd": _cost,
+    "max_latency_ms": _latency,
+    "allow": _selector,
+    "deny": _selector,
+    "plan": _name,
+    "session": _name,
+    "tags": _names,
+    "explain": _flag,
+    "no_fallback": _flag,
+}

@@ -1,0 +1,92 @@
+"""The composition root: builds every part once, in order; closes them in reverse. Its content is the order.
+
+Where on the path: `cli.serve` calls `build` and hands the application to the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from classifiers import IntentClassifier
+from service import __version__
+from service.api import health, openai
+from service.api.errors import from_framework, render
+from service.api.middleware import RequestId
+from service.config import Settings
+from service.domain.catalog import Catalog
+from service.domain.ports import Classifier
+from service.guard.exposure import is_loopback
+from service.guard.keys import KeyStore
+from service.house import House, SystemClock
+from service.ledger.indexer import Indexer
+from service.ledger.journal import Journal
+from service.ledger.sinks import open_sink
+from service.pipeline import Pipeline
+from service.upstream.client import UpstreamClient
+from service.upstream.protocols import PROTOCOLS
+from service.upstream.transport_httpx import HttpxTransport
+
+
+def build(settings: Settings, catalog: Catalog, keys: KeyStore, *, simulated: bool) -> FastAPI:
+    """The application over a registry that was loaded and checked."""
+    clock = SystemClock()
+    transport = HttpxTransport()
+    journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
+    classifier: Classifier = IntentClassifier.load()
+    pipeline = Pipeline(
+        catalog=catalog,
+        classifier=classifier,
+        client=UpstreamClient(transport, PROTOCOLS, clock),
+        ledger=journal,
+        clock=clock,
+        attempts_max=settings.attempts_max,
+    )
+    house = House(
+        settings=settings,
+        keys=keys,
+        pipeline=pipeline,
+        journal=journal,
+        indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
+        transport=transport,
+        clock=clock,
+        simulated=simulated,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await house.open()
+        try:
+            yield
+        finally:
+            await house.close()
+
+    return _application(house, lifespan)
+
+
+def _application(house: House, lifespan: object) -> FastAPI:
+    docs = is_loopback(house.settings.host)
+    app = FastAPI(
+        title="coe-router",
+        version=__version__,
+        lifespan=lifespan,  # type: ignore[arg-type] # the context manager made in `build`
+        docs_url="/docs" if docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if docs else None,
+    )
+    app.state.house = house
+    app.include_router(health.router)
+    app.include_router(openai.router)
+
+    async def refused(request: Request, problem: Exception) -> Response:
+        status = problem.status_code if isinstance(problem, HTTPException) else 500
+        return render(from_framework(status, request.url.path, request.method), openai.request_id_of(request))
+
+    app.add_exception_handler(HTTPException, refused)
+    app.add_middleware(RequestId)
+    return app

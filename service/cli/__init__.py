@@ -1,0 +1,37 @@
+"""`coe`: the command line. One file a command; `main` turns every way to fail into a sysexits code and one clear line."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from service import __version__
+from service.cli.check import check
+from service.cli.costs import costs
+from service.cli.exits import EX_USAGE
+from service.cli.keys import keys
+from service.cli.route import route
+from service.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="coe")
+def cli() -> None:
+    """One OpenAI-compatible entrance to many models: the cheapest capable one answers, every cent is written down."""
+
+
+for command in (serve, check, route, costs, keys):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script: usage errors exit with 64, as sysexits has it, not with click's 2."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(EX_USAGE)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,174 @@
+"""`coe costs`: what was spent, by whom, on what, and what it saved.
+
+Where on the path: beside it. Reads the ledger of a data directory, whether a router runs on it or not.
+
+Invariants
+1. The report is on stdout and nothing else is; everything said about it goes to stderr.
+2. It covers every row that was in the journal when the command started, or says that it doesn't.
+3. No ledger yet is no error: the report is empty and valid in its format.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import sys
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import click
+
+from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
+from service.cli.settings import fail
+from service.errors import ConfigurationError
+from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
+from service.ledger.render import FORMATS
+from service.ledger.reports import CostReport, cost_report
+from service.ledger.segments import journal_dir, list_segments
+from service.ledger.sinks import open_sink
+from service.ledger.sinks.port import GROUPINGS, Sink, SinkMissing
+
+WAIT_S = 3.0
+"""How long a running router's indexer may take to catch up; it does so five times a second."""
+
+PROGRESS_FROM_BYTES = 8 << 20
+"""Less than this is indexed before a bar could be read."""
+
+SHOWN_PROBLEMS = 5
+"""Damaged places named on stderr; the count is exact."""
+
+AGO_MAX_DAYS = 36_500
+"""A hundred years: a longer time ago is a typing error."""
+
+_AGO = re.compile(r"(?P<count>[0-9]{1,7})(?P<unit>[mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@click.command("costs")
+@click.option("--by", default="model", show_default=True, metavar="A,B", help=f"Group by: {', '.join(GROUPINGS)}.")
+@click.option("--since", metavar="WHEN", help="From: 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC.")
+@click.option("--until", metavar="WHEN", help="Up to, in the same forms. A day counts whole, an instant doesn't.")
+@click.option("--format", "shape", type=click.Choice(sorted(FORMATS)), default="table", show_default=True)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar="COE_DATA_DIR",
+    default=Path("data"),
+    show_default=True,
+    help="Where the router keeps its files (COE_DATA_DIR).",
+)
+def costs(*, by: str, since: str | None, until: str | None, shape: str, data_dir: Path) -> None:
+    """Report costs and savings from the ledger."""
+    now = datetime.now(UTC)
+    grouping = parse_grouping(by)
+    start = None if since is None else parse_moment(since, now, option="--since", is_end=False)
+    end = None if until is None else parse_moment(until, now, option="--until", is_end=True)
+    if start is not None and end is not None and start >= end:
+        raise click.UsageError("--since must be before --until: this range is empty.")
+    sink = open_sink(data_dir)
+    if list_segments(journal_dir(data_dir)):
+        _catch_up(data_dir, sink)
+    try:
+        report = cost_report(sink, grouping, start, end)
+        _tell_problems(sink)
+    except SinkMissing:
+        click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
+        report = CostReport(grouping, (), None, ())
+    except sqlite3.DatabaseError as problem:
+        what = f"The ledger index can't be read ({problem}). Move it away: it is built again from the journal."
+        fail(what, EX_CONFIG)
+    click.echo(FORMATS[shape](report), nl=False)
+    if shape != "table":
+        for note in report.notes:
+            click.echo(f"Note: {note}", err=True)
+
+
+def parse_grouping(by: str) -> tuple[str, ...]:
+    """The groupings of `--by`; raises a usage error that names the known ones."""
+    names = tuple(name.strip() for name in by.split(","))
+    for name in names:
+        if name not in GROUPINGS:
+            raise click.UsageError(f"--by: {name!r} is not something to group by. Choose from {', '.join(GROUPINGS)}.")
+    return names
+
+
+def parse_moment(text: str, now: datetime, *, option: str, is_end: bool) -> datetime:
+    """The instant a user means, in UTC where no zone is given; raises a usage error.
+
+    A day (`2026-11-01`) is its first instant, or the first instant after it when `is_end`. `7d` is so long before now.
+    """
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago:
+            span = timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
+            if span > timedelta(days=AGO_MAX_DAYS):
+                raise ValueError("that is more than a hundred years ago")
+            return now - span
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            day = datetime.combine(date.fromisoformat(text), time(), UTC)
+            return day + timedelta(days=1) if is_end else day
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as problem:
+        raise click.UsageError(
+            f"{option}: {text!r} is no date ({problem}). Write 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w."
+        ) from problem
+
+
+def _catch_up(data_dir: Path, sink: Sink) -> None:
+    """Bring the index up to date, or wait for the router that does; says so when neither works."""
+    try:
+        with Indexer(data_dir, sink) as indexer:
+            _index(indexer)
+    except IndexBusy:
+        if not wait_until_indexed(data_dir, sink, WAIT_S):
+            click.echo("Note: another process is still indexing; the newest rows may be missing.", err=True)
+    except ConfigurationError as problem:
+        fail(str(problem), EX_CONFIG)
+    except OSError as problem:
+        # A reader without the right to write may still see what is indexed.
+        if not _indexed(sink):
+            what = f"The index in {data_dir} can't be written ({problem.strerror}). Run this as the router's user."
+            fail(what, EX_CANTCREAT)
+        click.echo(f"Note: the index can't be updated ({problem.strerror}); the newest rows may be missing.", err=True)
+    except sqlite3.OperationalError as problem:
+        fail(f"The ledger index can't be updated ({problem}). Try again shortly.", EX_TEMPFAIL)
+    finally:
+        sink.close()
+
+
+def _index(indexer: Indexer) -> None:
+    """Index; much work shows a bar on a terminal and plain lines elsewhere."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        share = 100 * done // total
+        if total < PROGRESS_FROM_BYTES or share < told:
+            return
+        if sys.stderr.isatty():
+            bar = "#" * (share // 4)
+            click.echo(f"\rIndexing the journal [{bar:<25}] {share:3d} %", nl=done >= total, err=True)
+            told = share + 1
+        else:
+            click.echo(f"Indexing the journal: {share} %", err=True)
+            told = share // 25 * 25 + 25
+
+    indexer.catch_up(progress)
+
+
+def _indexed(sink: Sink) -> bool:
+    try:
+        return bool(sink.checkpoints())
+    except (SinkMissing, sqlite3.Error):
+        return False
+
+
+def _tell_problems(sink: Sink) -> None:
+    problems = sink.problems()
+    if not problems:
+        return
+    click.echo(f"Warning: {len(problems)} damaged places in the journal; what stood there is missing here.", err=True)
+    for problem in problems[:SHOWN_PROBLEMS]:
+        where = f"{problem.segment} at byte {problem.offset}: " if problem.segment else ""
+        click.echo(f"  {where}{problem.what}", err=True)

@@ -1,0 +1,220 @@
+"""`coe keys`: make, list and revoke the virtual keys of a router, running or not.
+
+Where on the path: beside it. The command writes `<data_dir>/keys.jsonl`; a running router notices within a second.
+
+Invariants
+1. The secret goes to stdout once, in `create`; everything said about it goes to stderr, so that `$(coe keys create …)`
+   is the secret alone. No other command can print one, because none is kept.
+2. `list` writes nothing: it neither makes a data directory nor a pepper.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import click
+
+from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE
+from service.config import environ
+from service.errors import CallerError, ConfigurationError, InvalidRequest, NotFound, RouterError
+from service.guard.keyfile import KeyRecord
+from service.guard.keys import KEYS_FILE, KeyStore
+from service.guard.pepper import load_pepper
+
+LIFETIME_DAYS_MAX = 36_500
+"""A hundred years: a longer lifetime is a typing error."""
+
+_LIFETIME = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[dh])")
+_ROUTER_EXITS = {"keys_unwritable": EX_CANTCREAT, "keys_busy": EX_TEMPFAIL}
+_COLUMNS = ("ID", "NAME", "KEY", "TAGS", "MODELS", "POLICIES", "CREATED", "EXPIRES", "STATUS")
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """The house's errors as a message on stderr and an exit code."""
+    try:
+        yield
+    except CallerError as problem:
+        _fail(problem.message, EX_USAGE, problem)
+    except ConfigurationError as problem:
+        _fail(str(problem), EX_CONFIG, problem)
+    except RouterError as problem:
+        _fail(problem.message, _ROUTER_EXITS.get(problem.code or "", EX_UNAVAILABLE), problem)
+    except OSError as problem:
+        where = problem.filename or "The data directory"
+        message = f"{where} can't be read or written ({problem.strerror}). Choose another --data-dir."
+        _fail(message, EX_CANTCREAT, problem)
+
+
+def _fail(message: str, code: int, cause: Exception) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    raise SystemExit(code) from cause
+
+
+def _data_dir(command: _Command) -> _Command:
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        envvar="COE_DATA_DIR",
+        default=Path("data"),
+        show_default=True,
+        help="Where the router keeps its files (COE_DATA_DIR).",
+    )(command)
+
+
+def _store(data_dir: Path) -> KeyStore:
+    # Not a click option: click takes an empty variable for an unset one, and an empty pepper must be refused.
+    pepper = load_pepper(data_dir, environ().get("COE_KEY_PEPPER"))
+    return KeyStore(data_dir / KEYS_FILE, pepper)
+
+
+@click.group("keys")
+def keys() -> None:
+    """Make, list and revoke the keys that clients use to call this router."""
+
+
+@keys.command("create")
+@click.option("--name", required=True, help="Who or what the key is for.")
+@click.option("--tag", "tags", multiple=True, help="A label for routes and cost reports. Repeatable.")
+@click.option("--model", "models", multiple=True, help="A registry model the key may use; none given: all. Repeatable.")
+@click.option("--policy", "policies", multiple=True, help="A policy the key may choose; none given: all. Repeatable.")
+@click.option("--expires", help="30d, 12h, or the first day (YYYY-MM-DD, UTC) on which it no longer works.")
+@click.option("--note", default="", help="A remark, kept with the key.")
+@click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_data_dir
+def create(
+    *,
+    name: str,
+    tags: tuple[str, ...],
+    models: tuple[str, ...],
+    policies: tuple[str, ...],
+    expires: str | None,
+    note: str,
+    shape: str,
+    data_dir: Path,
+) -> None:
+    """Make a key and print its secret, once, on standard output."""
+    with _exit_codes():
+        expires_at = None if expires is None else parse_expiry(expires, datetime.now(UTC))
+        new = _store(data_dir).create(
+            name, tags=tags, models=models, policies=policies, expires_at=expires_at, note=note
+        )
+    if shape == "json":
+        expiry = None if expires_at is None else _instant(int(expires_at.timestamp() * 1000))
+        click.echo(
+            json.dumps({"id": new.id, "name": name, "secret": new.secret, "hint": new.hint, "expires_at": expiry})
+        )
+        return
+    click.echo(f"Key {new.id} ({name}) was created. Its secret is shown only now: store it safely.", err=True)
+    click.echo(new.secret)
+
+
+@keys.command("list")
+@click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_data_dir
+def show(*, shape: str, data_dir: Path) -> None:
+    """List every key ever made: never its secret, only how it begins."""
+    with _exit_codes():
+        # Without a key file there is no need of a pepper, and `load_pepper` would make one (invariant 2).
+        records = _store(data_dir).list() if (data_dir / KEYS_FILE).exists() else ()
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    if shape == "json":
+        click.echo(json.dumps([_row(record, now_ms) for record in records], ensure_ascii=False, indent=2))
+    elif records:
+        click.echo(_table([_cells(record, now_ms) for record in records]))
+    else:
+        click.echo(f"No keys in {data_dir} yet: make one with `coe keys create --name NAME`.", err=True)
+
+
+@keys.command("revoke")
+@click.argument("key", metavar="ID_OR_NAME")
+@_data_dir
+def revoke(*, key: str, data_dir: Path) -> None:
+    """Revoke a key by its id, or by its name when only one unrevoked key has it."""
+    with _exit_codes():
+        if not (data_dir / KEYS_FILE).exists():
+            raise NotFound(f"There are no keys in {data_dir}: is --data-dir the router's?")
+        record = _store(data_dir).revoke(key)
+    click.echo(f"{record.id} ({record.name}) is revoked since {_instant(record.revoked_ms)}.")
+
+
+def parse_expiry(text: str, now: datetime) -> datetime:
+    """The instant `--expires` names: `30d` or `12h` from `now`, or the start of a day in UTC.
+
+    Raises `InvalidRequest` when it is neither; whether it lies ahead is for `KeyStore.create` to say.
+    """
+    match = _LIFETIME.fullmatch(text)
+    if match is not None:
+        unit = timedelta(days=1) if match["unit"] == "d" else timedelta(hours=1)
+        lifetime = int(match["count"]) * unit
+        if lifetime <= timedelta(days=LIFETIME_DAYS_MAX):
+            return now + lifetime
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    except ValueError:
+        raise InvalidRequest(
+            f"--expires takes a number of days or hours (30d, 12h; at most {LIFETIME_DAYS_MAX} days) or a day of the "
+            "calendar (YYYY-MM-DD).",
+            param="expires",
+        ) from None
+
+
+def _instant(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _row(record: KeyRecord, now_ms: int) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "hint": record.hint,
+        "tags": list(record.tags),
+        "models": list(record.models),
+        "policies": list(record.policies),
+        "created_at": _instant(record.created_ms),
+        "expires_at": _instant(record.expires_ms),
+        "revoked_at": _instant(record.revoked_ms),
+        "status": record.status(now_ms),
+        "note": record.note,
+    }
+
+
+def _cells(record: KeyRecord, now_ms: int) -> tuple[str, ...]:
+    return (
+        record.id,
+        record.name,
+        f"{record.hint}…",
+        ",".join(record.tags) or "-",
+        ",".join(record.models) or "all",
+        ",".join(record.policies) or "all",
+        _instant(record.created_ms) or "-",
+        _instant(record.expires_ms) or "never",
+        record.status(now_ms),
+    )
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide East Asian characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    every = [_COLUMNS, *rows]
+    widths = [max(_width(cell) for cell in column) for column in zip(*every, strict=True)]
+    return "\n".join(
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in every
+    )

@@ -1,0 +1,96 @@
+"""`coe route "…"`: why this model. The decision that a running router would take, in a screenful or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import orjson
+
+from classifiers import IntentClassifier
+from service.api.chat_body import read_chat
+from service.catalog.check import check
+from service.cli.exits import EX_UNAVAILABLE, EX_USAGE
+from service.cli.settings import PROVIDERS, exits, fail, read_settings
+from service.domain.access import ANONYMOUS
+from service.domain.catalog import Catalog
+from service.domain.chat import ChatRequest
+from service.domain.decision import NOT_CLASSIFIED, Decision, Intent
+from service.errors import CallerError
+from service.routing.explain import record, screen
+from service.routing.router import Circumstances, decide, needs_intent
+from service.simulator import simulated
+from service.startup import read_registry
+
+ALL_KEYS_NOTE = "as if every provider had its key: none is set here"
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--json", "as_json", is_flag=True, help="The full decision as JSON, as POST /v1/route answers it.")
+@click.option("--model", default="auto", show_default=True, help="auto, auto:<policy>, a model id or provider/model.")
+@click.option("--policy", default=None, help="A policy of the registry.")
+@click.option("--body", type=click.File("rb"), default=None, help="A whole chat request as JSON (`-` reads stdin).")
+@click.option("--all-keys", is_flag=True, help="Decide as if every provider had its API key.")
+@PROVIDERS
+def route(
+    prompt: str | None,
+    as_json: bool,  # noqa: FBT001 # click passes flags this way
+    model: str,
+    policy: str | None,
+    body: BinaryIO | None,
+    all_keys: bool,  # noqa: FBT001 # click passes flags this way
+    providers: Path | None,
+) -> None:
+    """Show which model a prompt would go to, and why."""
+    if (prompt is None) == (body is None):
+        raise click.UsageError('give a prompt ("coe route \'…\'") or a request body (--body FILE), one of them')
+    settings = read_settings(providers=providers)
+    now = datetime.now(UTC)
+    with exits():
+        catalog = read_registry(settings, now)
+    note = None
+    if all_keys or not check(catalog, now=now).usable:
+        note = ALL_KEYS_NOTE if not all_keys else None
+        catalog = _with_all_keys(catalog)
+    try:
+        chat = _chat(prompt, body.read() if body else None, model, policy)
+        decision = _decide(chat, catalog, now)
+    except CallerError as problem:
+        fail(problem.message, EX_USAGE if problem.status in (400, 404) else EX_UNAVAILABLE)
+    if note:
+        decision = replace(decision, notes=(*decision.notes, note))
+    if as_json:
+        click.echo(json.dumps(record(decision, full=True), indent=2, ensure_ascii=False))
+    else:
+        click.echo(screen(decision, chat.sizes.input_tokens))
+
+
+def _with_all_keys(catalog: Catalog) -> Catalog:
+    """Every provider that lacks nothing but its key, as if it had one. Nothing is ever called from here."""
+    return simulated(catalog, lambda name: catalog.providers[name].base_url)
+
+
+def _chat(prompt: str | None, body: bytes | None, model: str, policy: str | None) -> ChatRequest:
+    if body is None:
+        text = sys.stdin.read() if prompt == "-" else prompt
+        request: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": text}]}
+        if policy is not None:
+            request["coe"] = {"policy": policy}
+        body = orjson.dumps(request)
+    return read_chat(body, {})
+
+
+def _decide(chat: ChatRequest, catalog: Catalog, now: datetime) -> Decision:
+    intent = NOT_CLASSIFIED
+    if needs_intent(chat, catalog):
+        read = IntentClassifier.load().predict(chat.turns())
+        intent = Intent(
+            read.label, read.confidence, read.posterior, read.language, read.abstained, read.terms, read.artefact
+        )
+    return decide(chat, intent, catalog, Circumstances("dec_dry_run", now, ANONYMOUS))

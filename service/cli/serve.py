@@ -1,0 +1,133 @@
+"""`coe serve`: check everything that can be checked before the first request, say what is served, then serve.
+
+Exit codes: 64 wrong flags, 73 the data directory can't be written, 75 the port or the data directory is taken,
+78 the configuration is wrong (registry, exposure without keys, nobody to call).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import uvicorn
+
+from service import __version__, telemetry
+from service.app import build
+from service.catalog.check import check
+from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
+from service.cli.settings import PROVIDERS, exits, fail, read_settings
+from service.config import Settings
+from service.domain.catalog import Catalog
+from service.guard.exposure import refuse_exposure
+from service.startup import choose, find_local, open_keys, own_instance, read_registry
+
+GRACEFUL_S = 30
+"""How long running answers may go on after SIGTERM before they are cut and settled."""
+
+BACKLOG = 2_048
+
+
+@click.command()
+@PROVIDERS
+@click.option("--host", default=None, help="Address to listen on (COE_HOST, default 127.0.0.1).")
+@click.option("--port", type=int, default=None, help="Port to listen on (COE_PORT, default 8000); 0 takes a free one.")
+@click.option("--workers", type=int, default=None, help="Processes (COE_WORKERS, default 1).")
+@click.option("--simulate", is_flag=True, help="Serve simulated vendors on loopback: no key needed, nothing is paid.")
+@click.option("--simulate-if-empty", is_flag=True, help="As --simulate, but only when nobody else can be called.")
+def serve(
+    providers: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    simulate: bool,  # noqa: FBT001 # click passes flags this way
+    simulate_if_empty: bool,  # noqa: FBT001 # click passes flags this way
+) -> None:
+    """Start the router."""
+    settings = read_settings(providers=providers, host=host, port=port, workers=workers)
+    telemetry.configure(settings.log_level)
+    if settings.workers > 1:
+        fail("this version serves with one worker; start one router per core behind a balancer instead", EX_USAGE)
+    now = datetime.now(UTC)
+    with exits():
+        catalog = read_registry(settings, now)
+        instance = own_instance(settings.data_dir)
+        keys = open_keys(settings)
+        refusal = refuse_exposure(settings.host, keys.keys_exist())
+        if refusal is not None:
+            fail(refusal, EX_CONFIG)
+        listener = _listen(settings)
+        bound = listener.getsockname()[1] if listener.family != socket.AF_UNIX else settings.port
+        settings = settings.model_copy(update={"port": bound})
+        if not simulate:
+            catalog = asyncio.run(find_local(catalog, settings, bound))
+        served = choose(catalog, simulate=simulate, simulate_if_empty=simulate_if_empty, now=now)
+        try:
+            app = build(settings, served.catalog, keys, simulated=served.simulator is not None)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=GRACEFUL_S,
+                    backlog=BACKLOG,
+                )
+            )
+            click.echo(_banner(served.catalog, settings, simulated=served.simulator is not None), err=True)
+            asyncio.run(_run(server, listener, app.state.house.reload))
+        finally:
+            if served.simulator is not None:
+                served.simulator.stop()
+            os.close(instance)
+    if not server.started:
+        fail("the router could not start; the lines above say why", EX_CANTCREAT)
+
+
+async def _run(server: uvicorn.Server, listener: socket.socket, reload: object) -> None:
+    """Serve until told to stop; SIGHUP reads the registry again."""
+    loop = asyncio.get_running_loop()
+    assert callable(reload)  # noqa: S101 # for the type checker
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await server.serve(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The bound socket; a port in use is known before anything is started."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as problem:
+        listener.close()
+        where = f"{settings.host}:{settings.port}"
+        if problem.errno == errno.EADDRINUSE:
+            fail(f"{where} is in use: stop what listens there, or choose another --port", EX_TEMPFAIL)
+        fail(f"can't listen on {where}: {problem.strerror}", EX_CONFIG)
+    return listener
+
+
+def _banner(catalog: Catalog, settings: Settings, *, simulated: bool) -> str:
+    """What is served, in a few lines."""
+    report = check(catalog, now=datetime.now(UTC))
+    counts = report.counts
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    active = [name for name, one in catalog.providers.items() if one.active]
+    shown = ", ".join(active[:8]) + (f" and {len(active) - 8} more" if len(active) > 8 else "")
+    lines = [
+        f"coe-router {__version__} on http://{host}:{settings.port}/v1   (base_url for your SDK; model \"auto\")",
+        f"  {counts.models_active} models at {counts.providers_active} providers: {shown}",
+        f"  registry {catalog.version} · policy {catalog.default_policy} · baseline {catalog.baseline or 'none'}"
+        f" · ledger in {settings.data_dir}",
+    ]
+    if simulated:
+        lines.append("  SIMULATED: every answer is made up by simulated vendors on this machine; nothing is paid")
+    if report.unpriced:
+        lines.append(f"  {len(report.unpriced)} deployments have no known price; `coe check` lists them")
+    return "\n".join(lines)

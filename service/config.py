@@ -1,0 +1,54 @@
+"""Process settings, from the environment (`COE_*`). Nothing else in the service reads `os.environ`, but for the
+provider keys that providers.yaml names, which `environ()` hands to the loader.
+
+Where on the path: `cli` builds `Settings` once and passes it down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class JournalSync(StrEnum):
+    """How durable an acknowledged journal row is against a power cut. No mode loses a row to a crash of ours."""
+
+    GROUP = "group"
+    ALWAYS = "always"
+    INTERVAL = "interval"
+
+
+class OnDisconnect(StrEnum):
+    """What happens to a stream whose caller left: close it (and estimate the bill) or drain it (and know the bill)."""
+
+    CLOSE = "close"
+    DRAIN = "drain"
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. docs/settings.md lists them; a test keeps that page complete."""
+
+    model_config = SettingsConfigDict(env_prefix="COE_", extra="ignore", frozen=True, env_ignore_empty=False)
+
+    providers: Path | None = Field(default=None, description="The registry file. Default: ./providers.yaml, else the one that ships with the package.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Anything but loopback needs keys.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the port. Each has its own journal segment.")
+    data_dir: Path = Field(default=Path("data"), description="Journal, SQLite index, keys. Created with mode 0700.")
+    key_pepper: SecretStr | None = Field(default=None, description="Secret mixed into key hashes, at least 32 bytes. Default: one is made in the data directory.")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR. No level logs prompts or secrets.")
+    journal_sync: JournalSync = Field(default=JournalSync.GROUP, description="`group` syncs every 5 ms in the background; `always` waits for the disk; `interval` syncs every second.")
+    body_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1_024, le=256 * 1024 * 1024, description="Largest request body, in bytes.")
+    attempts_max: int = Field(default=3, ge=1, le=10, description="Upstream attempts a request may cost.")
+    on_disconnect: OnDisconnect = Field(default=OnDisconnect.CLOSE, description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.")
+    local_engines: bool = Field(default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start.")
+
+
+def environ() -> Mapping[str, str]:
+    """The environment, for what providers.yaml asks of it."""
+    return os.environ

@@ -1,0 +1,46 @@
+"""Who is calling and what they may use. Frozen values only.
+
+Where on the path: `guard.keys.authenticate` builds a `Caller`, `pipeline` and `routing` ask it, `ledger` writes its
+`key_id` down.
+
+Invariants
+1. A `Caller` never holds a secret or a digest of one: it may be logged.
+2. An empty set of models or policies means that the key was made without that limit. A limit is matched exactly: a name
+   that is not in the set is refused, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The owner of a request. `key_id` is `None` only for anonymous callers of a loopback router without keys.
+
+    `tags` are the key's own labels (routes and cost reports group by them). `models` are registry model names and
+    `policies` policy names; empty is all of them.
+    """
+
+    key_id: str | None
+    name: str
+    tags: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no key stands behind this caller."""
+        return self.key_id is None
+
+    def may_use(self, model: str) -> bool:
+        """Whether this caller may be served by a registry model (its plain name, without provider)."""
+        return not self.models or model in self.models
+
+    def may_follow(self, policy: str) -> bool:
+        """Whether this caller may choose a policy of the registry by name."""
+        return not self.policies or policy in self.policies
+
+
+ANONYMOUS = Caller(key_id=None, name="anonymous")
+"""Anybody on this machine, while the router listens on loopback and no key was ever created."""

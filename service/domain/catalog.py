@@ -1,0 +1,213 @@
+"""The registry as the router sees it: providers, models, deployments, policies, routes. Built once, then only read.
+
+Where on the path: `catalog.load` builds a `Catalog` from providers.yaml; `routing` chooses among its deployments.
+
+Invariants
+1. Everything here is frozen; a reload builds a new `Catalog` and swaps it whole.
+2. A deployment's id is `provider/model` with the registry's model name; ids are unique.
+3. What may not be offered (disabled, retired, without a key) stays in the catalogue with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from service.domain.prices import PriceBook
+
+DEFAULT_QUALITY = 0.5
+"""P(acceptable) of a model about which the registry says nothing: a coin, so that no quality floor is met by silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines of one attempt, in seconds."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 30.0
+    idle_s: float = 30.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLimits:
+    """What the vendor's account allows; `None` is no limit known."""
+
+    concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A vendor account: where to call, with which keys, and what is odd about it.
+
+    `api_keys` are secrets: they never appear in `repr`. `active` says whether calls can be made; `inactive_reason` why not.
+    `awaits_key`: nothing but a secret of its own is missing, so the simulator may stand in for it; a provider that the
+    registry disables keeps its reason and stays out.
+    """
+
+    name: str
+    base_url: str
+    protocol: str = "openai_chat"
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    region: str = "unknown"
+    tags: frozenset[str] = frozenset()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: ProviderLimits = field(default_factory=ProviderLimits)
+    quirks: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    inactive_reason: str | None = None
+    simulated: bool = False
+    title: str = ""
+    awaits_key: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether this provider can be called at all."""
+        return self.inactive_reason is None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model at a provider: the unit the router chooses. `wire_name` is what the vendor calls it.
+
+    `context_tokens` and `output_tokens_max` override the model's when this host allows less (or more).
+    """
+
+    provider: Provider
+    model: str
+    wire_name: str
+    prices: PriceBook
+    context_tokens: int | None = None
+    output_tokens_max: int | None = None
+    capabilities: frozenset[str] | None = None
+    inactive_reason: str | None = None
+
+    @property
+    def id(self) -> str:
+        """`provider/model`, unique in the catalogue."""
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A vendor-free model and where it can be had.
+
+    `quality` maps an intent (or `default`) to a prior P(acceptable) in [0, 1]. `reasoning_tokens` maps an intent (or
+    `default`) to the hidden tokens this model is expected to spend before it answers, when it thinks at all.
+    `context_tokens` is the whole window unless the vendor limits input and output apart.
+    """
+
+    name: str
+    deployments: tuple[Deployment, ...]
+    context_tokens: int | None = None
+    output_tokens_max: int | None = None
+    modalities: frozenset[str] = frozenset({"text"})
+    capabilities: frozenset[str] = frozenset()
+    languages: frozenset[str] = frozenset()
+    quality: Mapping[str, float] = field(default_factory=dict)
+    quality_source: str = ""
+    reasoning_tokens: Mapping[str, int] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
+    retires: date | None = None
+    inactive_reason: str | None = None
+
+    def quality_for(self, intent: str) -> float:
+        """The prior for an intent: its own, else the model's default, else `DEFAULT_QUALITY`."""
+        return self.quality.get(intent, self.quality.get("default", DEFAULT_QUALITY))
+
+    def reasoning_for(self, intent: str) -> int:
+        """Expected hidden tokens for an intent: its own figure, else the model's default, else none."""
+        return self.reasoning_tokens.get(intent, self.reasoning_tokens.get("default", 0))
+
+    def retired(self, on: date) -> bool:
+        """Whether the model is gone on a day: its retirement date is the first day without it."""
+        return self.retires is not None and on >= self.retires
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A set of deployments by any of their names; empty means no opinion. All names given in one field are alternatives."""
+
+    models: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether anything is named."""
+        return bool(self.models or self.providers or self.regions or self.tags)
+
+    def fields(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """The fields that name something, as (singular noun, names)."""
+        for noun, names in (
+            ("model", self.models),
+            ("provider", self.providers),
+            ("region", self.regions),
+            ("tag", self.tags),
+        ):
+            if names:
+                yield noun, names
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """A named policy of the registry: an objective and its bounds.
+
+    `objective` names an entry of `routing.policies.POLICIES`. `min_quality` in [0, 1]; `relative_to_best` is the share of
+    the best candidate's quality that suffices; `max_cost_pusd` bounds the expected cost of one request (pico-USD);
+    `allow` must hold and `deny` must not. `on_unavailable`: `reject`, or `any` to fall back to every capable candidate.
+    """
+
+    name: str
+    objective: str = "min_cost"
+    min_quality: float = 0.0
+    relative_to_best: float = 0.0
+    max_cost_pusd: int | None = None
+    max_latency_ms: int | None = None
+    allow: Selector = field(default_factory=Selector)
+    deny: Selector = field(default_factory=Selector)
+    on_unavailable: str = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCondition:
+    """When a route applies: every field that is given must hold. An empty condition always holds."""
+
+    key_tags: frozenset[str] = frozenset()
+    intents: frozenset[str] = frozenset()
+    languages: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """One line of the routing table; the first whose condition holds wins. Exactly one of `policy`, `plan`, `model`."""
+
+    name: str
+    when: RouteCondition
+    policy: str | None = None
+    plan: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The whole registry, frozen. `version` is a short hash of the file it was built from."""
+
+    providers: Mapping[str, Provider]
+    models: Mapping[str, Model]
+    policies: Mapping[str, PolicySpec]
+    routes: tuple[RouteSpec, ...] = ()
+    default_policy: str = "balanced"
+    baseline: str | None = None
+    version: str = ""
+    notes: tuple[str, ...] = ()
+    by_id: Mapping[str, Deployment] = field(default_factory=dict)
+
+    def deployments(self) -> Iterator[Deployment]:
+        """Every deployment, in the order of the file."""
+        for model in self.models.values():
+            yield from model.deployments

@@ -1,0 +1,190 @@
+"""What was decided and what came of it: intents, candidates, decisions, attempts, ledger rows. Frozen values only.
+
+Where on the path: `classifiers` and `routing` fill these, `pipeline` carries them, `ledger` writes them down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from service.domain.catalog import Deployment
+from service.domain.money import PriceQuote
+
+INTENTS = (
+    "chitchat",
+    "advice_ideas",
+    "rewriting",
+    "translation",
+    "summarization",
+    "extraction",
+    "factual_qa",
+    "writing",
+    "roleplay",
+    "coding",
+    "math",
+    "logic",
+    "domain_expert",
+    "tool_use",
+    "compound",
+)
+"""The taxonomy: what a person may want. Flags (long, images, tools, schema) are read from the request, not classified."""
+
+UNCLASSIFIED = "unclassified"
+"""The label of requests that name their model: nobody needed to know what they are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a request is about.
+
+    `posterior` maps every intent to its probability (sums to 1). `abstained` means that there was too little evidence:
+    `label` is then only the likeliest guess and must not be trusted alone. `terms` are the strongest pieces of evidence
+    for the label with their weights in logits. `artefact` names the classifier and its version.
+    """
+
+    label: str
+    confidence: float
+    posterior: Mapping[str, float]
+    language: str
+    abstained: bool = False
+    terms: tuple[tuple[str, float], ...] = ()
+    artefact: str = ""
+
+
+NOT_CLASSIFIED = Intent(UNCLASSIFIED, 0.0, {}, "und", abstained=True)
+"""The intent of a request whose model is pinned."""
+
+
+class ReasonCode(StrEnum):
+    """Why the chosen candidate was chosen."""
+
+    PINNED = "pinned"
+    CHEAPEST_CAPABLE = "cheapest_capable"
+    BEST_WITHIN_COST = "best_within_cost"
+    FLOOR_UNREACHABLE = "floor_unreachable"
+    ONLY_CANDIDATE = "only_candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One deployment as this request sees it.
+
+    Costs are pico-USD, `None` when unknown. `quality` is P(acceptable). `rejected` is the reason it can't serve this
+    request (hard filter), `below` the policy bound it misses; both empty means eligible. `reason` says in words why it
+    stands where it stands.
+    """
+
+    deployment: Deployment
+    quality: float
+    expected_cost_pusd: int | None
+    reserved_pusd: int | None
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    quote: PriceQuote | None
+    rejected: str | None = None
+    below: str | None = None
+    reason: str = ""
+    output_tokens_cap: int = 0
+
+    @property
+    def eligible(self) -> bool:
+        """Whether the policy may choose it."""
+        return self.rejected is None and self.below is None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
+
+    `rejected` are the candidates that can't serve, each with its reason. `margin` says in words how the choice beat the
+    runner-up. `versions` names everything that a replay needs: registry, policy, classifier.
+    """
+
+    id: str
+    created_ms: int
+    requested: str
+    policy: str
+    intent: Intent
+    ranked: tuple[Candidate, ...]
+    rejected: tuple[Candidate, ...]
+    reason_code: ReasonCode
+    margin: str
+    features: Mapping[str, object]
+    versions: Mapping[str, str]
+    baseline_pusd: int | None = None
+    baseline_model: str | None = None
+    route: str | None = None
+    plan: str = "single"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> Candidate:
+        """The first candidate to try."""
+        return self.ranked[0]
+
+
+class EntryState(StrEnum):
+    """Where an attempt stands in the ledger. All but `OPEN` are terminal."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    ESTIMATED = "estimated"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEntry:
+    """The intent to spend, durable before the first upstream byte. Times are Unix milliseconds, money pico-USD."""
+
+    attempt_id: str
+    request_id: str
+    decision_id: str
+    attempt_number: int
+    at_ms: int
+    key_id: str | None
+    requested_model: str
+    model: str
+    provider: str
+    wire_name: str
+    intent: str
+    language: str
+    policy: str
+    price_version: str | None
+    reserved_pusd: int | None
+    tags: tuple[str, ...] = ()
+    streaming: bool = False
+    simulated: bool = False
+    kind: str = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalEntry:
+    """How an attempt ended: exactly one for every `OpenEntry`.
+
+    `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` only when the price is unknown.
+    `baseline_pusd` is what the same usage would have cost at the configured baseline. `ended` is why the attempt ended
+    (`complete`, `client_left`, an upstream error code, `crash`). Durations are milliseconds on a monotonic clock.
+    """
+
+    attempt_id: str
+    state: EntryState
+    at_ms: int
+    ended: str
+    usage: Mapping[str, int] = field(default_factory=dict)
+    usage_source: str = "unknown"
+    usage_flags: tuple[str, ...] = ()
+    cost_pusd: int | None = None
+    price: Mapping[str, object] = field(default_factory=dict)
+    baseline_pusd: int | None = None
+    baseline_model: str | None = None
+    served_model: str | None = None
+    upstream_status: int | None = None
+    upstream_id: str | None = None
+    ttft_ms: float | None = None
+    total_ms: float | None = None
+    overhead_ms: float | None = None
+    final: bool = True

@@ -1,0 +1,200 @@
+"""The Protocols that plug-ins implement. A room that needs a neighbour names what it needs here and gets it passed in.
+
+| port | implemented by | table |
+|---|---|---|
+| `Transport` | `upstream/transport_httpx.py` | chosen in `app.py` |
+| `WireProtocol` | `upstream/protocols/<name>.py` | `PROTOCOLS` |
+| `Policy` | `routing/policies/<name>.py` | `POLICIES` |
+| `Classifier` | `classifiers.scorer` | wired in `app.py` |
+| `LedgerWriter` | `ledger.journal.Journal` | wired in `app.py` |
+| `Clock` | `SystemClock` in `app.py`, a fixed one in tests | - |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from service.domain.catalog import Deployment, PolicySpec
+from service.domain.chat import ChatRequest
+from service.domain.decision import Candidate, OpenEntry, ReasonCode, TerminalEntry
+from service.domain.money import Usage
+from service.errors import Replied
+
+
+class Clock(Protocol):
+    """Time, passed in so that decisions stay pure."""
+
+    def utc(self) -> datetime:
+        """The wall clock as an aware UTC instant: for prices and records only."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps: for every duration."""
+        ...
+
+
+class IntentReading(Protocol):
+    """What a classifier says; the fields of `decision.Intent`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def posterior(self) -> Mapping[str, float]: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def abstained(self) -> bool: ...
+    @property
+    def terms(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def artefact(self) -> str: ...
+
+
+class Classifier(Protocol):
+    """Reads the intent of a conversation: bounded work on any input."""
+
+    def predict(self, turns: Sequence[tuple[str, str]]) -> IntentReading:
+        """`turns` are (role, text), oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a vendor. `url` is absolute; `headers` hold the secret, so they are not in `repr`."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    connect_s: float = 5.0
+
+
+class UpstreamResponse(Protocol):
+    """A vendor's answer whose head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields with lower-case names."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; raises an `UpstreamError` when it breaks."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        ...
+
+
+class Transport(Protocol):
+    """The seam to the network: one method. Everything that speaks HTTP to vendors stands behind it."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send a request and return when the head of the answer has arrived.
+
+        Raises `NotSent` when nothing left this machine and `NoReply` when the request left and no answer came.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a unary answer says about itself. `finished` is whether every choice has a finish reason."""
+
+    usage: Usage | None
+    model: str | None
+    id: str | None
+    finished: bool
+    output_characters: int
+    cjk_characters: int = 0
+    usage_flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSignal:
+    """What one server-sent event means to us. All flags false: pass it on and think nothing of it.
+
+    `content`: the caller sees something of the answer (text, reasoning, a tool call, a refusal). `finished_choices` and
+    `seen_choices` are choice indexes. `usage` replaces what earlier events said. `hide` when it exists only because we
+    asked for usage. `error` is the vendor's error event. `done` is the protocol's end event.
+    """
+
+    content: bool = False
+    seen_choices: tuple[int, ...] = ()
+    finished_choices: tuple[int, ...] = ()
+    usage: Usage | None = None
+    hide: bool = False
+    done: bool = False
+    error: Replied | None = None
+    model: str | None = None
+    id: str | None = None
+    output_characters: int = 0
+    cjk_characters: int = 0
+    usage_flags: tuple[str, ...] = ()
+
+
+class WireProtocol(Protocol):
+    """How one vendor protocol is spoken: pure functions over bytes and values."""
+
+    name: str
+
+    def request(
+        self, chat: ChatRequest, deployment: Deployment, *, api_key: str | None, output_tokens_cap: int | None
+    ) -> UpstreamRequest:
+        """The upstream request for a chat. `output_tokens_cap` is set where the caller gave none and a bound must hold."""
+        ...
+
+    def answer(self, body: bytes, deployment: Deployment) -> Answer:
+        """Read a unary answer; raises `Broken` or `Replied` when the body is no answer."""
+        ...
+
+    def signal(self, data: bytes, deployment: Deployment, *, asked_for_usage: bool) -> StreamSignal:
+        """Read the data of one stream event; raises `Broken` when it is not what the protocol allows."""
+        ...
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
+        """The `Replied` error for an answer whose status is not 2xx."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a policy made of the candidates: eligible ones first, best first, then the rest as a fallback order."""
+
+    ranked: tuple[Candidate, ...]
+    reason_code: ReasonCode
+    margin: str
+
+
+class Policy(Protocol):
+    """Orders candidates that can serve. Deterministic, never loses one, monotone in price."""
+
+    def __call__(self, candidates: Sequence[Candidate], spec: PolicySpec) -> Ranking:
+        """Rank `candidates` (never empty) under `spec`."""
+        ...
+
+
+class LedgerWriter(Protocol):
+    """Where the intent to spend and the end of every attempt are written before anything else happens."""
+
+    async def append_open(self, entry: OpenEntry) -> None:
+        """Returns when the row is as durable as the sync mode promises; raises `LedgerUnavailable`."""
+        ...
+
+    async def append_terminal(self, entry: TerminalEntry) -> None:
+        """Exactly once per attempt."""
+        ...
+
+    async def append_decision(self, record: Mapping[str, object]) -> None:
+        """The decision record, for replay and `/v1/decisions/{id}`."""
+        ...

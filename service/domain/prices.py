@@ -1,0 +1,140 @@
+"""Price books: which price applied to a deployment at an instant. Dated, windowed, tiered, self-hosted; pure.
+
+Where on the path: `routing.estimate` and `pipeline` ask a book for a quote at dispatch time; `money.price` does the sums.
+
+Invariants
+1. The newest version whose `start` is not after the instant applies, unless its `end` has passed.
+2. Versions of a book never overlap: the loader refuses it, `PriceBook` asserts it.
+3. A window is checked in its own time zone; a day that its calendar names is never inside it.
+4. A multiplying window scales the whole price; when windows overlap, the loader refuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, tzinfo
+
+from service.domain.money import ONE, Fx, Multiplier, PriceQuote, Rates, Tier, divide_half_even
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Days (in `zone`) on which a window does not apply, and the last day the list speaks about."""
+
+    name: str
+    zone: tzinfo
+    days: frozenset[date]
+    until: date
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Hours of the week in which the price is multiplied.
+
+    `spans` are half-open [from, to) local times; a span whose end is not after its start runs past midnight and belongs
+    to the day on which it starts. `weekdays` are ISO numbers, Monday 1.
+    """
+
+    zone: tzinfo
+    spans: tuple[tuple[time, time], ...]
+    weekdays: frozenset[int]
+    multiplier: Multiplier
+    except_on: Calendar | None = None
+
+    def holds(self, at: datetime) -> bool:
+        """Whether an aware instant lies in this window."""
+        local = at.astimezone(self.zone)
+        clock = local.time().replace(tzinfo=None)
+        for start, end in self.spans:
+            if start < end:
+                if start <= clock < end and self._on(local.date(), at):
+                    return True
+            elif clock >= start:
+                if self._on(local.date(), at):
+                    return True
+            elif clock < end and self._on(local.date() - timedelta(days=1), at - timedelta(days=1)):
+                return True
+        return False
+
+    def _on(self, day: date, at: datetime) -> bool:
+        if day.isoweekday() not in self.weekdays:
+            return False
+        return self.except_on is None or at.astimezone(self.except_on.zone).date() not in self.except_on.days
+
+
+@dataclass(frozen=True, slots=True)
+class PriceVersion:
+    """One line of a price history. `start` and `end` are aware instants; `end` is exclusive, `None` means open."""
+
+    start: datetime
+    rates: Rates
+    currency: str = "USD"
+    tiers: tuple[Tier, ...] = ()
+    windows: tuple[Window, ...] = ()
+    service_tiers: Mapping[str, Multiplier] = field(default_factory=dict)
+    end: datetime | None = None
+    source: str = ""
+    checked: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfHosted:
+    """An engine of one's own: what it costs to keep, and how much it can do at full load (tokens per second)."""
+
+    gpus: int
+    pusd_per_gpu_hour: int
+    input_tokens_per_s: int
+    output_tokens_per_s: int
+    utilization_ppm: int = 1_000_000
+
+    @property
+    def pusd_per_token(self) -> int:
+        """The amortised price of any token, input or output: cost of an hour over the tokens of an hour at this load."""
+        tokens_per_hour = (self.input_tokens_per_s + self.output_tokens_per_s) * 3600
+        return divide_half_even(self.gpus * self.pusd_per_gpu_hour * 1_000_000, tokens_per_hour * self.utilization_ppm)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """Every known price of one deployment, oldest first. An empty book is an unknown price."""
+
+    deployment: str
+    versions: tuple[PriceVersion, ...] = ()
+    fx: Mapping[str, Fx] = field(default_factory=dict)
+    self_hosted: SelfHosted | None = None
+
+    def __post_init__(self) -> None:
+        """Hold invariant 2 for books that were not made by the loader."""
+        for earlier, later in zip(self.versions, self.versions[1:], strict=False):
+            if earlier.start >= later.start or (earlier.end is not None and earlier.end > later.start):
+                raise ValueError(f"price versions of {self.deployment} overlap at {later.start.isoformat()}")
+
+    def version_at(self, at: datetime) -> PriceVersion | None:
+        """The version that applies at an aware instant, or `None` before the first and after a closed last one."""
+        for version in reversed(self.versions):
+            if version.start <= at:
+                return version if version.end is None or at < version.end else None
+        return None
+
+    def quote(self, at: datetime) -> PriceQuote | None:
+        """The price at an aware instant, or `None` when nobody knows it."""
+        if self.self_hosted is not None:
+            rate = self.self_hosted.pusd_per_token
+            return PriceQuote(version=f"{self.deployment}@self_hosted", rates=Rates(input=rate, output=rate))
+        version = self.version_at(at)
+        if version is None or version.rates.input is None or version.rates.output is None:
+            return None
+        multiplier = ONE
+        for window in version.windows:
+            if window.holds(at):
+                multiplier = multiplier.times(window.multiplier)
+        return PriceQuote(
+            version=f"{self.deployment}@{version.start.date().isoformat()}",
+            rates=version.rates,
+            fx=self.fx.get(version.currency, Fx()) if version.currency == "USD" else self.fx[version.currency],
+            multiplier=multiplier,
+            tiers=version.tiers,
+            service_tiers=version.service_tiers,
+        )
+

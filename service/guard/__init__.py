@@ -1,0 +1,1 @@
+"""Who may: virtual keys, the pepper behind them, and which addresses may be opened without them."""

@@ -1,0 +1,212 @@
+"""From the journal to a sink: reads what was appended since last time, in batches, and moves the checkpoint with it.
+
+Where on the path: beside it, in a thread of the server (`run`), or in `coe costs` (`catch_up`).
+
+Invariants
+1. One indexer fills a data directory's sink at a time: it holds the lock of `index.lock`.
+2. Only whole lines are indexed. A last line without a newline is left for the next look: its writer may be at it.
+3. A damaged line becomes a problem in the sink, and the lines after it are indexed: nothing is skipped in silence.
+4. Indexing twice, from the start or from a checkpoint, gives the same rows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+from service import telemetry
+from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode
+from service.ledger.segments import (
+    FILE_MODE,
+    SegmentFile,
+    journal_dir,
+    list_segments,
+    read_lines,
+    swept_path,
+)
+from service.ledger.sinks.port import Batch, Problem, Sink, SinkMissing
+
+BATCH_LINES = 2_000
+"""Lines per transaction: about 1 MiB of journal and a few tens of milliseconds."""
+
+POLL_S = 0.2
+"""How far the index lags behind the journal at rest."""
+
+RETRY_S = 2.0
+"""Pause after a failure, and between two tries for a lock that another process holds."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes indexed by this call, bytes to index) after each batch."""
+
+
+class IndexBusy(Exception):
+    """Another process fills this data directory's index."""
+
+
+class Indexer:
+    """Fills one sink from one data directory. `catch_up`, `rebuild` and `run` may be called from different threads."""
+
+    def __init__(self, data_dir: Path, sink: Sink) -> None:
+        """Nothing is opened before the first use."""
+        self._directory = journal_dir(data_dir)
+        self._lock_path = data_dir / "index.lock"
+        self._sink = sink
+        self._turn = threading.RLock()
+        self._lock_fd: int | None = None
+        self._offsets: dict[str, int] = {}
+        self._finished: set[str] = set()
+
+    def open(self) -> None:
+        """Take the index lock and prepare the sink, if not done; raises IndexBusy, OSError or ConfigurationError."""
+        with self._turn:
+            if self._lock_fd is not None:
+                return
+            self._lock_fd = self._take_lock()
+            try:
+                self._sink.prepare()
+                self._offsets = dict(self._sink.checkpoints())
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the sink for filling and release the index lock. Using the indexer again takes it anew."""
+        with self._turn:
+            if self._lock_fd is not None:
+                self._sink.close()
+                os.close(self._lock_fd)
+                self._lock_fd = None
+                self._finished.clear()
+
+    def catch_up(self, progress: Progress | None = None) -> int:
+        """Index every whole line that is in the journal now; the number of bytes indexed.
+
+        Opens when needed and stays open. Raises IndexBusy, OSError or the sink's own errors; what was stored stays.
+        """
+        with self._turn:
+            self.open()
+            work = self._unfinished()
+            total = sum(max(0, size - self._offsets.get(segment.name, 0)) for segment, size, _ in work)
+            done = 0
+            for segment, size, swept in work:
+                for batch in self._batches(segment, self._offsets.get(segment.name, 0), size):
+                    self._sink.store(batch)
+                    done += batch.end - self._offsets.get(segment.name, 0)
+                    self._offsets[segment.name] = batch.end
+                    if progress is not None:
+                        progress(done, total)
+                if swept:
+                    self._finished.add(segment.name)
+            return done
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Empty the sink and index the whole journal again; otherwise as `catch_up`."""
+        with self._turn:
+            self.open()
+            self._sink.clear()
+            self._offsets.clear()
+            self._finished.clear()
+            return self.catch_up(progress)
+
+    def run(self, stop: threading.Event, poll_s: float = POLL_S) -> None:
+        """Keep the sink up to date until `stop` is set; for a thread.
+
+        While another process holds the lock, it waits to take over. A failure (disk full, say) is logged and tried
+        again: the journal goes on without its index, and nothing is lost.
+        """
+        log = telemetry.logger()
+        failing = False
+        while not stop.is_set():
+            try:
+                self.catch_up()
+            except IndexBusy:
+                stop.wait(RETRY_S)
+            except (OSError, sqlite3.Error) as error:
+                if not failing:
+                    log.warning(telemetry.INDEXER_FAILED, error=str(error), retry_s=RETRY_S)
+                failing = True
+                stop.wait(RETRY_S)
+            else:
+                failing = False
+                stop.wait(poll_s)
+        self.close()
+
+    def _take_lock(self) -> int:
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise IndexBusy("another process fills the ledger index; wait for it, or ask it") from error
+        return descriptor
+
+    def _unfinished(self) -> list[tuple[SegmentFile, int, bool]]:
+        """Segments that may have bytes to index, with their size now, and whether nobody will write to them again."""
+        found = []
+        for segment in list_segments(self._directory):
+            if segment.name not in self._finished:
+                # The mark first, then the size: what was written before the mark is in the size.
+                swept = swept_path(self._directory, segment.writer).exists()
+                found.append((segment, segment.path.stat().st_size, swept))
+        return found
+
+    def _batches(self, segment: SegmentFile, start: int, size: int) -> Iterator[Batch]:
+        """The whole lines of a segment between two offsets, in batches; a segment that shrank is one problem."""
+        if size < start:
+            what = f"the segment has {size} bytes, {start} were indexed: it was replaced; rebuild the index"
+            yield Batch(segment.name, start, (), (Problem(segment.name, start, what),))
+            return
+        lines: list[Line] = []
+        problems: list[Problem] = []
+        end = start
+        for raw in read_lines(segment.path, start):
+            if raw.offset >= size or (not raw.whole and len(raw.data) < MAX_LINE_BYTES):
+                break
+            end = raw.end
+            try:
+                lines.append(decode(raw.data))
+            except LineError as error:
+                problems.append(Problem(segment.name, raw.offset, str(error)))
+            if len(lines) + len(problems) >= BATCH_LINES:
+                yield Batch(segment.name, end, lines, problems)
+                lines, problems = [], []
+        if lines or problems:
+            yield Batch(segment.name, end, lines, problems)
+
+
+def wait_until_indexed(data_dir: Path, sink: Sink, timeout_s: float) -> bool:
+    """Wait until another process's indexer has what the journal holds now; false when the time is over first."""
+    wanted = {segment.name: _whole_bytes(segment.path) for segment in list_segments(journal_dir(data_dir))}
+    due = time.monotonic() + timeout_s
+    while True:
+        try:
+            have = dict(sink.checkpoints())
+        except SinkMissing:
+            have = {}
+        if all(have.get(name, 0) >= size for name, size in wanted.items()):
+            return True
+        if time.monotonic() >= due:
+            return False
+        time.sleep(POLL_S / 4)
+
+
+def _whole_bytes(path: Path) -> int:
+    """The size of a segment without a torn or unfinished last line."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = max(0, size - MAX_LINE_BYTES)
+        file.seek(start)
+        return start + file.read(size - start).rfind(b"\n") + 1

@@ -1,0 +1,129 @@
+"""Ledger rows from what the pipeline knows: pure builders for the open and the terminal row of an attempt.
+
+Where on the path: `pipeline` calls `opening` before the first upstream byte, and `ending` when the attempt is over.
+
+Invariants
+1. The price is the one quoted at dispatch, whatever the registry says by the time the answer ends.
+2. A failure that the vendor can't have billed costs exactly 0 and is `refused`; one that it may have billed is estimated.
+3. The baseline is priced on the same usage, so that a saving is signed and counts failed attempts against us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from service.domain.decision import Candidate, Decision, EntryState, OpenEntry, TerminalEntry
+from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageSource, price
+
+COMPLETE = "complete"
+CLIENT_LEFT = "client_left"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Under which ids an attempt is written down. `key_id` is `None` for anonymous callers."""
+
+    attempt_id: str
+    request_id: str
+    number: int
+    key_id: str | None
+    tags: tuple[str, ...]
+    streaming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds on a monotonic clock; `ttft_ms` is to the first content."""
+
+    at_ms: int
+    ttft_ms: float | None
+    total_ms: float
+    overhead_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended. `usage` is `None` when nothing can have been billed."""
+
+    ended: str
+    usage: Usage | None
+    served_model: str | None = None
+    upstream_status: int | None = None
+    upstream_id: str | None = None
+    final: bool = True
+
+
+def opening(who: Identity, decision: Decision, candidate: Candidate, at_ms: int) -> OpenEntry:
+    """The intent to spend on one attempt."""
+    deployment = candidate.deployment
+    return OpenEntry(
+        attempt_id=who.attempt_id,
+        request_id=who.request_id,
+        decision_id=decision.id,
+        attempt_number=who.number,
+        at_ms=at_ms,
+        key_id=who.key_id,
+        requested_model=decision.requested,
+        model=deployment.model,
+        provider=deployment.provider.name,
+        wire_name=deployment.wire_name,
+        intent=decision.intent.label,
+        language=decision.intent.language,
+        policy=decision.policy,
+        price_version=candidate.quote.version if candidate.quote else None,
+        reserved_pusd=candidate.reserved_pusd,
+        tags=who.tags,
+        streaming=who.streaming,
+        simulated=deployment.provider.simulated,
+    )
+
+
+def ending(
+    entry: OpenEntry, candidate: Candidate, outcome: Outcome, timing: Timing, baseline: tuple[str, PriceQuote] | None
+) -> TerminalEntry:
+    """The terminal row of an attempt. `baseline` is (model, its price at dispatch)."""
+    cost = _cost(outcome.usage, candidate.quote)
+    usage = outcome.usage or Usage(requests=0, source=UsageSource.PROVIDER)
+    if outcome.usage is None:
+        state = EntryState.REFUSED
+    elif outcome.usage.source is UsageSource.PROVIDER or outcome.usage.source is UsageSource.COUNTED:
+        state = EntryState.SETTLED
+    else:
+        state = EntryState.ESTIMATED
+    baseline_cost = None
+    if baseline is not None and outcome.usage is not None:
+        baseline_cost = price(_without_vendor_cost(usage), baseline[1]).pusd
+    return TerminalEntry(
+        attempt_id=entry.attempt_id,
+        state=state,
+        at_ms=timing.at_ms,
+        ended=outcome.ended,
+        usage=usage.as_dict(),
+        usage_source=usage.source.value,
+        usage_flags=usage.flags,
+        cost_pusd=cost.pusd,
+        price=cost.as_dict(),
+        baseline_pusd=baseline_cost,
+        baseline_model=baseline[0] if baseline is not None else None,
+        served_model=outcome.served_model,
+        upstream_status=outcome.upstream_status,
+        upstream_id=outcome.upstream_id,
+        ttft_ms=timing.ttft_ms,
+        total_ms=timing.total_ms,
+        overhead_ms=timing.overhead_ms,
+        final=outcome.final,
+    )
+
+
+def _cost(usage: Usage | None, quote: PriceQuote | None) -> Cost:
+    """What to book: 0 when nothing was billed, unknown when the price is."""
+    if usage is None:
+        return Cost(0, quote.version if quote else "none", "USD", Rates(), ONE, Fx())
+    if quote is None:
+        return Cost(usage.vendor_cost_pusd, "unknown", "USD", Rates(), ONE, Fx(), unpriced=("input", "output"))
+    return price(usage, quote)
+
+
+def _without_vendor_cost(usage: Usage) -> Usage:
+    """The same tokens as another vendor would bill them: its own figure and its own tier do not carry over."""
+    return replace(usage, vendor_cost_pusd=None, service_tier=None)

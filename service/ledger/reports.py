@@ -1,0 +1,150 @@
+"""What it cost, and what it saved: one question for the command line, the admin API and the console.
+
+Where on the path: beside it; asks a sink.
+
+Invariants
+1. Money is added up in integers and shown as exact decimals: no figure here was ever a float.
+2. `saved` is signed and never clipped. It is known only where a baseline is, and it is net of every attempt of the
+   compared requests and of crashed attempts.
+3. A request stands in the group of each of its attempts; in the total it counts once.
+4. Simulated attempts are reported like others, and every report that holds one says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain.money import usd_text
+from service.ledger.sinks.port import CostSums, Sink
+
+DEFAULT_GROUPING = ("model",)
+
+SHARE_DIGITS = 6
+"""Decimals of a share: a millionth is finer than any journal is long."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """One line of a report. Money in pico-USD; `baseline_pusd` and `saved_pusd` are `None` when no baseline is known.
+
+    `keys` maps each grouping to its value; `None` is an attempt without it (no key, no tag). `estimated_share` in
+    [0, 1] is the share of billable attempts whose usage is not the provider's own number.
+    """
+
+    keys: Mapping[str, str | bool | None]
+    requests: int
+    attempts: int
+    tokens: Mapping[str, int]
+    cost_pusd: int
+    baseline_pusd: int | None
+    saved_pusd: int | None
+    estimated_share: float
+    unpriced_attempts: int
+    open_attempts: int
+    simulated_attempts: int
+
+    def as_dict(self) -> dict[str, object]:
+        """The row as every format shows it: tokens by bucket, money as exact decimal strings in USD."""
+        return {
+            **self.keys,
+            "requests": self.requests,
+            "attempts": self.attempts,
+            **self.tokens,
+            "cost_usd": usd_text(self.cost_pusd),
+            "baseline_cost_usd": None if self.baseline_pusd is None else usd_text(self.baseline_pusd),
+            "saved_usd": None if self.saved_pusd is None else usd_text(self.saved_pusd),
+            "estimated_share": self.estimated_share,
+            "unpriced_attempts": self.unpriced_attempts,
+            "open_attempts": self.open_attempts,
+            "simulated_attempts": self.simulated_attempts,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Rows by group, the total over all attempts (with empty `keys`), and what a reader should know about them."""
+
+    by: tuple[str, ...]
+    rows: tuple[CostRow, ...]
+    total: CostRow | None
+    notes: tuple[str, ...]
+
+
+def costs(
+    sink: Sink, by: Sequence[str] = DEFAULT_GROUPING, since: datetime | None = None, until: datetime | None = None
+) -> list[CostRow]:
+    """The rows of `cost_report`."""
+    return list(cost_report(sink, by, since, until).rows)
+
+
+def cost_report(
+    sink: Sink, by: Sequence[str] = DEFAULT_GROUPING, since: datetime | None = None, until: datetime | None = None
+) -> CostReport:
+    """Attempts dispatched in [since, until) (aware instants), added up by group.
+
+    Rows are by day when grouped by day, else the dearest first. No attempt at all: no rows and no total. Raises
+    ValueError for an unknown grouping or an instant without a zone, SinkMissing when nothing was ever indexed.
+    """
+    grouping = tuple(dict.fromkeys(by))
+    since_ms, until_ms = _unix_ms(since), _unix_ms(until)
+    totals = sink.sums((), since_ms, until_ms)
+    if not totals:
+        return CostReport(grouping, (), None, ())
+    comparable = totals[0].compared_requests > 0
+    total = _row((), totals[0], comparable=comparable)
+    rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms)]
+    if "day" in grouping:
+        rows.sort(key=_by_keys)
+    else:
+        rows.sort(key=lambda row: (-row.cost_pusd, _by_keys(row)))
+    return CostReport(grouping, tuple(rows), total, _notes(total, grouping))
+
+
+def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:
+    keys: dict[str, str | bool | None] = dict(zip(by, sums.keys, strict=True))
+    if "simulated" in keys:
+        keys["simulated"] = keys["simulated"] == "true"
+    share = sums.guessed_attempts / sums.billable_attempts if sums.billable_attempts else 0.0
+    return CostRow(
+        keys=keys,
+        requests=sums.requests,
+        attempts=sums.attempts,
+        tokens=sums.tokens,
+        cost_pusd=sums.cost_pusd,
+        baseline_pusd=sums.baseline_pusd if comparable else None,
+        saved_pusd=sums.baseline_pusd - sums.compared_pusd if comparable else None,
+        estimated_share=round(share, SHARE_DIGITS),
+        unpriced_attempts=sums.unpriced_attempts,
+        open_attempts=sums.open_attempts,
+        simulated_attempts=sums.simulated_attempts,
+    )
+
+
+def _by_keys(row: CostRow) -> tuple[tuple[bool, str], ...]:
+    return tuple((value is None, str(value)) for value in row.keys.values())
+
+
+def _notes(total: CostRow, by: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    if total.simulated_attempts:
+        simulated = f"{total.simulated_attempts} of {total.attempts} attempts are simulated"
+        notes.append(f"{simulated}: no real money was spent on them.")
+    if total.unpriced_attempts:
+        notes.append(f"{total.unpriced_attempts} attempts have no known price: their cost is missing from every sum.")
+    if total.estimated_share:
+        notes.append(f"{total.estimated_share:.1%} of the billable attempts are booked on estimated usage.")
+    if total.open_attempts:
+        notes.append(f"{total.open_attempts} attempts are still running: they have no cost yet.")
+    if "tag" in by:
+        notes.append("An attempt with several tags stands in the row of each; the total counts it once.")
+    return tuple(notes)
+
+
+def _unix_ms(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError("a report's bounds need a time zone; give UTC")
+    return round(moment.timestamp() * 1000)

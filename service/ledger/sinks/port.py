@@ -1,0 +1,135 @@
+"""What a sink is: the Protocol, and the values that go in and come out.
+
+Where on the path: beside it. `indexer` fills a sink, `reports` and `decisions` ask it.
+
+Every sink
+1. stores a batch and its checkpoint in one transaction: after a crash it goes on where it stands;
+2. is idempotent by attempt id, in any order: an end may arrive before its open row;
+3. can be emptied and filled again from the journal, with the same result;
+4. adds up money exactly, as integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.ledger.lines import Line
+
+GROUPINGS = (
+    "model",
+    "provider",
+    "intent",
+    "language",
+    "key",
+    "tag",
+    "day",
+    "policy",
+    "plan",
+    "requested",
+    "simulated",
+)
+"""What costs can be grouped by. Days are UTC. An attempt with two tags stands in the group of each."""
+
+TOKEN_COLUMNS = (
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_in_tokens",
+    "audio_out_tokens",
+    "image_tokens",
+)
+"""The usage buckets as columns: a bucket's name and its unit."""
+
+
+class SinkMissing(Exception):
+    """The sink was never filled: no attempt was indexed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Damage found while indexing: where (a segment and a byte) and what, without content."""
+
+    segment: str
+    offset: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some lines of one segment, what was wrong among them, and the byte up to which the segment is then indexed."""
+
+    segment: str
+    end: int
+    lines: Sequence[Line]
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CostSums:
+    """One group of attempts, added up; money in pico-USD, `keys` in the order asked for.
+
+    `billable_attempts` have ended and may stand on an invoice (all but `refused`); `guessed_attempts` are those of them
+    whose usage is not the provider's own number. `unpriced_attempts` have ended with an unknown cost.
+    A request is compared when its baseline is known and every attempt of it is priced: `baseline_pusd` is the sum of
+    the baselines of compared requests, counted once each, and `compared_pusd` what these requests cost, plus what
+    crashed attempts were charged: those bought nothing, so they count against the savings.
+    """
+
+    keys: tuple[str | None, ...]
+    requests: int
+    attempts: int
+    open_attempts: int
+    simulated_attempts: int
+    billable_attempts: int
+    guessed_attempts: int
+    unpriced_attempts: int
+    compared_requests: int
+    tokens: Mapping[str, int]
+    cost_pusd: int
+    baseline_pusd: int
+    compared_pusd: int
+
+
+class Sink(Protocol):
+    """An index of the journal. Filling is for one thread at a time; asking is safe from any thread."""
+
+    def prepare(self) -> None:
+        """Make ready for filling. A sink of an older layout is emptied; raises ConfigurationError for a newer one."""
+        ...
+
+    def checkpoints(self) -> Mapping[str, int]:
+        """Segment name -> byte up to which it is indexed; raises SinkMissing."""
+        ...
+
+    def store(self, batch: Batch) -> None:
+        """Index a batch and move the checkpoint, all or nothing."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything, checkpoints too."""
+        ...
+
+    def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+        """Attempts dispatched in [since, until) by group; with no grouping, one row. Raises SinkMissing."""
+        ...
+
+    def decision(self, decision_id: str) -> Mapping[str, object] | None:
+        """A decision record as it was written, or `None`; raises SinkMissing."""
+        ...
+
+    def attempts(self, decision_id: str) -> list[dict[str, object]]:
+        """Every attempt of a decision, by number, with all its columns; raises SinkMissing."""
+        ...
+
+    def problems(self) -> list[Problem]:
+        """All damage found so far; raises SinkMissing."""
+        ...
+
+    def close(self) -> None:
+        """Release what filling holds."""
+        ...

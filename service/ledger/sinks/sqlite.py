@@ -1,0 +1,268 @@
+"""The default sink: one SQLite file beside the journal.
+
+Where on the path: beside it; see `port` for what a sink must do.
+
+Invariants
+1. WAL with synchronous=FULL: an indexed batch survives a power cut (NORMAL would lose acknowledged rows).
+2. One connection fills, under a lock; every question opens its own read-only connection, so that asking never waits.
+3. Money is summed in two halves of 32 bits that Python puts together: SUM() would overflow at 9.2 million USD.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import orjson
+
+from service.errors import ConfigurationError
+from service.ledger.segments import FILE_MODE
+from service.ledger.sinks import sqlite_layout as layout
+from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, Batch, CostSums, Problem, SinkMissing
+
+BUSY_S = 5.0
+"""How long a statement waits for another process's transaction; a batch takes milliseconds."""
+
+_GROUP_SQL: Mapping[str, str] = {
+    "model": "a.model",
+    "provider": "a.provider",
+    "intent": "a.intent",
+    "language": "a.language",
+    "key": "a.key_id",
+    "tag": "t.value",
+    "day": "a.day",
+    "policy": "a.policy",
+    "plan": "json_extract(d.json, '$.plan')",
+    "requested": "a.requested_model",
+    "simulated": "CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END",
+}
+
+_MONEY_SUMS = {
+    "cost": "a.cost_pusd",
+    "baseline": "CASE WHEN a.pick = r.pick AND r.unpriced = 0 THEN a.baseline_pusd END",
+    "compared": "CASE WHEN (r.pick IS NOT NULL AND r.unpriced = 0) OR a.state = 'unknown' THEN a.cost_pusd END",
+}
+
+# `pick` names the one attempt of a request whose baseline counts: the last of its final ones.
+_SCOPE_SQL = """
+WITH a AS (
+    SELECT *, COALESCE(request_id, attempt_id) AS request,
+        CASE WHEN final = 1 AND baseline_pusd IS NOT NULL
+            THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END AS pick
+    FROM attempts
+    WHERE at_ms >= COALESCE(:since_ms, -9223372036854775808) AND at_ms < COALESCE(:until_ms, 9223372036854775807)
+),
+r AS (
+    SELECT COALESCE(b.request_id, b.attempt_id) AS request,
+        MAX(CASE WHEN b.final = 1 AND b.baseline_pusd IS NOT NULL
+            THEN printf('%012d:%s', COALESCE(b.attempt_number, 0), b.attempt_id) END) AS pick,
+        MAX(b.state <> 'open' AND b.cost_pusd IS NULL) AS unpriced
+    FROM attempts b
+    WHERE b.request_id IN (SELECT request_id FROM a)
+        OR (b.request_id IS NULL AND b.attempt_id IN (SELECT attempt_id FROM a))
+    GROUP BY 1
+)
+"""
+
+
+class SqliteSink:
+    """See the module. `location` is the file's path; nothing is opened before `prepare` or the first question."""
+
+    def __init__(self, location: str) -> None:
+        """`location` relative to the working directory or absolute."""
+        self.path = Path(location)
+        self._filling: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Open the file for filling and lay the tables out; raises ConfigurationError."""
+        with self._lock:
+            if self._filling is not None:
+                return
+            try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+                connection = sqlite3.connect(
+                    self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
+                )
+                try:
+                    self._lay_out(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            except (OSError, sqlite3.Error) as error:
+                raise ConfigurationError(
+                    f"the ledger index {self.path} can't be opened ({error}); the journal is not affected: move the "
+                    "file away and it is built again, or make its directory writable"
+                ) from error
+            self._filling = connection
+
+    def _lay_out(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        with _transaction(connection):
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found == layout.SCHEMA_VERSION:
+                return
+            if found > layout.SCHEMA_VERSION:
+                raise ConfigurationError(
+                    f"the ledger index {self.path} has layout {found}, this program knows {layout.SCHEMA_VERSION}; "
+                    "run the newer program, or move the file away and it is built again from the journal"
+                )
+            for table in layout.TABLES:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in layout.SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {layout.SCHEMA_VERSION}")
+
+    def checkpoints(self) -> dict[str, int]:
+        """See `Sink`."""
+        with self._asking() as connection:
+            return dict(connection.execute("SELECT segment, offset FROM checkpoint"))
+
+    def store(self, batch: Batch) -> None:
+        """See `Sink`; raises sqlite3.Error and leaves everything as it was."""
+        with self._lock, _transaction(self._open()) as connection:
+            for line in batch.lines:
+                if line.kind == "open":
+                    values = layout.open_values(line)
+                    connection.execute(layout.NOTE_SECOND_OPEN, values)
+                    connection.execute(layout.PUT_OPEN, values)
+                elif line.kind == "terminal":
+                    values = layout.terminal_values(line)
+                    connection.execute(layout.NOTE_SECOND_TERMINAL, values)
+                    connection.execute(layout.PUT_TERMINAL, values)
+                elif line.kind == "decision":
+                    connection.execute(layout.PUT_DECISION, layout.decision_values(line))
+            connection.executemany(
+                "INSERT OR IGNORE INTO problems VALUES (?, ?, ?)",
+                [(problem.segment, problem.offset, problem.what) for problem in batch.problems],
+            )
+            connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?)", (batch.segment, batch.end))
+
+    def clear(self) -> None:
+        """See `Sink`."""
+        with self._lock, _transaction(self._open()) as connection:
+            for table in layout.TABLES:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608  # Names are literals of the layout.
+
+    def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+        """See `Sink`; raises ValueError for an unknown grouping."""
+        for name in by:
+            if name not in _GROUP_SQL:
+                raise ValueError(f"costs can't be grouped by {name!r}; choose from {', '.join(GROUPINGS)}")
+        query = _sums_query(by)
+        with self._asking() as connection:
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute(query, {"since_ms": since_ms, "until_ms": until_ms}).fetchall()
+        return [_sums(row, len(by)) for row in rows if row["attempts"]]
+
+    def decision(self, decision_id: str) -> dict[str, object] | None:
+        """See `Sink`."""
+        with self._asking() as connection:
+            row = connection.execute("SELECT json FROM decisions WHERE id = ?", (decision_id,)).fetchone()
+        if row is None:
+            return None
+        record: dict[str, object] = orjson.loads(row[0])
+        return record
+
+    def attempts(self, decision_id: str) -> list[dict[str, object]]:
+        """See `Sink`."""
+        with self._asking() as connection:
+            connection.row_factory = sqlite3.Row
+            query = "SELECT * FROM attempts WHERE decision_id = ? ORDER BY attempt_number, at_ms, attempt_id"
+            rows = connection.execute(query, (decision_id,)).fetchall()
+        return [dict(row) for row in rows]
+
+    def problems(self) -> list[Problem]:
+        """See `Sink`."""
+        with self._asking() as connection:
+            rows = connection.execute("SELECT segment, offset, what FROM problems ORDER BY segment, offset, what")
+            return [Problem(*row) for row in rows]
+
+    def close(self) -> None:
+        """See `Sink`."""
+        with self._lock:
+            if self._filling is not None:
+                self._filling.close()
+                self._filling = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._filling is None:
+            raise RuntimeError("the sink isn't open for filling; call prepare() first")
+        return self._filling
+
+    @contextmanager
+    def _asking(self) -> Iterator[sqlite3.Connection]:
+        """A read-only connection of its own: a snapshot that neither waits for filling nor holds it up."""
+        if not self.path.exists():
+            raise SinkMissing(f"there is no ledger index at {self.path}")
+        address = f"{self.path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)) as connection:
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if found != layout.SCHEMA_VERSION:
+                raise SinkMissing(f"the ledger index {self.path} isn't built for this program yet")
+            yield connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full.
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _sums_query(by: Sequence[str]) -> str:
+    keys = [f"{_GROUP_SQL[name]} AS key_{number}" for number, name in enumerate(by)]
+    tokens = [f"COALESCE(SUM(a.{column}), 0) AS {column}" for column in TOKEN_COLUMNS]
+    money = [
+        f"COALESCE(SUM(({value}) >> 32), 0) AS {name}_high, COALESCE(SUM(({value}) & 4294967295), 0) AS {name}_low"
+        for name, value in _MONEY_SUMS.items()
+    ]
+    counts = [
+        "COUNT(DISTINCT a.request) AS requests",
+        "COUNT(*) AS attempts",
+        "COALESCE(SUM(a.state = 'open'), 0) AS open_attempts",
+        "COALESCE(SUM(a.simulated = 1), 0) AS simulated_attempts",
+        "COALESCE(SUM(a.state NOT IN ('open', 'refused')), 0) AS billable_attempts",
+        "COALESCE(SUM(a.state NOT IN ('open', 'refused') AND a.usage_source IS NOT 'provider'), 0) AS guessed_attempts",
+        "COALESCE(SUM(a.state <> 'open' AND a.cost_pusd IS NULL), 0) AS unpriced_attempts",
+        "COALESCE(SUM(a.pick = r.pick AND r.unpriced = 0), 0) AS compared_requests",
+    ]
+    tables = "a JOIN r ON r.request = a.request"
+    if "tag" in by:
+        tables += " LEFT JOIN json_each(a.tags) AS t"
+    if "plan" in by:
+        tables += " LEFT JOIN decisions AS d ON d.id = a.decision_id"
+    grouping = f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
+    # Every piece is a literal of this file, chosen by name; the instants are bound.
+    return f"{_SCOPE_SQL} SELECT {', '.join([*keys, *counts, *tokens, *money])} FROM {tables}{grouping}"  # noqa: S608  # See above.
+
+
+def _sums(row: sqlite3.Row, keys: int) -> CostSums:
+    def money(name: str) -> int:
+        return (int(row[f"{name}_high"]) << 32) + int(row[f"{name}_low"])
+
+    return CostSums(
+        keys=tuple(row[number] for number in range(keys)),
+        requests=row["requests"],
+        attempts=row["attempts"],
+        open_attempts=row["open_attempts"],
+        simulated_attempts=row["simulated_attempts"],
+        billable_attempts=row["billable_attempts"],
+        guessed_attempts=row["guessed_attempts"],
+        unpriced_attempts=row["unpriced_attempts"],
+        compared_requests=row["compared_requests"],
+        tokens={column: row[column] for column in TOKEN_COLUMNS},
+        cost_pusd=money("cost"),
+        baseline_pusd=money("baseline"),
+        compared_pusd=money("compared"),
+    )

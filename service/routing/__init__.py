@@ -1,0 +1,9 @@
+"""Which expert answers, and why. Pure: the same features and versions give the same decision, bit for bit.
+
+    addressing.py   `model` of the request -> which deployments are meant
+    capable.py      hard filters: what can't serve, each with its reason
+    estimate.py     expected output, cost and quality of a deployment for a request
+    policies/       how candidates are ranked; `POLICIES` lists them
+    router.py       `decide`: all of the above, in order
+    explain.py      a decision as a record, and as a screenful of text
+"""

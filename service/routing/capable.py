@@ -1,0 +1,133 @@
+"""Hard filters: which deployments can't serve a request, each with its reason.
+
+Where on the path: second step of `router.decide`. A reason is `kind: detail`; `kind` is stable and groups the record.
+
+Invariants
+1. A limit of the caller's or the policy's is never widened here or later.
+2. Every deployment gets exactly one verdict: `None` (can serve) or the first reason in the documented order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from service.domain.access import ANONYMOUS, Caller
+from service.domain.catalog import Catalog, Deployment, Model, Selector
+from service.domain.chat import ChatRequest
+
+OUTPUT_TOKENS_ROOM = 256
+"""Output that must fit behind the input when the caller set no cap: an answer of a few sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a deployment must meet to serve one request."""
+
+    needs: frozenset[str]
+    modalities: frozenset[str]
+    input_tokens: int
+    output_tokens: int
+    today: date
+    allow: tuple[Selector, ...] = ()
+    deny: tuple[Selector, ...] = ()
+    caller: Caller = ANONYMOUS
+    forced_tool: bool = False
+
+
+def demands_of(
+    chat: ChatRequest, *, today: date, allow: Iterable[Selector], deny: Iterable[Selector], caller: Caller
+) -> Demands:
+    """The demands of a chat request under its limits (the caller's and the policy's selectors, empty ones dropped)."""
+    choice = chat.body.get("tool_choice")
+    return Demands(
+        needs=chat.needs,
+        modalities=chat.modalities,
+        input_tokens=chat.sizes.input_tokens,
+        output_tokens=chat.output_tokens_max or OUTPUT_TOKENS_ROOM,
+        today=today,
+        allow=tuple(one for one in allow if one),
+        deny=tuple(one for one in deny if one),
+        caller=caller,
+        forced_tool=isinstance(choice, dict) or choice == "required",
+    )
+
+
+def obstacle(deployment: Deployment, model: Model, demands: Demands) -> str | None:
+    """Why this deployment can't serve, or `None`. The order of checks is the order of the documentation."""
+    return (
+        _unavailable(deployment, model, demands.today)
+        or _forbidden(deployment, model, demands)
+        or _incapable(deployment, model, demands)
+    )
+
+
+def _unavailable(deployment: Deployment, model: Model, today: date) -> str | None:
+    if model.inactive_reason is not None:
+        return f"disabled: {model.inactive_reason}"
+    if deployment.inactive_reason is not None:
+        return f"disabled: {deployment.inactive_reason}"
+    if deployment.provider.inactive_reason is not None:
+        return f"inactive: {deployment.provider.inactive_reason}"
+    if model.retired(today):
+        return f"retired: gone since {model.retires}"
+    return None
+
+
+def _forbidden(deployment: Deployment, model: Model, demands: Demands) -> str | None:
+    if not demands.caller.may_use(model.name):
+        return "key: this key may not use the model"
+    for selector in demands.deny:
+        for noun, names in selector.fields():
+            if names & _names(deployment, model, noun):
+                return f"deny: its {noun} is on the deny list"
+    for selector in demands.allow:
+        for noun, names in selector.fields():
+            if not names & _names(deployment, model, noun):
+                return f"allow: its {noun} is not on the allow list"
+    return None
+
+
+def _names(deployment: Deployment, model: Model, noun: str) -> frozenset[str]:
+    if noun == "model":
+        return frozenset({model.name, deployment.id})
+    if noun == "provider":
+        return frozenset({deployment.provider.name})
+    if noun == "region":
+        return frozenset({deployment.provider.region})
+    return deployment.provider.tags | model.tags
+
+
+def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | None:
+    missing = demands.modalities - model.modalities
+    if missing:
+        return f"modality: takes no {' or '.join(sorted(missing))}"
+    offered = model.capabilities if deployment.capabilities is None else deployment.capabilities
+    missing = demands.needs - offered
+    if missing:
+        return f"capability: lacks {', '.join(sorted(missing))}"
+    if demands.forced_tool and "no_forced_tool_choice" in deployment.provider.quirks:
+        return "capability: the vendor refuses a forced tool choice"
+    context = deployment.context_tokens or model.context_tokens
+    if context is not None and demands.input_tokens + min(demands.output_tokens, OUTPUT_TOKENS_ROOM) > context:
+        return f"context: about {demands.input_tokens:,} input tokens do not fit into {context:,}"
+    cap = deployment.output_tokens_max or model.output_tokens_max
+    if cap is not None and demands.output_tokens > cap:
+        return f"output: {demands.output_tokens:,} output tokens asked, {cap:,} offered"
+    return None
+
+
+def emptied_by(reasons: Sequence[str], catalog: Catalog) -> str:
+    """Name the constraint that emptied the list: the commonest reason among deployments that could be called at all."""
+    kinds = Counter(reason.partition(":")[0] for reason in reasons)
+    callable_kinds = Counter({kind: n for kind, n in kinds.items() if kind not in ("disabled", "inactive", "retired")})
+    if not callable_kinds:
+        unset = sorted({one.inactive_reason for one in catalog.providers.values() if one.inactive_reason})
+        return "no provider is active" + (f" ({'; '.join(unset[:3])} …)" if unset else "")
+    shown = []
+    for kind, count in callable_kinds.most_common(3):
+        example = next(reason for reason in reasons if reason.startswith(kind + ":"))
+        shown.append(f"{example} ({count} of {sum(callable_kinds.values())})")
+    return "; ".join(shown)

@@ -1,0 +1,106 @@
+"""What must be known before the first part is built: the registry to serve, whether the simulator stands in, what was
+found on loopback, and whether this process may serve at all.
+
+Where on the path: `cli.serve` and `app.build` call it once, in the order written here.
+
+Invariants
+1. The simulator never stands in unasked: without `simulate` a router with nobody to call refuses to start.
+2. One instance at a time owns a data directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from service.catalog.check import check
+from service.catalog.load import load
+from service.config import Settings, environ
+from service.domain.catalog import Catalog
+from service.errors import ConfigurationError
+from service.guard.keys import KEYS_FILE, KeyStore
+from service.guard.pepper import load_pepper
+from service.simulator import SimulatorThread, scripts_for, simulated
+from service.upstream.local_engines import candidates, discover, loopback_get, with_local_engines
+from service.upstream.quirks import QUIRKS
+
+PACKAGED_REGISTRY = Path(__file__).parent / "catalog" / "providers.yaml"
+SOURCE_REGISTRY = Path(__file__).parent.parent / "providers.yaml"
+
+NOBODY_TO_CALL = (
+    "no usable provider: none of the providers in the registry has its API key in the environment, and no local engine "
+    "was found. Set one of: {variables}. Or try the router without any key: `coe serve --simulate`."
+)
+
+
+class InstanceRunning(ConfigurationError):
+    """Another router owns the data directory."""
+
+
+def registry_path(settings: Settings) -> Path:
+    """The registry file: `COE_PROVIDERS`, else ./providers.yaml, else the one that ships with the package."""
+    if settings.providers is not None:
+        return settings.providers
+    here = Path("providers.yaml")
+    if here.exists():
+        return here
+    return SOURCE_REGISTRY if SOURCE_REGISTRY.exists() else PACKAGED_REGISTRY
+
+
+def read_registry(settings: Settings, now: datetime) -> Catalog:
+    """The registry as written, with the keys of this environment; raises RegistryError."""
+    return load(registry_path(settings), environ(), now=now, known_quirks=QUIRKS)
+
+
+async def find_local(catalog: Catalog, settings: Settings, port: int) -> Catalog:
+    """The registry with what was found on loopback; unchanged when nothing was, or when that is switched off."""
+    if not settings.local_engines:
+        return catalog
+    found = await discover(loopback_get, candidates(port))
+    return with_local_engines(catalog, found) if found else catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The registry to serve. `simulator` is running when it is not `None`."""
+
+    catalog: Catalog
+    simulator: SimulatorThread | None = None
+
+
+def choose(catalog: Catalog, *, simulate: bool, simulate_if_empty: bool, now: datetime) -> Served:
+    """The registry to serve, simulated when asked; raises ConfigurationError when nobody can be called."""
+    usable = check(catalog, now=now).usable
+    if simulate or (simulate_if_empty and not usable):
+        simulator = SimulatorThread(scripts_for(catalog), keep_bodies=False)
+        simulator.start()
+        return Served(simulated(catalog, simulator.base_url), simulator)
+    if not usable:
+        waiting = [one.inactive_reason or "" for one in catalog.providers.values() if one.awaits_key]
+        variables = ", ".join(reason.removeprefix("set ").partition(" ")[0] for reason in waiting[:6])
+        raise ConfigurationError(NOBODY_TO_CALL.format(variables=f"{variables}, …" if variables else "an API key"))
+    return Served(catalog)
+
+
+def open_keys(settings: Settings) -> KeyStore:
+    """The key store of the data directory; raises ConfigurationError for a weak pepper or a damaged file."""
+    pepper = settings.key_pepper.get_secret_value() if settings.key_pepper is not None else None
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return KeyStore(settings.data_dir / KEYS_FILE, load_pepper(settings.data_dir, pepper))
+
+
+def own_instance(data_dir: Path) -> int:
+    """Take the data directory for this instance; the descriptor to keep. Raises InstanceRunning or OSError."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(data_dir / "instance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InstanceRunning(
+            f"another router uses {data_dir}: stop it, or give this one its own COE_DATA_DIR"
+        ) from None
+    return descriptor

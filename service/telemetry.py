@@ -1,0 +1,76 @@
+"""Every log event and field in one place: the names are public API. Structured JSON lines on stderr.
+
+Where on the path: `configure` once at start; organs call `log.info(EVENT, field=...)`.
+
+Invariants
+1. Prompts, answers and secrets are never passed to a logger; `_redact` is the second net, not the first.
+2. Control characters in values are escaped by the JSON encoder: one event is one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+STARTED = "started"
+STOPPED = "stopped"
+REQUEST = "request"
+ATTEMPT_FAILED = "attempt_failed"
+SETTLE_FAILED = "settle_failed"
+RECOVERED = "recovered"
+INDEXER_FAILED = "indexer_failed"
+JOURNAL_TROUBLE = "journal_trouble"
+INTERNAL_ERROR = "internal_error"
+REGISTRY_RELOADED = "registry_reloaded"
+REGISTRY_REFUSED = "registry_refused"
+
+EVENTS = {
+    STARTED: "the router listens",
+    STOPPED: "the router has settled everything and stops",
+    REQUEST: "a request was answered; fields: request_id, decision_id, model, provider, status, attempts, total_ms",
+    ATTEMPT_FAILED: "an attempt failed; fields: request_id, attempt_id, deployment, cause, upstream_status",
+    SETTLE_FAILED: "a terminal row could not be written; fields: attempt_id, error",
+    RECOVERED: "attempts of a crashed process were closed at start; fields: attempts, segments",
+    INDEXER_FAILED: "the SQLite index could not follow the journal; fields: error",
+    JOURNAL_TROUBLE: "the journal could not do a step; fields: step (write, sync, cut, wipe, mark, withdraw, recover), error",
+    INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
+    REGISTRY_RELOADED: "a new registry serves; fields: version",
+    REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
+}
+"""What each event means; docs/logs.md is kept equal to this by a test."""
+
+_SECRET = re.compile(r"(coe-|sk-|bce-v3/|Bearer )[A-Za-z0-9_\-./=]{8,}")
+
+
+def configure(level: str) -> None:
+    """Set up logging for the process. `level` is a standard level name."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _redact,
+            structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger() -> Any:  # noqa: ANN401 # structlog's loggers are typed by protocol only
+    """The house's logger."""
+    return structlog.get_logger()
+
+
+def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _SECRET.sub(r"\1[redacted]", value)
+    return event

@@ -1,0 +1,337 @@
+"""One attempt at one deployment: send, watch the deadlines, read the answer. It never retries and never writes money.
+
+Where on the path: `pipeline` calls `call` for a whole answer or `open_stream` for a stream, and settles from the `Tally`.
+
+Invariants
+1. Every way out is an `Answer`/stream that is complete, or an `UpstreamError` that says what may have been billed.
+2. A stream is handed over (`open_stream` returns) only when its first content is there: until then it may fail over.
+3. A stream ends well only when every choice seen has a finish reason; otherwise `Broken` is raised after what arrived.
+4. Deadlines: connect, first content, silence between chunks, total. Each ends the attempt and closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from service.domain.chat import ChatRequest, estimate_tokens
+from service.domain.decision import Candidate
+from service.domain.money import Usage, UsageSource
+from service.domain.ports import Answer, Clock, Transport, UpstreamResponse, WireProtocol
+from service.errors import Broken, NoReply, UpstreamError
+from service.upstream.sse import Event, EventTooLong, SseTap
+
+RESPONSE_BYTES_MAX = 32 * 1024 * 1024
+"""A unary answer: 128 choices of a long output fit; more would be a fault that fills the memory."""
+
+ERROR_BYTES_MAX = 64 * 1024
+"""How much of an error body is read: messages are short, the rest is nobody's business."""
+
+AFTER_FINISH_S = 2.0
+"""How long usage or the end event may lag behind the last finish reason before the answer counts as complete."""
+
+DRAIN_S = 0.25
+"""How long the end of a body may lag behind the end event before the connection is closed instead of reused."""
+
+HEAD_BYTES_MAX = 1024 * 1024
+"""What a stream may send before its first content: role chunks and comments."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
+
+    `sent` is whether the request may have reached the vendor. Times are monotonic seconds.
+    """
+
+    started: float
+    sent: bool = False
+    status: int | None = None
+    first_content: float | None = None
+    usage: Usage | None = None
+    usage_flags: tuple[str, ...] = ()
+    model: str | None = None
+    upstream_id: str | None = None
+    output_characters: int = 0
+    cjk_characters: int = 0
+    waited_s: float = 0.0
+    seen: set[int] = field(default_factory=set)
+    finished: set[int] = field(default_factory=set)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice that began has ended."""
+        return bool(self.seen) and self.seen <= self.finished
+
+    def usage_or_estimate(self, input_tokens: int) -> Usage:
+        """The vendor's numbers, or an estimate from what was sent and what came back, marked so."""
+        if self.usage is not None:
+            return self.usage
+        output = estimate_tokens(self.output_characters, self.cjk_characters)
+        return Usage(input=input_tokens, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """A complete unary answer: the vendor's bytes, and what they say."""
+
+    body: bytes
+    content_type: str
+    answer: Answer
+
+
+class UpstreamClient:
+    """Makes attempts over a transport, with the protocol of each deployment's provider."""
+
+    def __init__(self, transport: Transport, protocols: Mapping[str, WireProtocol], clock: Clock) -> None:
+        self._transport = transport
+        self._protocols = protocols
+        self._clock = clock
+        self._calls = 0
+
+    async def call(self, chat: ChatRequest, candidate: Candidate, tally: Tally) -> WholeAnswer:
+        """One unary attempt. Raises an `UpstreamError`; `tally` holds what became known either way."""
+        protocol = self._protocols[candidate.deployment.provider.protocol]
+        timeouts = candidate.deployment.provider.timeouts
+        # A unary answer arrives all at once, after all of its tokens: only the total deadline makes sense for it.
+        async with _deadline(timeouts.total_s, "timeout_total"):
+            response = await self._send(protocol, chat, candidate, tally)
+            try:
+                await self._refuse(protocol, response, candidate)
+                body = await self._read(response, RESPONSE_BYTES_MAX, tally)
+            finally:
+                await response.aclose()
+        tally.first_content = self._clock.monotonic()
+        answer = protocol.answer(body, candidate.deployment)
+        tally.usage, tally.usage_flags = answer.usage, answer.usage_flags
+        tally.model, tally.upstream_id = answer.model, answer.id
+        tally.output_characters, tally.cjk_characters = answer.output_characters, answer.cjk_characters
+        return WholeAnswer(body, response.headers.get("content-type", "application/json"), answer)
+
+    async def open_stream(self, chat: ChatRequest, candidate: Candidate, tally: Tally) -> AnswerStream:
+        """One streaming attempt, returned at its first content. Raises an `UpstreamError` before that."""
+        protocol = self._protocols[candidate.deployment.provider.protocol]
+        timeouts = candidate.deployment.provider.timeouts
+        async with _deadline(timeouts.first_token_s, "timeout_first_token"):
+            response = await self._send(protocol, chat, candidate, tally)
+            try:
+                await self._refuse(protocol, response, candidate)
+                kind = response.headers.get("content-type", "")
+                if "text/event-stream" not in kind.lower():
+                    await self._not_a_stream(protocol, response, candidate, tally)
+                stream = AnswerStream(response, protocol, chat, candidate, tally, self._clock)
+                await stream.read_head()
+            except BaseException:
+                await response.aclose()
+                raise
+        return stream
+
+    async def _send(
+        self, protocol: WireProtocol, chat: ChatRequest, candidate: Candidate, tally: Tally
+    ) -> UpstreamResponse:
+        deployment = candidate.deployment
+        keys = deployment.provider.api_keys
+        self._calls += 1
+        request = protocol.request(
+            chat,
+            deployment,
+            api_key=keys[self._calls % len(keys)] if keys else None,
+            output_tokens_cap=candidate.output_tokens_cap or None,
+        )
+        tally.sent = True
+        before = self._clock.monotonic()
+        try:
+            response = await self._transport.send(request)
+        except UpstreamError as problem:
+            tally.sent = problem.billed != "no"
+            raise
+        finally:
+            tally.waited_s += self._clock.monotonic() - before
+        tally.status = response.status
+        return response
+
+    async def _refuse(self, protocol: WireProtocol, response: UpstreamResponse, candidate: Candidate) -> None:
+        """Raise the vendor's refusal when the status is not 2xx."""
+        if 200 <= response.status < 300:
+            return
+        body = bytearray()
+        try:
+            async for chunk in response.chunks():
+                body += chunk
+                if len(body) >= ERROR_BYTES_MAX:
+                    break
+        except UpstreamError:
+            body.clear()  # the status says enough; a cut error body must not hide it
+        raise protocol.refusal(response.status, response.headers, bytes(body), candidate.deployment)
+
+    async def _not_a_stream(
+        self, protocol: WireProtocol, response: UpstreamResponse, candidate: Candidate, tally: Tally
+    ) -> None:
+        """A 200 that is no event stream: an error in JSON, a web page, or nothing."""
+        body = await self._read(response, ERROR_BYTES_MAX, tally)
+        if body.lstrip()[:1] == b"{":
+            protocol.answer(body, candidate.deployment)
+        raise Broken("the vendor did not answer with an event stream", cause="not_a_stream")
+
+    async def _read(self, response: UpstreamResponse, limit: int, tally: Tally) -> bytes:
+        body = bytearray()
+        before = self._clock.monotonic()
+        try:
+            async for chunk in response.chunks():
+                body += chunk
+                if len(body) > limit:
+                    raise Broken(f"the vendor's answer is over {limit} bytes", cause="answer_too_large")
+        finally:
+            tally.waited_s += self._clock.monotonic() - before
+        return bytes(body)
+
+
+class AnswerStream:
+    """A stream whose first content has arrived. `pieces` yields what the caller gets; then `tally` is final."""
+
+    def __init__(
+        self,
+        response: UpstreamResponse,
+        protocol: WireProtocol,
+        chat: ChatRequest,
+        candidate: Candidate,
+        tally: Tally,
+        clock: Clock,
+    ) -> None:
+        self._response = response
+        self._protocol = protocol
+        self._chat = chat
+        self._candidate = candidate
+        self._clock = clock
+        self._chunks = response.chunks()
+        self._tap = SseTap()
+        self._head: list[bytes] = []
+        self._done = False
+        self.tally = tally
+
+    async def read_head(self) -> None:
+        """Read up to and including the first content (or the first finish reason)."""
+        size = 0
+        while not self._done:
+            chunk = await self._next(None)
+            if chunk is None:
+                break
+            size += len(chunk)
+            self._head.extend(self._take(chunk))
+            if self.tally.first_content is not None or self.tally.finished:
+                return
+            if size > HEAD_BYTES_MAX:
+                raise Broken("the vendor streams but says nothing", cause="no_content")
+        if not self.tally.complete:
+            raise Broken("the vendor's stream ended before any content", cause="empty_stream")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """What is forwarded: the vendor's events, but for the end event, which is the pipeline's to send.
+
+        Raises `Broken` when the stream is cut, silent too long, malformed, or ends without a finish reason.
+        """
+        timeouts = self._candidate.deployment.provider.timeouts
+        head, self._head = self._head, []
+        for piece in head:
+            yield piece
+        while not self._done:
+            left = self.tally.started + timeouts.total_s - self._clock.monotonic()
+            try:
+                if self.tally.complete:
+                    chunk = await self._next(min(AFTER_FINISH_S, left))
+                else:
+                    chunk = await self._next(min(timeouts.idle_s, left), total=left <= timeouts.idle_s)
+            except Broken:
+                if self.tally.complete:
+                    break  # every choice has its finish reason: nothing the caller needs is missing
+                raise
+            if chunk is None:
+                break
+            pieces = self._take(chunk)
+            if pieces:
+                yield b"".join(pieces)
+        if not self.tally.complete:
+            raise Broken("the vendor's stream ended without a finish reason", cause="cut")
+
+    async def aclose(self) -> None:
+        """Give the connection back when the answer was read to its end, else close it."""
+        if self._done:
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    async for _ in self._chunks:
+                        pass
+            except (TimeoutError, UpstreamError):
+                pass  # the answer is complete; only the connection is lost
+        await self._response.aclose()
+
+    async def _next(self, within_s: float | None, *, total: bool = False) -> bytes | None:
+        """The next chunk, `None` at the end of the body."""
+        before = self._clock.monotonic()
+        try:
+            if within_s is None:
+                return await anext(self._chunks, None)
+            async with asyncio.timeout(max(within_s, 0.0)):
+                return await anext(self._chunks, None)
+        except TimeoutError:
+            cause = "timeout_total" if total else "timeout_idle"
+            raise Broken("the vendor stopped sending", cause=cause) from None
+        finally:
+            self.tally.waited_s += self._clock.monotonic() - before
+
+    def _take(self, chunk: bytes) -> list[bytes]:
+        """Run a chunk through the tap; what is returned goes to the caller."""
+        pieces: list[bytes] = []
+        try:
+            for event in self._tap.feed(chunk):
+                if self._event(event):
+                    pieces.append(event.raw)
+                if self._done:
+                    break
+        except EventTooLong:
+            raise Broken("the vendor sent an event that is too large", cause="event_too_large") from None
+        return pieces
+
+    def _event(self, event: Event) -> bool:
+        """Note what an event says; whether it is forwarded."""
+        if event.data is None:
+            return True
+        signal = self._protocol.signal(
+            event.data, self._candidate.deployment, asked_for_usage=self._chat.include_usage
+        )
+        tally = self.tally
+        if signal.error is not None:
+            raise signal.error
+        if signal.done:
+            self._done = True
+            return False
+        if signal.content and tally.first_content is None:
+            tally.first_content = self._clock.monotonic()
+        tally.seen.update(signal.seen_choices)
+        tally.finished.update(signal.finished_choices)
+        tally.output_characters += signal.output_characters
+        tally.cjk_characters += signal.cjk_characters
+        if signal.usage is not None:
+            tally.usage, tally.usage_flags = signal.usage, ()
+        elif signal.usage_flags:
+            tally.usage_flags = signal.usage_flags
+        tally.model = tally.model or signal.model
+        tally.upstream_id = tally.upstream_id or signal.id
+        return not signal.hide
+
+
+class _deadline:  # noqa: N801 # reads as a statement: `async with _deadline(...)`
+    """`asyncio.timeout` that ends in the error the ledger wants to see."""
+
+    def __init__(self, seconds: float, cause: str) -> None:
+        self._timeout = asyncio.timeout(seconds)
+        self._cause = cause
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *problem: object) -> None:
+        try:
+            await self._timeout.__aexit__(*problem)  # type: ignore[arg-type] # the three arguments of the protocol
+        except TimeoutError:
+            raise NoReply("the vendor took too long to answer", cause=self._cause) from None

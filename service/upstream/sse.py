@@ -1,0 +1,104 @@
+"""The tap: splits a byte stream into server-sent events without changing a byte. Sans-I/O: bytes in, events out.
+
+Where on the path: `upstream.client` feeds what arrives; each event's `raw` bytes go to the caller, its `data` is looked
+at. Syntax per the HTML standard's event stream: lines end in LF, CRLF or CR; a blank line ends an event.
+
+Invariants
+1. The concatenation of all `raw` (plus `finish()`) equals the bytes fed, whatever the chunking.
+2. The events are the same for every way of cutting the stream into chunks.
+3. Nothing longer than `EVENT_BYTES_MAX` is kept: a longer event raises `EventTooLong`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+"""A real event is a few hundred bytes; a tool call or an image may be megabytes; past this it is an attack."""
+
+# Atomic groups: a CRLF is one line end and is never re-read as two.
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLong(Exception):  # noqa: N818 # named by its cause, like the tree in errors.py
+    """An event outgrew `EVENT_BYTES_MAX`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`raw` is forwarded. `data` is the joined data lines, or `None` for comments and for events without data."""
+
+    raw: bytes
+    data: bytes | None
+
+
+class SseTap:
+    """Feed chunks, get events."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._looked_at = 0
+        self._line_feed_pending = False
+        self._at_start = True
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events completed by this chunk, in order."""
+        self._buffer += chunk
+        if self._line_feed_pending:
+            if not self._buffer:
+                return
+            # The last event ended in CR at a chunk's end. A line feed now is the second half of that line end: it
+            # stays in front of the next event's bytes and means nothing.
+            self._looked_at = 1 if self._buffer[0] == 0x0A else 0
+            self._line_feed_pending = False
+        while True:
+            match = _BLANK_LINE.search(self._buffer, self._looked_at)
+            if match is None:
+                break
+            end = match.end()
+            raw = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            self._looked_at = 0
+            self._line_feed_pending = raw.endswith(b"\r")
+            yield self._event(raw)
+            if self._line_feed_pending:
+                if not self._buffer:
+                    return
+                self._looked_at = 1 if self._buffer[0] == 0x0A else 0
+                self._line_feed_pending = False
+        # A line end may be cut in two: look again at the last three bytes next time, but never before a skipped one.
+        self._looked_at = max(self._looked_at, len(self._buffer) - 3)
+        if len(self._buffer) > EVENT_BYTES_MAX:
+            raise EventTooLong
+
+    def finish(self) -> bytes:
+        """The bytes after the last event: an unterminated tail, which the standard says to drop."""
+        tail = bytes(self._buffer)
+        self._buffer.clear()
+        self._looked_at = 0
+        return tail
+
+    def _event(self, raw: bytes) -> Event:
+        text = raw
+        if self._at_start:
+            self._at_start = False
+            text = raw.removeprefix(_BOM)
+        if text.startswith(b"data: ") and text.endswith(b"\n\n") and text.count(b"\n") == 2 and b"\r" not in text:
+            return Event(raw, text[6:-2])
+        return Event(raw, data_of(text))
+
+
+def data_of(text: bytes) -> bytes | None:
+    """The joined `data` lines of an event's text, or `None` when it has none."""
+    found: list[bytes] = []
+    for line in _LINE_END.split(text):
+        if line == b"data":
+            found.append(b"")
+        elif line.startswith(b"data:"):
+            value = line[5:]
+            found.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(found) if found else None

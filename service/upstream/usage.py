@@ -1,0 +1,127 @@
+"""The vendor's usage object -> disjoint buckets, or nothing when its numbers can't be true.
+
+Where on the path: `protocols.openai_chat` calls `chat_usage` on a unary body and on every stream event that has usage.
+
+What is inside what (source: vendors' documentation, and the table in docs/usage.md):
+OpenAI, Azure, Moonshot, DeepSeek, Qwen: cached and audio tokens are inside `prompt_tokens`, reasoning and audio inside
+`completion_tokens`. xAI, Perplexity: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache hits
+differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).
+
+Invariant: what comes back adds up to the vendor's own totals, or is `None` with the reason in `flags`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from service.domain.money import Usage, pusd_from_usd
+
+TOKENS_MAX = 1_000_000_000
+"""No request has a billion tokens: a larger count is a fault of the vendor's, not a bill."""
+
+_CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadUsage:
+    """`usage` is `None` when the numbers can't be trusted; `flags` then say why."""
+
+    usage: Usage | None
+    flags: tuple[str, ...] = ()
+
+
+class _Implausible(Exception):  # noqa: N818 # never leaves this module
+    """A count that can't be one; the argument is the flag."""
+
+
+def chat_usage(
+    raw: Mapping[str, object], quirks: Mapping[str, str], *, service_tier: object = None
+) -> ReadUsage:
+    """Read an OpenAI-shaped `usage` object. Never raises: implausible numbers give `usage=None` and a flag."""
+    try:
+        return ReadUsage(_read(raw, quirks, service_tier if isinstance(service_tier, str) else None))
+    except _Implausible as problem:
+        return ReadUsage(None, (str(problem),))
+
+
+def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: str | None) -> Usage:
+    prompt = _count(raw, "prompt_tokens", required=True)
+    completion = _count(raw, "completion_tokens", required=True)
+    prompt_details = _details(raw, "prompt_tokens_details")
+    completion_details = _details(raw, "completion_tokens_details")
+    cached = _cached(raw, prompt_details, quirks)
+    cache_write = _count(prompt_details, "cache_write_tokens") or _count(prompt_details, "cache_creation_tokens")
+    audio_in = _count(prompt_details, "audio_tokens")
+    audio_out = _count(completion_details, "audio_tokens")
+    reasoning = _count(completion_details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
+    fresh = prompt - cached - cache_write - audio_in
+    if fresh < 0:
+        raise _Implausible("input_parts_exceed_total")
+    if "reasoning_beside" in quirks:
+        visible = completion - audio_out
+    else:
+        visible = completion - reasoning - audio_out
+    if visible < 0:
+        raise _Implausible("output_parts_exceed_total")
+    if "citation_tokens" in quirks:
+        visible += _count(raw, "citation_tokens")
+    return Usage(
+        input=fresh,
+        cache_read=cached,
+        cache_write_5m=cache_write,
+        output=visible,
+        reasoning=reasoning,
+        audio_in=audio_in,
+        audio_out=audio_out,
+        service_tier=service_tier,
+        vendor_cost_pusd=_vendor_cost(raw) if "usage_cost" in quirks else None,
+    )
+
+
+def _cached(raw: Mapping[str, object], details: Mapping[str, object], quirks: Mapping[str, str]) -> int:
+    named = quirks.get("cached_tokens")
+    if named and named in raw:
+        return _count(raw, named)
+    if details.get("cached_tokens") is not None:
+        return _count(details, "cached_tokens")
+    for field in _CACHED_FIELDS:
+        if raw.get(field) is not None:
+            return _count(raw, field)
+    return 0
+
+
+def _details(raw: Mapping[str, object], name: str) -> Mapping[str, object]:
+    value = raw.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(raw: Mapping[str, object], name: str, *, required: bool = False) -> int:
+    value = raw.get(name)
+    if value is None:
+        if required:
+            raise _Implausible(f"{name}_missing")
+        return 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _Implausible(f"{name}_not_an_integer")
+    if value < 0:
+        raise _Implausible(f"{name}_negative")
+    if value > TOKENS_MAX:
+        raise _Implausible(f"{name}_absurd")
+    return value
+
+
+def _vendor_cost(raw: Mapping[str, object]) -> int | None:
+    value = raw.get("cost")
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        cost = Decimal(str(value))
+    except InvalidOperation:
+        raise _Implausible("cost_not_a_number") from None
+    if not cost.is_finite() or cost < 0:
+        raise _Implausible("cost_negative")
+    return pusd_from_usd(cost)

@@ -1,0 +1,39 @@
+"""Callers and their limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.domain.access import ANONYMOUS, Caller
+
+
+def test_a_key_without_limits_may_use_everything():
+    """Empty sets are no limit."""
+    caller = Caller("key_1", "alice")
+    assert caller.may_use("gpt-6")
+    assert caller.may_follow("best")
+    assert not caller.anonymous
+
+
+def test_limits_are_matched_exactly():
+    """Neither case, nor a prefix, nor a provider in front, nor a selector gets around a limit."""
+    caller = Caller("key_1", "alice", models=frozenset({"gpt-6"}), policies=frozenset({"cheap"}))
+    assert caller.may_use("gpt-6")
+    for other in ("GPT-6", "gpt-6-mini", "gpt", "openai/gpt-6", "auto", "", "gpt-6 "):
+        assert not caller.may_use(other)
+    assert caller.may_follow("cheap")
+    assert not caller.may_follow("best")
+
+
+def test_the_limits_are_independent():
+    """A limit on models says nothing about policies, and the other way round."""
+    assert Caller("k", "n", models=frozenset({"a"})).may_follow("best")
+    assert Caller("k", "n", policies=frozenset({"cheap"})).may_use("b")
+
+
+def test_the_anonymous_caller_has_no_key_and_can_not_be_changed():
+    """`ANONYMOUS` is one shared value, so it must be frozen."""
+    assert ANONYMOUS.key_id is None
+    assert ANONYMOUS.anonymous
+    with pytest.raises(AttributeError):
+        ANONYMOUS.key_id = "key_1"  # type: ignore[misc]  # the assignment is the test

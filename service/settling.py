@@ -22,7 +22,7 @@ from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
 from service.domain.money import PriceQuote, usd_text
 from service.domain.ports import Clock, LedgerWriter
-from service.errors import Billed, LedgerUnavailable, UpstreamError
+from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
 from service.ledger.recorder import Identity, Outcome, Timing, ending, opening
 from service.upstream.client import Tally
 
@@ -99,7 +99,10 @@ class Settler:
             streaming=work.chat.stream,
         )
         entry = opening(who, work.decision, candidate, self._now_ms())
-        await self._ledger.append_open(entry)
+        try:
+            await self._ledger.append_open(entry)
+        except ValueError as problem:
+            raise InvalidRequest(f"this request can't be written down: {problem}") from problem
         work.attempts.append(
             {"attempt_id": entry.attempt_id, "deployment": candidate.deployment.id, "state": "open"}
         )

@@ -201,9 +201,8 @@ def _deployment(
     model_reason: str | None,
 ) -> Deployment | None:
     entry = draft.entry
-    name = "" if entry is None else entry.provider
-    prices = book_of(f"{name}/{model}", draft, pricing, problems)
-    provider = providers.get(name)
+    prices = book_of(f"{draft.provider}/{model}", draft, pricing, problems)
+    provider = providers.get(draft.provider)
     if entry is None or provider is None:
         return None
     return Deployment(
@@ -260,13 +259,11 @@ def _remarks(draft: Draft) -> list[str]:
             remarks.append(f"providers.{name}: the key travels over plain http; use https outside your own network")
     for model, found in draft.models.items():
         for one in found.deployments:
-            if one.entry is None:
-                continue
             for price in one.prices or ():
                 if price.entry.cache_read is not None and any(tier.cache_read is None for tier in price.entry.tiers):
                     day: date = price.entry.from_day
                     remarks.append(
-                        f"{one.entry.provider}/{model} from {day}: a tier states no cache_read; "
+                        f"{one.provider}/{model} from {day}: a tier states no cache_read; "
                         "cached input counts at the tier's input price"
                     )
     return remarks

@@ -50,7 +50,8 @@ class CheckReport:
     """Everything `check` found, each list in the order of the file.
 
     `unpriced` names every deployment that is switched on and has no complete price today, also of providers without a
-    key (`Finding.active` tells). `unreachable` are models without an active deployment.
+    key (`Finding.active` tells). Models without an active deployment are `waiting` when all they lack is a key, else
+    `unreachable`.
     """
 
     version: str
@@ -60,6 +61,7 @@ class CheckReport:
     retired: tuple[Finding, ...] = ()
     retiring: tuple[Finding, ...] = ()
     unreachable: tuple[Finding, ...] = ()
+    waiting: tuple[Finding, ...] = ()
     calendars: tuple[Finding, ...] = ()
     exchange_rates: tuple[Finding, ...] = ()
     baseline: Finding | None = None
@@ -79,6 +81,7 @@ def check(catalog: Catalog, *, now: datetime) -> CheckReport:
     everything = [(model, one) for model in catalog.models.values() for one in model.deployments]
     active = [one for model, one in everything if _obstacle(one, model, now) is None]
     active_models = {one.model for one in active}
+    unreachable, waiting = _out_of_reach(catalog, active_models, now)
     return CheckReport(
         version=catalog.version,
         counts=Counts(
@@ -101,7 +104,8 @@ def check(catalog: Catalog, *, now: datetime) -> CheckReport:
             if model.retired(now.date())
         ),
         retiring=tuple(_retiring(catalog, now)),
-        unreachable=tuple(_unreachable(catalog, active_models, now)),
+        unreachable=unreachable,
+        waiting=waiting,
         calendars=tuple(_calendars(catalog, now)),
         exchange_rates=tuple(_exchange_rates(catalog, now)),
         baseline=_baseline(catalog, now),
@@ -156,7 +160,12 @@ def _retiring(catalog: Catalog, now: datetime) -> Iterator[Finding]:
             yield Finding(name, f"retires on {model.retires}, in {days} days", active=model.inactive_reason is None)
 
 
-def _unreachable(catalog: Catalog, active_models: set[str], now: datetime) -> Iterator[Finding]:
+def _out_of_reach(
+    catalog: Catalog, active_models: set[str], now: datetime
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """Models without an active deployment: those that can't have one as the file stands, and those that wait."""
+    unreachable: list[Finding] = []
+    waiting: list[Finding] = []
     for name, model in catalog.models.items():
         if name in active_models:
             continue
@@ -167,7 +176,10 @@ def _unreachable(catalog: Catalog, active_models: set[str], now: datetime) -> It
             reason = "no deployment; add one"
         else:
             reason = "; ".join(f"{provider}: {obstacle}" for provider, obstacle in obstacles.items())
-        yield Finding(name, reason, active=False)
+        keyless = (catalog.providers[provider] for provider in obstacles if catalog.providers[provider].awaits_key)
+        waits = any(obstacles[provider.name] == provider.inactive_reason for provider in keyless)
+        (waiting if waits else unreachable).append(Finding(name, reason, active=False))
+    return tuple(unreachable), tuple(waiting)
 
 
 def _calendars(catalog: Catalog, now: datetime) -> Iterator[Finding]:

@@ -128,10 +128,11 @@ class _Checker:
         """Where a model can be had: at known providers, once at each."""
         first: dict[str, Path] = {}
         for one in deployments:
-            if one.entry is None:
-                continue
-            self.switch(one.path, one.entry)
-            name, where = one.entry.provider, (*one.path, "provider")
+            if one.entry is not None:
+                self.switch(one.path, one.entry)
+            name, where = one.provider, (*one.path, "provider")
+            if not name:
+                continue  # missing or no text: said already
             if name not in self._providers:
                 self._problems.at(where, unknown("provider", name, self._providers))
             elif name in first:
@@ -199,13 +200,8 @@ class _Checker:
 
     def _targets(self) -> frozenset[str]:
         """Everything that a route may send a request to: models and `provider/model`."""
-        hosted = (
-            f"{one.entry.provider}/{name}"
-            for name, model in self._draft.models.items()
-            for one in model.deployments
-            if one.entry is not None
-        )
-        return self._models.union(hosted)
+        models = self._draft.models.items()
+        return self._models.union(f"{one.provider}/{name}" for name, model in models for one in model.deployments)
 
     def _virtual(self) -> frozenset[str]:
         """The names that a caller may ask for beside models."""

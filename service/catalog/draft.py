@@ -63,9 +63,13 @@ class Located(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentDraft:
-    """A deployment with its valid prices; `prices` is `None` when the file gives none, `entry` when it failed."""
+    """A deployment with its valid prices; `prices` is `None` when the file gives none, `entry` when it failed.
+
+    `provider` is what the file names, good entry or not.
+    """
 
     path: Path
+    provider: str
     entry: DeploymentEntry | None
     prices: tuple[Located[PriceEntry], ...] | None
 
@@ -179,14 +183,20 @@ class _Reader:
     def deployment(self, path: Path, raw: Plain) -> DeploymentDraft:
         """A deployment and its prices."""
         if not isinstance(raw, dict):
-            return DeploymentDraft(path, self.entry(path, raw, DeploymentEntry), None)
+            return DeploymentDraft(path, "", self.entry(path, raw, DeploymentEntry), None)
         prices = []
         for where, item in self.items(raw, path, "prices"):
             price = self.entry(where, item, PriceEntry)
             if price is not None:
                 prices.append(Located(where, price))
         entry = self.entry(path, _without(raw, "prices"), DeploymentEntry)
-        return DeploymentDraft(path, entry, tuple(prices) if raw.get("prices") is not None else None)
+        provider = raw.get("provider")
+        return DeploymentDraft(
+            path,
+            provider if isinstance(provider, str) else "",
+            entry,
+            tuple(prices) if raw.get("prices") is not None else None,
+        )
 
     def entry(self, path: Path, raw: Plain, shape: type[E]) -> E | None:
         """A valid entry, or `None` with its problems."""

@@ -98,7 +98,7 @@ class Number(Shape):
             refuse(f"must be at most {self.maximum}, got {value}; check the unit")
         exponent = value.normalize().as_tuple().exponent
         if self.decimals is not None and isinstance(exponent, int) and -exponent > self.decimals:
-            refuse(f"has more than {self.decimals} decimals ({value}); check the unit")
+            refuse(f"has more than {self.decimals} decimals ({value:f}); check the unit")
         return value
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

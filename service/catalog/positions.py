@@ -90,7 +90,7 @@ class Document:
     def position(self, path: Path, *, of_key: bool = False) -> Position:
         """Line and column (from 1) of the value at `path`, or of its key; of the nearest ancestor when it isn't there.
 
-        A mapping or list below a key is shown at its key: that is where a reader looks for it.
+        A mapping, a list or nothing below a key is shown at its key: that is where a reader looks for it.
         """
         node = self.root
         found = node.position
@@ -100,7 +100,7 @@ class Document:
                 return found
             key = node.keys.get(step) if isinstance(step, str) else None
             last = depth == len(path) - 1
-            named = key is not None and (child.children or (of_key and last))
+            named = child.children or child.value is None or (of_key and last)
             found = key if named and key is not None else child.position
             node = child
         return found
@@ -119,7 +119,10 @@ def read(data: bytes, problems: Problems) -> Document | None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         reason = " ".join(str(part) for part in (error.context, error.problem) if part)
-        problems.add(line, column, f"not valid YAML: {reason}; check quotes, colons and indentation")
+        hint = "check quotes, colons and indentation"
+        if "${" in "".join(_LINE_BREAK.split(text)[line - 1 : line]):
+            hint = 'inside [ ] and { } write "${env:NAME}" with quotes'
+        problems.add(line, column, f"not valid YAML: {reason}; {hint}")
         return None
     if root is None:
         problems.add(1, 1, "the file is empty; it needs at least version, providers and models")

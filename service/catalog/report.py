@@ -5,9 +5,13 @@ Where on the path: after `check`. Pure: report in, text out; one finding a line,
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from service.catalog.check import CheckReport, Finding
+
+WIDTH = 100
+"""Columns of wrapped lists of names."""
 
 
 def render(report: CheckReport) -> str:
@@ -34,7 +38,11 @@ def _lines(report: CheckReport) -> Iterator[str]:
     yield from _section("calendars that end", report.calendars)
     yield from _section("old exchange rates", report.exchange_rates)
     yield from _section("inactive providers", report.inactive_providers)
-    yield from _section("models without an active deployment", report.unreachable)
+    yield from _section("models that can't be reached", report.unreachable)
+    if report.waiting:
+        yield f"models that wait for a key ({len(report.waiting)})"
+        names = ", ".join(finding.subject for finding in report.waiting)
+        yield from textwrap.wrap(names, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
     if report.notes:
         yield f"notes ({len(report.notes)})"
         yield from (f"  {note}" for note in report.notes)

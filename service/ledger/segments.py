@@ -127,8 +127,8 @@ def unswept_writers(directory: Path) -> list[str]:
     return sorted(writer for writer in writers if swept_path(directory, writer).name not in names)
 
 
-def create_locked(path: Path, content: bytes) -> int:
-    """Create `path` with `content`, on disk and locked, and return its descriptor.
+def create_locked(path: Path, content: bytes, *, sync: bool = True) -> int:
+    """Create `path` with `content`, locked, and return its descriptor; with `sync` both bytes and name are on disk.
 
     Raises OSError; nothing is left under `path` then.
     """
@@ -137,9 +137,11 @@ def create_locked(path: Path, content: bytes) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write_at(descriptor, content, 0)
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
         draft.rename(path)
-        sync_directory(path.parent)
+        if sync:
+            sync_directory(path.parent)
     except OSError:
         draft.unlink(missing_ok=True)
         os.close(descriptor)

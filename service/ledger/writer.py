@@ -63,6 +63,11 @@ class JournalStatus:
     failed_syncs: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    fd: int
+
+
 @dataclass(slots=True)
 class _Segment:
     fd: int
@@ -95,6 +100,7 @@ class JournalWriter:
         self._open: set[str] = set()
         self._segment: _Segment | None = None
         self._spill: Spill | None = None
+        self._names: _Directory | None = None
         self._syncer = Syncer(GATHER_S[sync], self._sync_failed)
         self._suspect = False
         self._reason: str | None = None
@@ -109,7 +115,8 @@ class JournalWriter:
             segments.make_private_dir(self.directory)
             # The spill comes first: its lock is the writer's sign of life over all its segments.
             self._spill = Spill.create(segments.spill_path(self.directory, self.name), self._spill_bytes)
-            self._segment = self._new_segment(0)
+            self._names = _Directory(os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC))
+            self._segment = self._new_segment(0, sync=True)
         except OSError as error:
             self._abandon_start()
             raise DataDirUnwritable(
@@ -193,9 +200,10 @@ class JournalWriter:
                 spill.path.unlink(missing_ok=True)
             except OSError as error:
                 _log.warning(telemetry.JOURNAL_TROUBLE, step="mark", error=error.strerror)
+        self._spill = None
         os.close(segment.fd)
         os.close(spill.fd)
-        self._spill = None
+        self._close_directory()
 
     def _live(self) -> _Segment:
         if self._segment is None:
@@ -232,20 +240,24 @@ class JournalWriter:
 
     def _rotate(self, full: _Segment) -> _Segment:
         try:
-            fresh = self._new_segment(full.part + 1)
+            # Its header and name are synced in the background, before or with its first row: the caller's thread may be
+            # an event loop, and a sync can take longer than that may stand still.
+            fresh = self._new_segment(full.part + 1, sync=False)
         except OSError as error:
             self._refuse(error)
             raise LedgerUnavailable(REFUSAL) from error
         self._suspect = False
         self._segment = fresh
+        if self._names is not None:
+            self._syncer.mark(self._names)
         self._syncer.retire(full)
         return fresh
 
-    def _new_segment(self, part: int) -> _Segment:
+    def _new_segment(self, part: int, *, sync: bool) -> _Segment:
         header = {"writer": self.name, "part": part, "pid": os.getpid(), "created_ms": self.now_ms(), "sync": self.sync}
         line = encode("segment", header)
         path = segments.segment_path(self.directory, self.name, part)
-        return _Segment(segments.create_locked(path, line), path, part, len(line))
+        return _Segment(segments.create_locked(path, line, sync=sync), path, part, len(line))
 
     def _drain(self, spill: Spill) -> None:
         """Move spilled rows into the segment that accepts rows again. A crash in between is recovery's to sort out."""
@@ -275,6 +287,12 @@ class JournalWriter:
             self._spill.path.unlink(missing_ok=True)
             os.close(self._spill.fd)
             self._spill = None
+        self._close_directory()
+
+    def _close_directory(self) -> None:
+        if self._names is not None:
+            os.close(self._names.fd)
+            self._names = None
 
 
 def _system_ms() -> int:

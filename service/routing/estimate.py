@@ -71,12 +71,16 @@ STRUCTURED_TOOL_TOKENS = 120
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected of any model for this request; `intents` are the ones its quality is judged by."""
+    """What is expected of any model for this request, in tokens over all `choices` of the answer.
+
+    `intents` are the ones its quality is judged by.
+    """
 
     intents: tuple[str, ...]
     input_tokens: int
     output_tokens: int
     output_tokens_high: int
+    choices: int = 1
 
 
 def forecast(chat: ChatRequest, intent: Intent) -> Forecast:
@@ -96,7 +100,7 @@ def forecast(chat: ChatRequest, intent: Intent) -> Forecast:
     cap = chat.output_tokens_max
     if cap is not None:
         expected, high = min(expected, cap), cap
-    return Forecast(intents, chat.sizes.input_tokens, expected * chat.n, high * chat.n)
+    return Forecast(intents, chat.sizes.input_tokens, expected * chat.n, high * chat.n, chat.n)
 
 
 def plausible_intents(intent: Intent) -> tuple[str, ...]:
@@ -126,13 +130,14 @@ def candidate(deployment: Deployment, model: Model, expected: Forecast, at: date
     reasoning = max(model.reasoning_for(name) for name in expected.intents)
     quote = deployment.prices.quote(at)
     cap = deployment.output_tokens_max or model.output_tokens_max
+    cap = None if cap is None else cap * expected.choices
     output = expected.output_tokens if cap is None else min(expected.output_tokens, cap)
-    high = expected.output_tokens_high + 2 * reasoning
+    high = expected.output_tokens_high + 2 * reasoning * expected.choices
     high = high if cap is None else min(high, cap)
     return Candidate(
         deployment=deployment,
         quality=quality_of(model, expected.intents),
-        expected_cost_pusd=cost_of(quote, expected.input_tokens, output, reasoning),
+        expected_cost_pusd=cost_of(quote, expected.input_tokens, output, reasoning * expected.choices),
         reserved_pusd=cost_of(quote, expected.input_tokens * INPUT_MARGIN_PERCENT // 100, high, 0),
         input_tokens=expected.input_tokens,
         output_tokens=output,

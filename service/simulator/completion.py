@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.domain.money import Usage
-from service.simulator.answers import pieces_of, prompt_tokens, tokens_of
+from service.simulator.answers import count_characters, pieces_of, prompt_tokens, tokens_of
 from service.simulator.composing import Asked, Call, Choice
 from service.simulator.script import Fault, Script, UsagePlace
 from service.simulator.usage import Meter, usage_object
@@ -46,7 +46,7 @@ def unary(
         {
             "index": index,
             "message": _message(choice),
-            "logprobs": _logprobs(asked, pieces_of(choice.content or "", None)),
+            "logprobs": _logprobs(asked, pieces_of(choice.content or "", None)) if asked.logprobs else None,
             "finish_reason": choice.finish_reason,
         }
         for index, choice in enumerate(choices)
@@ -173,8 +173,8 @@ def _thinking(script: Script, choice: Choice, meter: Meter) -> Iterator[dict[str
     """Shown thinking piece by piece; hidden thinking is on the bill before the first visible word."""
     counted = ascii_count = other_count = 0
     for piece in pieces_of(choice.reasoning or "", script.chunks):
-        others = sum(1 for character in piece if character >= "\x80")
-        ascii_count, other_count = ascii_count + len(piece) - others, other_count + others
+        ascii_now, others_now = count_characters(piece)
+        ascii_count, other_count = ascii_count + ascii_now, other_count + others_now
         tokens = min(tokens_of(ascii_count, other_count), choice.reasoning_tokens)
         meter.add_reasoning(tokens - counted)
         counted = tokens

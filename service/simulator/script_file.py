@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from service.errors import ConfigurationError
 from service.simulator.script import Script, VendorScript
@@ -81,6 +81,8 @@ def _script(value: object, where: str) -> Script:
 
 def _field(kind: object, value: object, where: str) -> object:
     """A value of one of the types that `Script` uses: enums, numbers, text, bytes, a tuple of texts, perhaps None."""
+    if get_origin(kind) is tuple:
+        return _texts(value, where)
     kinds = [one for one in get_args(kind) if one is not type(None)] or [kind]
     if value is None and type(None) in get_args(kind):
         return None
@@ -91,7 +93,7 @@ def _field(kind: object, value: object, where: str) -> object:
         return _number(only, value, where)
     if only is bytes:
         return _text(value, where).encode("latin-1", "replace")
-    return _texts(value, where) if only is not str else _text(value, where)
+    return _text(value, where)
 
 
 def _member(kind: type[StrEnum], value: object, where: str) -> StrEnum:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from service.domain.money import Usage, UsageSource, pusd_from_usd
-from service.simulator.answers import text_tokens, tokens_of
+from service.simulator.answers import count_characters, text_tokens, tokens_of
 from service.simulator.script import Script, UsageShape
 
 ABSURD_TOKENS = 10**12
@@ -42,8 +42,8 @@ class Meter:
     def add_text(self, part: str, text: str) -> None:
         """Count visible text that continues `part`."""
         ascii_before, others_before = self._parts.get(part, (0, 0))
-        ascii_count = sum(1 for character in text if character < "\x80")
-        after = (ascii_before + ascii_count, others_before + len(text) - ascii_count)
+        ascii_now, others_now = count_characters(text)
+        after = (ascii_before + ascii_now, others_before + others_now)
         self._parts[part] = after
         self._visible += tokens_of(*after) - tokens_of(ascii_before, others_before)
 

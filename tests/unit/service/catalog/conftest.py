@@ -31,7 +31,7 @@ providers:
     headers: {x-team: router}
   bailian:
     base_url: https://dashscope.example.com/compatible-mode/v1/
-    api_key: [${env:BAILIAN_KEY_A}, ${env:BAILIAN_KEY_B}]
+    api_key: ["${env:BAILIAN_KEY_A}", "${env:BAILIAN_KEY_B}"]
     region: cn
   local:
     base_url: http://127.0.0.1:11434/v1

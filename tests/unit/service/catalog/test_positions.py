@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -17,12 +16,11 @@ from service.errors import RegistryError
 
 
 @pytest.fixture(params=["c", "python"], autouse=True)
-def scanner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def scanner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs with both of PyYAML's scanners: an installation may have either."""
     if request.param == "c":
         assert hasattr(yaml, "CSafeLoader"), "this PyYAML was built without libyaml"
     monkeypatch.setattr(positions, "_LOADER", yaml.CSafeLoader if request.param == "c" else yaml.SafeLoader)
-    yield request.param
 
 
 def document(text: str | bytes) -> Document:
@@ -53,7 +51,9 @@ def test_decimals_keep_their_digits() -> None:
     assert str(value["b"]) == "0.1000"
 
 
-@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "1e-6", "1_000", "0x10", "010", "01:30", "2026-11-21", "=", "nan"])
+@pytest.mark.parametrize(
+    "word", ["no", "yes", "on", "off", "1e-6", "1_000", "0x10", "010", "01:30", "2026-11-21", "=", "nan"]
+)
 def test_words_of_old_yaml_stay_words(word: str) -> None:
     """Invariant 4: what YAML 1.1 would turn into a bool, number or date is the text that was written."""
     assert document(f"a: {word}").value == {"a": word}
@@ -147,6 +147,13 @@ def test_broken_yaml_is_one_problem_with_a_place(text: str) -> None:
     assert int(column) >= 1
 
 
+def test_a_reference_without_quotes_in_a_list_gets_a_hint() -> None:
+    """`${` can't stand bare inside brackets: the commonest way to stumble over YAML in this file."""
+    (problem,) = refusal("p:\n  api_key: [${env:A}, ${env:B}]\n")
+    assert problem.startswith("f:2:")
+    assert problem.endswith('; inside [ ] and { } write "${env:NAME}" with quotes')
+
+
 def test_two_duplicate_keys_are_two_problems() -> None:
     """A duplicate doesn't stop the reading: the next problem is seen too."""
     assert len(refusal("a: 1\na: 2\nb: 1\nb: 2\n")) == 2
@@ -156,7 +163,10 @@ def test_depth_is_bounded_without_recursion() -> None:
     """2,000 and 100,000 levels give the same short answer as one level too many, and the bound itself passes."""
     for depth in (MAX_DEPTH + 1, 2_000, 100_000):
         (problem,) = refusal("[" * depth + "]" * depth)
-        assert problem == f"f:1:{MAX_DEPTH + 1}: nested deeper than {MAX_DEPTH} levels; no field of this file goes that deep"
+        assert (
+            problem
+            == f"f:1:{MAX_DEPTH + 1}: nested deeper than {MAX_DEPTH} levels; no field of this file goes that deep"
+        )
     document("[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH)
 
 
@@ -199,7 +209,11 @@ def test_byte_order_mark_and_line_ends() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.text(alphabet="ab:-[]{}&*!|>'\"#%@\t\n 1.\\,?~<", max_size=120).map(str.encode)))
+@given(
+    st.one_of(
+        st.binary(max_size=200), st.text(alphabet="ab:-[]{}&*!|>'\"#%@\t\n 1.\\,?~<", max_size=120).map(str.encode)
+    )
+)
 def test_any_bytes_give_a_document_or_problems(data: bytes) -> None:
     """No input escapes as an exception, and none is both silent and unread."""
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):

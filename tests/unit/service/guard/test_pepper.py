@@ -12,6 +12,7 @@ import pytest
 
 import service
 from service.errors import ConfigurationError
+from service.guard import pepper as pepper_module
 from service.guard.pepper import KEYS_FILE, PEPPER_FILE, load_pepper, weakness
 
 STRONG = "9f2c4e7ab81d5036c9e84f1a7b3d6025"
@@ -23,6 +24,8 @@ WEAK = [
     STRONG[:-1],
     "a" * 64,
     "ab" * 32,
+    STRONG[:12] * 3,
+    STRONG[:16] * 2 + STRONG[:5],
     "0123456789abcdef" * 4,
     "0123456789abcdef" * 2 + "0123",
     "changeme-9f2c4e7ab81d5036c9e84f1a7b3d",
@@ -72,7 +75,8 @@ def test_a_pepper_is_made_once_and_kept(tmp_path):
 def test_processes_that_start_together_agree(tmp_path):
     """Whoever is first makes the pepper; all others read that one."""
     program = (
-        "import sys, pathlib; from service.guard.pepper import load_pepper; sys.stdin.read(1);"
+        "import sys, pathlib; from service.guard import pepper as pepper_module
+from service.guard.pepper import load_pepper; sys.stdin.read(1);"
         "print(load_pepper(pathlib.Path(sys.argv[1]), None).decode())"
     )
     started = [
@@ -92,6 +96,25 @@ def test_processes_that_start_together_agree(tmp_path):
     assert all(process.returncode == 0 for process in started)
     assert len(seen) == 1
     assert len(seen.pop()) == 64
+
+
+def test_keys_made_by_another_process_meanwhile_are_no_loss(tmp_path, monkeypatch):
+    """Between our look for the pepper and the next step somebody makes pepper and keys: theirs is taken."""
+    real_read = pepper_module._read
+    calls = []
+
+    def read(path):
+        calls.append(path)
+        if len(calls) == 1:
+            path.write_text(f"{STRONG}\n")
+            path.chmod(0o600)
+            (tmp_path / KEYS_FILE).write_text("{}\n")
+            raise FileNotFoundError(path)
+        return real_read(path)
+
+    monkeypatch.setattr(pepper_module, "_read", read)
+    assert load_pepper(tmp_path, None) == STRONG.encode()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [KEYS_FILE, PEPPER_FILE]
 
 
 def test_a_pepper_others_can_read_is_refused(tmp_path):

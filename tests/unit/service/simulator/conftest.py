@@ -12,7 +12,7 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """All bytes that came, and how the connection ended: `fin`, `rst`, or `open` when `wait_s` passed without an end."""
+    """All bytes that came, and how it ended: `fin`, `rst`, or `open` when `wait_s` passed without an end."""
 
     data: bytes
     ended: str
@@ -50,7 +50,7 @@ class Seen:
         return "".join(choice["delta"].get("content") or "" for one in chunks for choice in one["choices"])
 
 
-def post(base_url, body, headers=()):
+def chat_request(base_url, body, headers=()):
     """The bytes of a chat request."""
     parts = urlsplit(base_url)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -64,7 +64,7 @@ def post(base_url, body, headers=()):
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + raw
 
 
-async def exchange(base_url, request, wait_s=PATIENCE_S, close_after=None):
+async def talk(base_url, request, wait_s=PATIENCE_S, close_after=None):
     """Send bytes and read until the end, until `wait_s` is over, or until `close_after` bytes came."""
     parts = urlsplit(base_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -98,8 +98,26 @@ def ask():
     return body
 
 
-async def eventually(condition):
+async def wait_for(condition):
     """Wait until a condition holds; a test that waits in vain fails here, with the condition's name in the trace."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def post():
+    """The function that makes the bytes of a chat request."""
+    return chat_request
+
+
+@pytest.fixture
+def exchange():
+    """The function that sends bytes and reports what came back."""
+    return talk
+
+
+@pytest.fixture
+def eventually():
+    """The function that waits for a condition."""
+    return wait_for

@@ -78,7 +78,10 @@ def test_meter_starts_with_the_first_token():
 
 def test_vendor_cost_is_billed_only_where_the_vendor_sends_it():
     """0.00125 USD is 1,250,000,000 pico-USD."""
-    assert Meter(Script(usage=UsageShape.OPENROUTER, vendor_cost_usd="0.00125"), 1).usage().vendor_cost_pusd == 1_250_000_000
+    assert (
+        Meter(Script(usage=UsageShape.OPENROUTER, vendor_cost_usd="0.00125"), 1).usage().vendor_cost_pusd
+        == 1_250_000_000
+    )
     assert Meter(Script(vendor_cost_usd="0.00125"), 1).usage().vendor_cost_pusd is None
 
 

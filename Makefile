@@ -1,0 +1,53 @@
+# Ten targets at most; `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.PHONY: help serve check test lint lock bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 10
+
+$(BIN)/coe: requirements.lock requirements-build.lock pyproject.toml
+	@echo "installing into $(VENV) (once; every package is checked against its hash)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s" % sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements-build.lock
+	@$(PIP) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/coe requirements-dev.lock
+	@echo "installing what the tests need"
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+serve: $(BIN)/coe ## start the router on 127.0.0.1:8000 (simulated vendors when no key is set)
+	@$(BIN)/coe serve --simulate-if-empty
+
+check: $(BIN)/coe ## check providers.yaml and say what is active
+	@$(BIN)/coe check
+
+test: $(VENV)/.dev ## lint, type-check and run every test
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff, mypy, import floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+lock: ## resolve the lock files again (needs uv); a release must be a week old
+	uv pip compile pyproject.toml $(LOCK) -o requirements.lock
+	uv pip compile --group build $(LOCK) -o requirements-build.lock
+	uv pip compile pyproject.toml --extra train --group dev $(LOCK) -o requirements-dev.lock
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --exclude-newer "1 week"
+
+bench: $(VENV)/.dev ## what the router adds to a request, against the simulator (prints ratios, asserts nothing)
+	@$(BIN)/python bench/overhead.py
+
+clean: ## remove the environment and caches, never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build

@@ -1,0 +1,43 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from stage import RunningRouter, start_router
+
+from service.simulator import Script, SimulatorThread, VendorScript
+
+
+@pytest.fixture
+def routers(tmp_path: Path) -> Iterator[Callable[..., RunningRouter]]:
+    """Start routers that end with the test."""
+    running: list[RunningRouter] = []
+
+    def start(providers: Path | None = None, *arguments: str, data_dir: Path | None = None, **env: str) -> RunningRouter:
+        router = start_router(data_dir or tmp_path / f"data{len(running)}", providers, *arguments, **env)
+        running.append(router)
+        return router
+
+    yield start
+    for router in running:
+        if router.process.poll() is None:
+            router.kill()
+
+
+@pytest.fixture
+def vendors() -> Iterator[Callable[..., SimulatorThread]]:
+    """Start simulated vendors that end with the test."""
+    running: list[SimulatorThread] = []
+
+    def start(scripts: Mapping[str, VendorScript | Script]) -> SimulatorThread:
+        simulator = SimulatorThread(scripts)
+        simulator.start()
+        running.append(simulator)
+        return simulator
+
+    yield start
+    for simulator in running:
+        simulator.stop()

@@ -53,10 +53,21 @@ EDGE_FULL_CHARS: Final = 120
 EDGE_DECAY_CHARS: Final = 120.0
 """A feature counts fully near either end of the text and falls to the floor in the middle, where pasted text sits."""
 
+PAYLOAD_WEIGHT: Final = 0.4
+QUOTED_WEIGHT: Final = 0.5
+INSTRUCTION_CHARS_MIN: Final = 4
+INSTRUCTION_CHARS_MAX: Final = 240
+LAST_LINE_CHARS_MAX: Final = 160
+"""What follows the first colon or line break of a text, and what stands in quotation marks, is mostly the material to
+work on, not the wish: it counts less. A short last line after a longer text is a wish again."""
+
+ACTION_EDGE_MIN: Final = 0.5
+"""An action word counts as one only where a wish may stand."""
+
 SCALE_WORDS: Final = 1.0
 SCALE_CHARS: Final = 1.0
 SCALE_ANCHORS: Final = 0.6
-SCALE_FLAGS: Final = 0.12
+SCALE_FLAGS: Final = 0.5
 """Each block of features is brought to unit length, then multiplied by its scale."""
 
 _SELECTION_MAX: Final = HEAD_CHARS + TAIL_CHARS + 4
@@ -66,12 +77,16 @@ _MIX_B: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT_MIX: Final = np.uint64(32)
 _SHIFT_BUCKET: Final = np.uint64(64 - BUCKET_BITS)
 
+_QUOTE: Final = 0x22
+_COLON: Final = 0x3A
+_WIDE_COLON: Final = 0xFF1A
+_LINE_BREAK: Final = 0x0A
+
 _SEED_WORD: Final = np.uint64(0x1B873593CC9E2D51)
 _SEED_PAIR: Final = np.uint64(0x52DCE729DA3E39CB)
 _SEED_CJK: Final = np.uint64(0x38495AB5C2B2AE35)
 _SEED_CHAR: Final = np.uint64(0x0EA5B1C7A24BAED4)
 _SEED_START: Final = np.uint64(0x6A09E667F3BCC908)
-_SEED_LAST_LINE: Final = np.uint64(0xBB67AE8584CAA73B)
 _SEED_END: Final = np.uint64(0x3C6EF372FE94F82B)
 
 CJK_SIZES: Final = (1, 2, 3, 4)
@@ -127,7 +142,7 @@ class Features:
     ends: Positions
     flags: tuple[int, ...]
     language: str
-    letters: int
+    has_evidence: bool
     text: str
 
 
@@ -187,12 +202,34 @@ class _Folded:
         np.cumsum(self.ids * _POWERS[: self.length], out=self.prefix[1:])
         distance = np.minimum(_COUNTING[: self.length], self.length - 1 - _COUNTING[: self.length])
         self.edge = _EDGE[distance]
+        self._weigh_payload(points)
         self.cjk = (self.classes == HAN) | (self.classes == KANA)
         self.has_cjk = bool(self.cjk.any())
         inside = WORD_TABLE[self.classes]
         change = np.flatnonzero(inside[1:] != inside[:-1]) + 1
         self.starts, self.ends = change[0::2], change[1::2]
         self.word_hash = self.spans(self.starts, self.ends)
+
+    def _weigh_payload(self, points: npt.NDArray[np.uint32]) -> None:
+        """Lower the weight of material: see `PAYLOAD_WEIGHT`."""
+        quotes = self.ids == _QUOTE
+        if quotes.any():
+            self.edge = np.where(np.cumsum(quotes) & 1, self.edge * np.float32(QUOTED_WEIGHT), self.edge)
+        lines = points == _LINE_BREAK
+        marks = lines | (points == _WIDE_COLON)
+        marks[:-1] |= (points[:-1] == _COLON) & (self.classes[1:] == SPACE)
+        at = np.flatnonzero(marks[INSTRUCTION_CHARS_MIN:INSTRUCTION_CHARS_MAX])
+        if not len(at):
+            return
+        begin = int(at[0]) + INSTRUCTION_CHARS_MIN + 1
+        end = self.length
+        breaks = np.flatnonzero(lines[: self.length - 2])
+        if len(breaks):
+            last_line = self.length - int(breaks[-1])
+            if breaks[-1] >= begin or last_line < begin:
+                end = int(breaks[-1]) if last_line <= LAST_LINE_CHARS_MAX else end
+        if end > begin:
+            self.edge[begin:end] *= np.float32(PAYLOAD_WEIGHT)
 
     def spans(self, starts: Positions, ends: Positions) -> Hashes:
         """Hashes of the spans [start, end) of the folded text."""
@@ -310,7 +347,7 @@ def _add_anchors(folded: _Folded, text: str, into: _Collected) -> None:
     last_break = text.rstrip().rfind("\n")
     if last_break >= 0:
         begin = int(np.searchsorted(folded.where, last_break + 2))
-        anchors += [(_SEED_LAST_LINE, span) for span in _opening(folded, min(begin, folded.length - 1))]
+        anchors += [(_SEED_START, span) for span in _opening(folded, min(begin, folded.length - 1))]
     anchors += [(_SEED_END, span) for span in _closing(folded)]
     if not anchors:
         return
@@ -321,6 +358,27 @@ def _add_anchors(folded: _Folded, text: str, into: _Collected) -> None:
     mixed = (folded.spans(starts, ends) ^ seeds) * _MIX_A
     into.add(_mix(mixed, _SEED_WORD), starts, ends, np.ones(len(anchors), dtype=np.float32))
     into.scale(since, SCALE_ANCHORS)
+
+
+def _action_table() -> npt.NDArray[np.uint8]:
+    """(BUCKETS,) uint8: which kind of action the word or Han gram of a bucket asks for; 0 for none."""
+    table = np.zeros(BUCKETS, dtype=np.uint8)
+    for kind, words in enumerate(structure.ACTIONS, start=1):
+        for word in words.split():
+            table[cue_buckets(word)] = kind
+    return table
+
+
+def _actions(table: npt.NDArray[np.uint8], folded: _Folded, found: _Collected) -> int:
+    """How many different kinds of action the instruction asks for: steps, when there are several."""
+    kinds: set[int] = set()
+    for (starts, _), buckets in zip(found.spans, found.blocks, strict=True):
+        marks = table[buckets]
+        hits = np.flatnonzero(marks)
+        if len(hits):
+            hits = hits[folded.edge[starts[hits]] >= ACTION_EDGE_MIN]
+            kinds.update(marks[hits].tolist())
+    return len(kinds)
 
 
 _NO_POSITIONS: Final = np.zeros(0, dtype=np.int64)
@@ -338,9 +396,10 @@ def extract(text: str, *, spans: bool = False) -> Features:
     _add_words(folded, found)
     _add_grams(folded, found)
     _add_anchors(folded, text, found)
+    actions = _actions(_ACTION_TABLE, folded, found)
     counts = LanguageCounts.of(folded.classes, folded.starts, folded.ends, folded.word_hash)
     language = counts.language()
-    flags = structure.flags(text, counts, language)
+    flags = structure.flags(text, counts, language, actions)
     flag_value = np.full(len(flags), SCALE_FLAGS, dtype=np.float32)
     starts = ends = _NO_POSITIONS
     if spans and found.spans:
@@ -355,7 +414,7 @@ def extract(text: str, *, spans: bool = False) -> Features:
         ends=ends,
         flags=flags,
         language=language,
-        letters=counts.letters,
+        has_evidence=counts.letters + counts.digits > 0,
         text=text,
     )
 
@@ -379,3 +438,13 @@ def cue_buckets(cue: str) -> list[int]:
         pair = folded.word_hash[:1] * _MIX_B + folded.word_hash[1:]
         return [int(b) for b in _to_buckets(_mix(pair, _SEED_PAIR))]
     raise ValueError(f"cue {cue!r} has {words} words: write one or two words, or one to {CJK_SIZES[-1]} Han characters")
+
+
+def opening_buckets(cue: str) -> list[int]:
+    """The row of a cue that opens a text (or its last line); see `cue_buckets` for what a cue may be."""
+    folded = _Folded(cue)
+    span = np.array([1], dtype=np.int64), np.array([folded.length - 1], dtype=np.int64)
+    return [int(b) for b in _to_buckets(_mix((folded.spans(*span) ^ _SEED_START) * _MIX_A, _SEED_WORD))]
+
+
+_ACTION_TABLE: Final = _action_table()

@@ -36,7 +36,7 @@ OPENING_LATIN: Final = 9
 """Latin letters before the first Han character that make an English opening, if a function word is among them."""
 
 ACCENT_WEIGHT: Final = 0.6
-FOREIGN_MARGIN: Final = 0.5
+FOREIGN_MARGIN: Final = 0.8
 
 _TABLE_BITS: Final = 16
 

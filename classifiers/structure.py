@@ -47,11 +47,29 @@ FLAGS: Final = (
     "over 800 characters",
     "Han and Latin mixed",
     "no capital at the start",
+    "two kinds of action",
+    "three or more kinds of action",
     *(f"language {language}" for language in LANGUAGES),
 )
 """Names of the flags, as an explanation shows them; the order is the row order."""
 
 _ROW: Final = {name: row for row, name in enumerate(FLAGS)}
+
+ACTIONS: Final = (
+    "translate translation 翻译 译成 翻成 译",
+    "summarize summarise summary recap 总结 概括 归纳 摘要 提炼",
+    "write draft compose 写 起草 仿写",
+    "fix rewrite correct improve edit proofread 修改 改写 润色 修好 批改",
+    "explain describe analyse analyze 解释 讲解 讲讲 分析",
+    "list extract classify tag categorize rank 列出 列一 提取 分类 标出 统计 整理",
+    "calculate compute solve convert scale estimate 计算 算出 换算 先解",
+    "find search look research check compare pick 查找 查一 帮我查 搜索 搜集 搜一 对比 比较 挑",
+    "book reserve order buy download upload 预订 订一 订酒 买下 下载",
+    "send email mail invite notify 发给 发邮 通知 发到",
+    "make create build generate plot plan design suggest propose 做成 做一 生成 设计 画成 画图 规划 制作 提出 给出",
+    "run test document commit 补上 测试",
+)
+"""Kinds of action, a line of words for each: a wish with several of them is usually several wishes."""
 
 _CODE_MARKS: Final = ("{", "}", ";", "==", "();", "=>", "->", "def ", "import ", "</", "SELECT ", "#include", "var ", "print(")
 _MATHS_MARKS: Final = "=+^×÷√π∑∫≤≥≠∞°%*/<>"
@@ -122,8 +140,8 @@ def _lines(text: str) -> list[str]:
     return found
 
 
-def flags(text: str, counts: LanguageCounts, language: str) -> tuple[int, ...]:
-    """Rows (within `FLAGS`) of the flags that hold for a selection, ascending."""
+def flags(text: str, counts: LanguageCounts, language: str, actions: int) -> tuple[int, ...]:
+    """Rows (within `FLAGS`) of the flags that hold for a selection, ascending; `actions` is the number of kinds."""
     found = _punctuation(text) + _lines(text)
     length = len(text)
     found.append(next((name for limit, name in _LENGTHS if length <= limit), "over 800 characters"))
@@ -131,5 +149,7 @@ def flags(text: str, counts: LanguageCounts, language: str) -> tuple[int, ...]:
         found.append("many digits" if counts.digits > 2 * _MANY else "a digit")
     if counts.han and counts.latin > 1 and language in (CHINESE, ENGLISH):
         found.append("Han and Latin mixed")
+    if actions > 1:
+        found.append("three or more kinds of action" if actions >= _MANY else "two kinds of action")
     found.append(f"language {language}")
     return tuple(sorted(_ROW[name] for name in found))

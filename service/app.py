@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from classifiers import IntentClassifier
+from classifiers import ArtefactError, IntentClassifier
 from service import __version__
 from service.api import health, openai
 from service.api.errors import from_framework, render
@@ -21,6 +21,7 @@ from service.api.middleware import RequestId
 from service.config import Settings
 from service.domain.catalog import Catalog
 from service.domain.ports import Classifier
+from service.errors import ConfigurationError
 from service.guard.exposure import is_loopback
 from service.guard.keys import KeyStore
 from service.house import House, SystemClock
@@ -33,12 +34,21 @@ from service.upstream.protocols import PROTOCOLS
 from service.upstream.transport_httpx import HttpxTransport
 
 
-def build(settings: Settings, catalog: Catalog, keys: KeyStore, *, simulated: bool) -> FastAPI:
-    """The application over a registry that was loaded and checked."""
+def build(
+    settings: Settings, catalog: Catalog, keys: KeyStore, *, simulated: bool, classifier: Classifier | None = None
+) -> FastAPI:
+    """The application over a registry that was loaded and checked. `classifier` defaults to the shipped artefact.
+
+    Raises ConfigurationError when a part can't be built.
+    """
+    if classifier is None:
+        try:
+            classifier = IntentClassifier.load()
+        except ArtefactError as problem:
+            raise ConfigurationError(f"the intent classifier can't be loaded: {problem}") from problem
     clock = SystemClock()
     transport = HttpxTransport()
     journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
-    classifier: Classifier = IntentClassifier.load()
     pipeline = Pipeline(
         catalog=catalog,
         classifier=classifier,
@@ -46,6 +56,7 @@ def build(settings: Settings, catalog: Catalog, keys: KeyStore, *, simulated: bo
         ledger=journal,
         clock=clock,
         attempts_max=settings.attempts_max,
+        deadline_s=settings.deadline_s,
     )
     house = House(
         settings=settings,
@@ -74,6 +85,7 @@ def _application(house: House, lifespan: object) -> FastAPI:
     app = FastAPI(
         title="coe-router",
         version=__version__,
+        redirect_slashes=False,  # a redirect would name a host that the caller chose, and lose the body
         lifespan=lifespan,  # type: ignore[arg-type] # the context manager made in `build`
         docs_url="/docs" if docs else None,
         redoc_url=None,
@@ -84,8 +96,9 @@ def _application(house: House, lifespan: object) -> FastAPI:
     app.include_router(openai.router)
 
     async def refused(request: Request, problem: Exception) -> Response:
-        status = problem.status_code if isinstance(problem, HTTPException) else 500
-        return render(from_framework(status, request.url.path, request.method), openai.request_id_of(request))
+        assert isinstance(problem, HTTPException)  # noqa: S101 # registered for nothing else, ten lines below
+        told = from_framework(problem.status_code, request.url.path, request.method, problem.headers)
+        return render(told, openai.request_id_of(request))
 
     app.add_exception_handler(HTTPException, refused)
     app.add_middleware(RequestId)

@@ -15,6 +15,9 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+PREFIX = "COE_"
+
+
 class JournalSync(StrEnum):
     """How durable an acknowledged journal row is against a power cut. No mode loses a row to a crash of ours."""
 
@@ -33,22 +36,61 @@ class OnDisconnect(StrEnum):
 class Settings(BaseSettings):
     """Every setting with its default. docs/settings.md lists them; a test keeps that page complete."""
 
-    model_config = SettingsConfigDict(env_prefix="COE_", extra="ignore", frozen=True, env_ignore_empty=False)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=False)
 
-    providers: Path | None = Field(default=None, description="The registry file. Default: ./providers.yaml, else the one that ships with the package.")
+    providers: Path | None = Field(
+        default=None,
+        description="The registry file. Default: ./providers.yaml, else the one that ships with the package.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on. Anything but loopback needs keys.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the port. Each has its own journal segment.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes. This version serves with one.")
     data_dir: Path = Field(default=Path("data"), description="Journal, SQLite index, keys. Created with mode 0700.")
-    key_pepper: SecretStr | None = Field(default=None, description="Secret mixed into key hashes, at least 32 bytes. Default: one is made in the data directory.")
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR. No level logs prompts or secrets.")
-    journal_sync: JournalSync = Field(default=JournalSync.GROUP, description="`group` syncs every 5 ms in the background; `always` waits for the disk; `interval` syncs every second.")
-    body_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1_024, le=256 * 1024 * 1024, description="Largest request body, in bytes.")
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        description="Secret mixed into key hashes, at least 32 bytes. Default: one is made in the data directory.",
+    )
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="DEBUG, INFO, WARNING or ERROR. No level logs prompts or secrets.",
+    )
+    journal_sync: JournalSync = Field(
+        default=JournalSync.GROUP,
+        description="`group` syncs every 5 ms in the background; `always` waits for the disk; `interval` syncs every "
+        "second.",
+    )
+    body_bytes_max: int = Field(
+        default=4 * 1024 * 1024, ge=1_024, le=256 * 1024 * 1024, description="Largest request body, in bytes."
+    )
     attempts_max: int = Field(default=3, ge=1, le=10, description="Upstream attempts a request may cost.")
-    on_disconnect: OnDisconnect = Field(default=OnDisconnect.CLOSE, description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.")
-    local_engines: bool = Field(default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start.")
+    deadline_s: float = Field(
+        default=600,
+        ge=1,
+        le=3_600,
+        description="Longest time from arrival to the whole answer, or to the first content of a stream, over all "
+        "attempts.",
+    )
+    on_disconnect: OnDisconnect = Field(
+        default=OnDisconnect.CLOSE,
+        description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.",
+    )
+    local_engines: bool = Field(
+        default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start."
+    )
 
 
 def environ() -> Mapping[str, str]:
     """The environment, for what providers.yaml asks of it."""
     return os.environ
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none of this version: a misspelt one must not be ignored in silence."""
+    known = {variable(name) for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return PREFIX + name.upper()

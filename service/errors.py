@@ -6,6 +6,7 @@
     |  |- Unauthenticated     401  no key, or a wrong or revoked one
     |  |- Forbidden           403  the key may not do this
     |  |- NotFound            404  unknown model, decision or url
+    |  |- MethodNotAllowed    405  the url exists, the method does not
     |  |- BodyTooLarge        413  the body is over the limit
     |  |- UnsupportedMedia    415  not JSON, or compressed
     |  `- NoCandidate         422  no deployment can serve the request under its own limits
@@ -18,6 +19,9 @@
     `- RouterError                 we must act
        |- LedgerUnavailable   503  nothing may be spent because it could not be written down
        `- Overloaded          503  we shed load; Retry-After tells when
+
+    ConfigurationError            start-up can't go on; not part of HTTP
+    `- RegistryError              providers.yaml is wrong
 
 `retryable` is about the same request to this router. `billed` of an UpstreamError: `no`, `maybe`, `yes`.
 """
@@ -128,7 +132,7 @@ class NoCandidate(CallerError):
 
 
 class UpstreamError(CoeError):
-    """One attempt failed. `cause` is a short stable word for ledger and metrics; `upstream_status` the vendor's, if any."""
+    """One attempt failed. `cause` is a short stable word for ledger and metrics; `upstream_status` is the vendor's."""
 
     status = 502
     type = "upstream_error"

@@ -11,16 +11,17 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from service import telemetry
+from service import __version__, telemetry
 from service.config import Settings
-from service.errors import RegistryError
+from service.errors import ConfigurationError, RegistryError
 from service.guard.keys import KeyStore
+from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkMissing
 from service.pipeline import Pipeline
-from service.startup import read_registry
+from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transport_httpx import HttpxTransport
 
 
@@ -38,7 +39,7 @@ class SystemClock:
 
 @dataclass(slots=True)
 class House:
-    """Every part that a request may meet, and how they end."""
+    """Every part that a request may meet, and how they end. `start_problem` is why `open` failed."""
 
     settings: Settings
     keys: KeyStore
@@ -50,17 +51,26 @@ class House:
     simulated: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
     _indexing: threading.Thread | None = None
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    start_problem: ConfigurationError | None = None
 
     async def open(self) -> None:
         """Start the journal (which closes what a crash left open) and the thread that fills the index."""
-        await self.journal.start()
+        try:
+            await self.journal.start()
+        except ConfigurationError as problem:
+            self.start_problem = problem
+            raise
         recovered = self.journal.recovered
-        if recovered.closed_unknown:
+        if recovered.attempts_closed:
             telemetry.logger().warning(
-                telemetry.RECOVERED, attempts=recovered.closed_unknown, segments=recovered.writers_swept
+                telemetry.RECOVERED, attempts=recovered.attempts_closed, segments=recovered.segments_swept
             )
         self._indexing = threading.Thread(target=self.indexer.run, args=(self._stop,), name="indexer", daemon=True)
         self._indexing.start()
+        telemetry.logger().info(
+            telemetry.STARTED, version=__version__, registry=self.pipeline.catalog.version, simulated=self.simulated
+        )
 
     async def close(self) -> None:
         """Settle what runs, then close the parts in reverse."""
@@ -74,10 +84,8 @@ class House:
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
         """A decision from the index, with its attempts; for a thread, since it reads a database."""
-        sink = open_sink(self.settings.data_dir)
         try:
-            found = sink.decision(decision_id)
-            return None if found is None else {**found, "attempts": sink.attempts(decision_id)}
+            return decision(open_sink(self.settings.data_dir), decision_id)
         except SinkMissing:
             return None
 
@@ -86,14 +94,24 @@ class House:
         status = self.journal.status()
         return None if status.writable else status.reason or "not writable"
 
-    def reload(self) -> None:
-        """Build the registry again and swap it whole; a file that is wrong leaves the old one serving."""
+    async def reload(self) -> None:
+        """Build the registry again and swap it whole; one that is wrong or useless leaves the old one serving.
+
+        One reload at a time; the file is read in a thread, since a large one takes longer than requests may wait.
+        """
+        log = telemetry.logger()
         if self.simulated:
+            log.error(telemetry.REGISTRY_REFUSED, problems=["the router simulates its vendors: restart it instead"])
             return
-        try:
-            catalog = read_registry(self.settings, self.clock.utc())
-        except RegistryError as problem:
-            telemetry.logger().error(telemetry.REGISTRY_REFUSED, problems=list(problem.problems))
-            return
-        self.pipeline.catalog = catalog
-        telemetry.logger().info(telemetry.REGISTRY_RELOADED, version=catalog.version)
+        async with self._reloading:
+            now = self.clock.utc()
+            try:
+                catalog = await asyncio.to_thread(read_registry, self.settings, now)
+                catalog = await find_local(catalog, self.settings, self.settings.port)
+                refuse_unusable(catalog, now)
+            except ConfigurationError as problem:
+                told = list(problem.problems) if isinstance(problem, RegistryError) else [str(problem)]
+                log.error(telemetry.REGISTRY_REFUSED, problems=told)
+                return
+            self.pipeline.catalog = catalog
+            log.info(telemetry.REGISTRY_RELOADED, version=catalog.version)

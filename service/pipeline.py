@@ -7,11 +7,14 @@ Invariants
 2. Fallback only while nothing of an answer has reached the caller.
 3. A stream ends with `[DONE]` only after the vendor finished and the row is written; else with an error event.
 4. A request keeps the registry it began with; a reload swaps `catalog` whole.
+5. All attempts of a request together stay under its cost ceiling and its deadline.
+6. Every answer and every error says in `x-coe-*` headers what was decided, once something was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
@@ -19,24 +22,30 @@ from dataclasses import dataclass
 
 import orjson
 
+from service import telemetry
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision, Intent, ReasonCode
+from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision, Intent
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import scan
 from service.errors import AllAttemptsFailed, CoeError, Replied, UpstreamError
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE
+from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE
+from service.routing.estimate import within_ceiling
 from service.routing.explain import record
 from service.routing.router import Circumstances, attempt_order, baseline_quote, decide, needs_intent
-from service.settling import Arrival, Attempt, Settler, Work
+from service.settling import Arrival, Attempt, Settler, Work, milliseconds
 from service.upstream.client import AnswerStream, UpstreamClient
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
 
 DONE_EVENT = b"data: [DONE]\n\n"
+
+
+_Remembered = tuple[dict[str, object], list[dict[str, object]], list[int | None]]
+"""A decision record, its attempts as they are shown, and what each ended one cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,7 @@ class Pipeline:
         ledger: LedgerWriter,
         clock: Clock,
         attempts_max: int,
+        deadline_s: float,
     ) -> None:
         self.catalog = catalog
         self.settler = Settler(ledger, clock)
@@ -68,7 +78,9 @@ class Pipeline:
         self._ledger = ledger
         self._clock = clock
         self._attempts_max = attempts_max
-        self._decisions: OrderedDict[str, dict[str, object]] = OrderedDict()
+        self._deadline_s = deadline_s
+        self._log = telemetry.logger()
+        self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
 
     async def answer(self, chat: ChatRequest, arrival: Arrival) -> WholeReply | StreamReply:
         """Answer one request. Raises a `CoeError` that `api` renders; by then every attempt is settled."""
@@ -78,39 +90,75 @@ class Pipeline:
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
         work = Work(chat, arrival, decision, baseline, told)
-        await self._ledger.append_decision(told)
-        self._remember(work)
         try:
-            async with asyncio.timeout(self._patience(work)):
-                return await self._first_that_answers(work, catalog)
-        except TimeoutError:
-            slow = AllAttemptsFailed("no answer within `max_latency_ms`", code="max_latency_exceeded")
-            slow.status = 504
-            slow.headers.update(self.headers(work))
-            raise slow from None
+            await self.settler.decided(work)
+            self._remember(work)
+            reply = await self._in_time(work, catalog)
+        except CoeError as problem:
+            problem.headers = {**self.headers(work), **problem.headers}
+            self.tell(work, problem.status)
+            raise
+        if isinstance(reply, WholeReply):
+            self.tell(work, 200)
+        return reply
 
-    def decide(self, chat: ChatRequest, caller: Caller, catalog: Catalog | None = None) -> Decision:
+    def decide(
+        self, chat: ChatRequest, caller: Caller, catalog: Catalog | None = None, *, explained: bool = False
+    ) -> Decision:
         """The decision for a request, without spending anything: what POST /v1/route shows."""
         catalog = catalog or self.catalog
         intent = NOT_CLASSIFIED
         if needs_intent(chat, catalog):
-            read = self._classifier.predict(chat.turns())
-            intent = Intent(
-                read.label, read.confidence, read.posterior, read.language, read.abstained, read.terms, read.artefact
-            )
+            intent = read_intent(self._classifier, chat, explained=explained or chat.steering.explain)
         around = Circumstances(f"dec_{secrets.token_hex(12)}", self._clock.utc(), caller)
         return decide(chat, intent, catalog, around)
 
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:
         """A recent decision with its attempts, or `None` when memory no longer has it."""
-        return self._decisions.get(decision_id)
+        found = self._decisions.get(decision_id)
+        if found is None:
+            return None
+        told, attempts, costs = found
+        known = [cost for cost in costs if cost is not None]
+        whole = usd_text(sum(known)) if len(known) == len(attempts) else None
+        return {**told, "attempts": attempts, "cost_usd": whole}
 
-    async def _first_that_answers(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
+    async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
+        """The first answer, or 504 when the time of the request is over before it."""
+        limit_ms, own = self._limit_ms(work, catalog)
+        left_s = work.arrival.at + limit_ms / 1000 - self._clock.monotonic()
+        patience = asyncio.timeout(max(0.0, left_s))
+        try:
+            async with patience:
+                return await self._first_that_answers(work, catalog, patience)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            if work.settling:
+                await asyncio.wait(work.settling)
+        if own:
+            raise _slow("no answer within `max_latency_ms`", "max_latency_exceeded")
+        raise _slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", "upstream_timeout")
+
+    def _limit_ms(self, work: Work, catalog: Catalog) -> tuple[float, bool]:
+        """(milliseconds from arrival to the answer, whether that is the caller's or policy's limit and not ours)."""
+        policy = catalog.policies.get(work.decision.policy)
+        limits = (work.chat.steering.max_latency_ms, policy.max_latency_ms if policy else None)
+        own = min((limit for limit in limits if limit is not None), default=math.inf)
+        ours = self._deadline_s * 1000
+        return (own, True) if own < ours else (ours, False)
+
+    async def _first_that_answers(
+        self, work: Work, catalog: Catalog, patience: asyncio.Timeout
+    ) -> WholeReply | StreamReply:
         """Try the candidates in order until one answers."""
         chat = work.chat
         attempts_max = 1 if chat.steering.no_fallback else self._attempts_max
-        for candidate in attempt_order(work.decision, attempts_max):
-            if work.arrival.gone or not _worth_trying(work, candidate, catalog):
+        for following in attempt_order(work.decision):
+            if work.arrival.gone or len(work.attempts) >= attempts_max:
+                break
+            candidate = _worth_trying(work, following, catalog)
+            if candidate is None:
                 continue
             attempt = await self.settler.open(work, candidate)
             try:
@@ -124,28 +172,29 @@ class Pipeline:
                 work.waited_s += attempt.tally.waited_s
                 await self.settler.fail(work, attempt, problem)
                 if isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length":
-                    problem.headers.update(self.headers(work, candidate))
                     raise
                 continue
             except BaseException:
-                # Cancelled: the caller left, its patience ended, or we shut down. What was sent may be billed.
-                self.settler.settle_later(work, attempt, CLIENT_LEFT)
+                # Cancelled: the caller left, its time is over, or we shut down. What was sent may be billed.
+                ended = DEADLINE if patience.expired() else CLIENT_LEFT
+                work.settling.append(self.settler.settle_later(work, attempt, ended))
                 raise
             work.waited_s += attempt.tally.waited_s
-            row = await self.settler.settle(work, attempt, COMPLETE)
-            headers = self.headers(work, candidate)
-            if row.cost_pusd is not None:
-                headers["x-coe-cost-usd"] = usd_text(work.spent_pusd())
+            await self.settler.settle(work, attempt, COMPLETE)
+            headers = self.headers(work)
+            spent = work.spent_pusd()
+            if spent is not None:
+                headers["x-coe-cost-usd"] = usd_text(spent)
             body = whole.body
             if chat.steering.explain:
                 body = scan(body).edited({"coe": orjson.dumps(explanation(work))})
             return WholeReply(body, whole.content_type, headers)
         raise self._all_failed(work)
 
-    def headers(self, work: Work, candidate: Candidate | None = None) -> dict[str, str]:
-        """The `x-coe-*` headers of a response, on success and on error."""
+    def headers(self, work: Work) -> dict[str, str]:
+        """The `x-coe-*` headers of a response, on success and on error: who was tried last, or would have been."""
         decision = work.decision
-        deployment = (candidate or decision.chosen).deployment
+        deployment = (work.last or decision.chosen).deployment
         headers = {
             "x-coe-decision-id": decision.id,
             "x-coe-model": deployment.model,
@@ -157,54 +206,73 @@ class Pipeline:
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
-        given_up = ["quality_floor"] if decision.reason_code is ReasonCode.FLOOR_UNREACHABLE else []
-        given_up += ["plan"] if any(note.startswith("plan ") for note in decision.notes) else []
-        if given_up:
-            headers["x-coe-degraded"] = ",".join(given_up)
+        if decision.degraded:
+            headers["x-coe-degraded"] = ",".join(decision.degraded)
         return headers
+
+    def tell(self, work: Work, status: int) -> None:
+        """One log line for a request that ended: what it was given, never what it said."""
+        deployment = (work.last or work.decision.chosen).deployment
+        self._log.info(
+            telemetry.REQUEST,
+            request_id=work.arrival.request_id,
+            decision_id=work.decision.id,
+            model=deployment.model,
+            provider=deployment.provider.name,
+            status=status,
+            attempts=len(work.attempts),
+            total_ms=milliseconds(self._clock.monotonic() - work.arrival.at),
+        )
 
     def _all_failed(self, work: Work) -> CoeError:
         """The error for the caller when nobody answered: every attempt with its cause, nothing of a vendor's text."""
-        for _, problem in work.failures:
-            if isinstance(problem, Replied) and problem.passthrough:
-                problem.headers.update(self.headers(work))
-                return problem
         causes = [problem.cause for _, problem in work.failures]
+        if causes and all(cause == "context_length" for cause in causes):
+            return work.failures[-1][1]
         tried = "; ".join(f"{one.deployment.id}: {problem.cause}" for one, problem in work.failures)
         failed = AllAttemptsFailed(f"every attempt failed ({tried or 'the caller left before any'})")
-        failed.headers.update(self.headers(work))
         if causes and all(cause.startswith("timeout") for cause in causes):
             failed.status, failed.code = 504, "upstream_timeout"
         elif causes and all(cause == "rate_limited" for cause in causes):
             failed.status, failed.code, failed.type = 429, "upstream_rate_limited", "rate_limit_error"
             waits = [problem.retry_after_s for _, problem in work.failures if problem.retry_after_s is not None]
-            failed.headers["retry-after"] = str(max(1, round(min(waits)))) if waits else "1"
+            failed.headers["retry-after"] = str(max(1, math.ceil(min(waits)))) if waits else "1"
         elif causes and all(cause == "auth_failed" for cause in causes):
             failed.code = "upstream_auth_failed"
         return failed
 
-    def _patience(self, work: Work) -> float | None:
-        """Seconds left of the caller's `max_latency_ms`, or `None` for no limit of its own."""
-        limit = work.chat.steering.max_latency_ms
-        return None if limit is None else max(0.0, work.arrival.at + limit / 1000 - self._clock.monotonic())
-
     def _remember(self, work: Work) -> None:
         # The record and the list of attempts only: a `Work` holds the prompt, and 2,048 prompts are not for keeping.
-        self._decisions[work.decision.id] = {**work.told, "attempts": work.attempts}
+        self._decisions[work.decision.id] = (work.told, work.attempts, work.costs)
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popitem(last=False)
 
 
+def read_intent(classifier: Classifier, chat: ChatRequest, *, explained: bool) -> Intent:
+    """What a request is about; with the evidence only when somebody is to see it: terms are fragments of the prompt."""
+    turns = chat.turns()
+    read = classifier.predict(turns)
+    terms = classifier.explain(turns, read.label) if explained else ()
+    return Intent(
+        read.label, read.confidence, read.posterior, read.language, read.abstained, tuple(terms), read.artefact
+    )
+
+
 class StreamReply:
-    """A stream that was committed: its first content is there. Drive `pieces`; call `abandon` when the caller leaves."""
+    """A stream that was committed: its first content is there. Drive `pieces`; always call `abandon` in the end."""
 
     def __init__(self, pipeline: Pipeline, work: Work, attempt: Attempt, stream: AnswerStream) -> None:
-        self._settler = pipeline.settler
+        self._pipeline = pipeline
         self._work = work
         self._attempt = attempt
         self._stream = stream
         self._ended = False
-        self.headers: Mapping[str, str] = pipeline.headers(work, attempt.candidate)
+        self.headers: Mapping[str, str] = pipeline.headers(work)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is settled, or being settled."""
+        return self._ended
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """What the caller gets: the vendor's events, then `[DONE]`, or an error event and nothing after it."""
@@ -213,26 +281,35 @@ class StreamReply:
                 yield piece
         except UpstreamError as problem:
             await self._end(problem.cause)
-            yield _error_event(problem)
+            yield error_event(problem)
         else:
             await self._end(COMPLETE)
             if self._work.chat.steering.explain:
                 yield b"data: " + orjson.dumps(_explaining_chunk(self._work, self._attempt)) + b"\n\n"
             yield DONE_EVENT
-        await self._stream.aclose()
 
     async def abandon(self) -> None:
-        """The caller left: close the upstream and settle what was used, estimated where the vendor did not say."""
-        if not self._ended:
-            self._ended = True
-            ended = COMPLETE if self._attempt.tally.complete else CLIENT_LEFT
-            settling = self._settler.settle_later(self._work, self._attempt, ended)
+        """Let go of the upstream; when the caller left before the end, settle what was used, estimated if need be.
+
+        May be called at any time and more than once. A caller that hangs up on `[DONE]` comes here with everything
+        settled and the connection still in hand.
+        """
+        if self._ended:
             await self._stream.aclose()
+            return
+        ended = COMPLETE if self._attempt.tally.complete else CLIENT_LEFT
+        self._ended = True
+        settling = self._pipeline.settler.settle_later(self._work, self._attempt, ended)
+        try:
+            await self._stream.aclose()
+        finally:
             await asyncio.shield(settling)
+            self._pipeline.tell(self._work, 200 if ended == COMPLETE else 499)
 
     async def _end(self, ended: str) -> None:
         self._ended = True
-        await self._settler.settle(self._work, self._attempt, ended)
+        await self._pipeline.settler.settle(self._work, self._attempt, ended)
+        self._pipeline.tell(self._work, 200 if ended == COMPLETE else 502)
 
 
 def explanation(work: Work) -> dict[str, object]:
@@ -240,14 +317,30 @@ def explanation(work: Work) -> dict[str, object]:
     return {**record(work.decision, full=True), "attempts": work.attempts}
 
 
-def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> bool:
-    """After a context-length refusal only a larger context helps."""
+def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:
+    """The candidate with what is left of the money, or `None`. After a context-length refusal only a larger one helps."""
 
     def context(one: Candidate) -> int:
         return one.deployment.context_tokens or catalog.models[one.deployment.model].context_tokens or 0
 
     refused = [one for one, problem in work.failures if problem.cause == "context_length"]
-    return all(context(candidate) > context(one) for one in refused)
+    if any(context(candidate) <= context(one) for one in refused):
+        return None
+    ceiling = work.decision.ceiling_pusd
+    if ceiling is None or not work.costs:
+        return candidate
+    spent = work.spent_pusd()
+    if spent is None:
+        return None
+    model = catalog.models[candidate.deployment.model]
+    found, reason = within_ceiling(candidate, model, work.chat, ceiling - spent)
+    return found if reason is None else None
+
+
+def _slow(message: str, code: str) -> AllAttemptsFailed:
+    slow = AllAttemptsFailed(message, code=code)
+    slow.status = 504
+    return slow
 
 
 def _explaining_chunk(work: Work, attempt: Attempt) -> dict[str, object]:
@@ -261,7 +354,7 @@ def _explaining_chunk(work: Work, attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _error_event(problem: UpstreamError) -> bytes:
+def error_event(problem: UpstreamError) -> bytes:
     """What a stream that broke ends with: every official SDK raises on it."""
     error = {"message": problem.message, "type": "upstream_error", "param": None, "code": f"stream_{problem.cause}"}
     return b"data: " + orjson.dumps({"error": error}) + b"\n\n"

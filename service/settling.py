@@ -7,6 +7,8 @@ Invariants
 2. Every attempt that was opened gets one terminal row, also when the request is cancelled: rows are written in tasks of
    their own, never in the `finally` of something that may be cancelled again.
 3. A journal that fails to take a terminal row is logged; it never takes the answer away from the caller.
+4. `settled` is the drain: it waits for attempts that are still open too, since a server that stops cancels its requests
+   without waiting until they have cleaned up.
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ from service import telemetry
 from service.domain.access import Caller
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
-from service.domain.money import PriceQuote, usd_text
+from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
-from service.ledger.recorder import Identity, Outcome, Timing, ending, opening
+from service.ledger.recorder import Identity, Outcome, Timing, ending, opening, shown_end, shown_open
+from service.ledger.writer import EntryOrderError
 from service.upstream.client import Tally
+
+
+SETTLE_S = 5.0
+"""How long the drain waits for open attempts; what is open then is closed by recovery at the next start."""
+
+_POLL_S = 0.02
 
 
 @dataclass(slots=True)
@@ -42,7 +51,8 @@ class Work:
     """One request on its way: what it asked, what was decided, what was tried.
 
     `told` is the decision record as `/v1/decisions/{id}` shows it; `attempts` its list of attempts, kept in step with
-    the ledger. `waited_s` is time spent waiting on vendors, in seconds.
+    the ledger, `costs` what each ended one came to; `last` is who was tried last. `waited_s` is time spent waiting on
+    vendors, in seconds.
     """
 
     chat: ChatRequest
@@ -50,14 +60,18 @@ class Work:
     decision: Decision
     baseline: tuple[str, PriceQuote] | None
     told: dict[str, object]
-    attempts: list[dict[str, Any]] = field(default_factory=list)
+    attempts: list[dict[str, object]] = field(default_factory=list)
+    costs: list[int | None] = field(default_factory=list)
+    last: Candidate | None = None
     waited_s: float = 0.0
     committed_ms: float | None = None
     failures: list[tuple[Candidate, UpstreamError]] = field(default_factory=list)
+    settling: list[asyncio.Task[TerminalEntry]] = field(default_factory=list)
 
-    def spent_pusd(self) -> int:
-        """What all attempts of this request cost together; unknown ones count nothing."""
-        return sum(told.get("cost_pusd") or 0 for told in self.attempts)
+    def spent_pusd(self) -> int | None:
+        """What the attempts that ended cost together, in pico-USD; `None` when one has no known price."""
+        known = [cost for cost in self.costs if cost is not None]
+        return sum(known) if len(known) == len(self.costs) else None
 
     def overhead_ms(self, now: float) -> float:
         """Our own time: what has passed since arrival but for waiting on vendors.
@@ -85,7 +99,15 @@ class Settler:
         self._ledger = ledger
         self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
+        self._open: set[str] = set()
         self._log = telemetry.logger()
+
+    async def decided(self, work: Work) -> None:
+        """Write the decision record; raises LedgerUnavailable, or InvalidRequest when it can't be stored."""
+        try:
+            await self._ledger.append_decision(work.told)
+        except ValueError as problem:
+            raise InvalidRequest(f"this request can't be written down: {problem}") from problem
 
     async def open(self, work: Work, candidate: Candidate) -> Attempt:
         """Write down that an attempt is about to be made; raises LedgerUnavailable, and then nothing may be sent."""
@@ -103,9 +125,9 @@ class Settler:
             await self._ledger.append_open(entry)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
-        work.attempts.append(
-            {"attempt_id": entry.attempt_id, "deployment": candidate.deployment.id, "state": "open"}
-        )
+        self._open.add(entry.attempt_id)
+        work.attempts.append(shown_open(entry))
+        work.last = candidate
         return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
 
     async def fail(self, work: Work, attempt: Attempt, problem: UpstreamError) -> None:
@@ -124,7 +146,7 @@ class Settler:
     async def settle(
         self, work: Work, attempt: Attempt, ended: str, *, billed: bool = True, final: bool = True
     ) -> TerminalEntry:
-        """Write the terminal row and return it. `billed` false books exactly 0; `final` marks the attempt that answered."""
+        """Write the terminal row and return it. `billed` false books 0; `final` marks the attempt that answered."""
         now, tally, candidate = self._clock.monotonic(), attempt.tally, attempt.candidate
         usage = tally.usage_or_estimate(candidate.input_tokens) if billed else None
         ttft = None if tally.first_content is None else milliseconds(tally.first_content - tally.started)
@@ -135,7 +157,8 @@ class Settler:
             Timing(self._now_ms(), ttft, milliseconds(now - tally.started), work.overhead_ms(now)),
             work.baseline,
         )
-        _tell(work, row)
+        work.attempts[attempt.entry.attempt_number - 1].update(shown_end(row))
+        work.costs.append(row.cost_pusd)
         await asyncio.shield(self._run(self._write(row)))
         return row
 
@@ -143,10 +166,16 @@ class Settler:
         """Settle in a task of its own, which no cancellation of the request reaches."""
         return self._run(self.settle(work, attempt, ended, billed=attempt.tally.sent))
 
-    async def settled(self) -> None:
-        """Return when everything that is being settled is written: the last thing before the journal closes."""
-        while self._running:
-            await asyncio.gather(*tuple(self._running), return_exceptions=True)
+    async def settled(self, within_s: float = SETTLE_S) -> None:
+        """Return when every attempt that was opened is written, or when the time is over: the journal may close."""
+        due = self._clock.monotonic() + within_s
+        while (self._running or self._open) and self._clock.monotonic() < due:
+            if self._running:
+                await asyncio.wait(tuple(self._running), timeout=within_s)
+            else:
+                await asyncio.sleep(_POLL_S)
+        for attempt_id in self._open:
+            self._log.error(telemetry.SETTLE_FAILED, attempt_id=attempt_id, error="still open at the end")
 
     def _run(self, work: Any) -> asyncio.Task[Any]:  # noqa: ANN401 # any coroutine
         task = asyncio.get_running_loop().create_task(work)
@@ -157,30 +186,13 @@ class Settler:
     async def _write(self, row: TerminalEntry) -> None:
         try:
             await self._ledger.append_terminal(row)
-        except LedgerUnavailable as problem:
-            self._log.error(telemetry.SETTLE_FAILED, attempt_id=row.attempt_id, error=problem.message)
+        except (LedgerUnavailable, EntryOrderError, ValueError) as problem:
+            self._log.error(telemetry.SETTLE_FAILED, attempt_id=row.attempt_id, error=str(problem))
+        finally:
+            self._open.discard(row.attempt_id)
 
     def _now_ms(self) -> int:
         return int(self._clock.utc().timestamp() * 1000)
-
-
-def _tell(work: Work, row: TerminalEntry) -> None:
-    """Keep the decision record in step with the ledger."""
-    for told in work.attempts:
-        if told["attempt_id"] == row.attempt_id:
-            told.update(
-                state=row.state.value,
-                ended=row.ended,
-                usage=dict(row.usage),
-                usage_source=row.usage_source,
-                cost_pusd=row.cost_pusd,
-                cost_usd=None if row.cost_pusd is None else usd_text(row.cost_pusd),
-                price=dict(row.price),
-                baseline_cost_usd=None if row.baseline_pusd is None else usd_text(row.baseline_pusd),
-                served_model=row.served_model,
-                ttft_ms=row.ttft_ms,
-                total_ms=row.total_ms,
-            )
 
 
 def milliseconds(seconds: float) -> float:

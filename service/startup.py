@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from service.catalog.check import check
 from service.catalog.load import load
 from service.config import Settings, environ
-from service.domain.catalog import Catalog
+from service.domain.catalog import Catalog, Deployment
 from service.errors import ConfigurationError
 from service.guard.keys import KEYS_FILE, KeyStore
 from service.guard.pepper import load_pepper
 from service.simulator import SimulatorThread, scripts_for, simulated
 from service.upstream.local_engines import candidates, discover, loopback_get, with_local_engines
+from service.upstream.protocols import PROTOCOLS
 from service.upstream.quirks import QUIRKS
 
 PACKAGED_REGISTRY = Path(__file__).parent / "catalog" / "providers.yaml"
@@ -34,6 +36,11 @@ NOBODY_TO_CALL = (
     "no usable provider: none of the providers in the registry has its API key in the environment, and no local engine "
     "was found. Set one of: {variables}. Or try the router without any key: `coe serve --simulate`."
 )
+
+
+VARIABLES_SHOWN = 6
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{2,}")
 
 
 class InstanceRunning(ConfigurationError):
@@ -52,7 +59,32 @@ def registry_path(settings: Settings) -> Path:
 
 def read_registry(settings: Settings, now: datetime) -> Catalog:
     """The registry as written, with the keys of this environment; raises RegistryError."""
-    return load(registry_path(settings), environ(), now=now, known_quirks=QUIRKS)
+    return only_spoken(load(registry_path(settings), environ(), now=now, known_quirks=QUIRKS))
+
+
+def only_spoken(catalog: Catalog) -> Catalog:
+    """The registry with every provider inactive whose wire protocol this version does not speak."""
+    mute = {
+        name: replace(one, inactive_reason=f"this version does not speak {one.protocol}", awaits_key=False)
+        for name, one in catalog.providers.items()
+        if one.protocol not in PROTOCOLS
+    }
+    if not mute:
+        return catalog
+
+    def muted(deployment: Deployment) -> Deployment:
+        return replace(deployment, provider=mute.get(deployment.provider.name, deployment.provider))
+
+    models = {
+        name: replace(model, deployments=tuple(muted(one) for one in model.deployments))
+        for name, model in catalog.models.items()
+    }
+    return replace(
+        catalog,
+        providers={**catalog.providers, **mute},
+        models=models,
+        by_id={one.id: one for model in models.values() for one in model.deployments},
+    )
 
 
 async def find_local(catalog: Catalog, settings: Settings, port: int) -> Catalog:
@@ -73,16 +105,25 @@ class Served:
 
 def choose(catalog: Catalog, *, simulate: bool, simulate_if_empty: bool, now: datetime) -> Served:
     """The registry to serve, simulated when asked; raises ConfigurationError when nobody can be called."""
-    usable = check(catalog, now=now).usable
-    if simulate or (simulate_if_empty and not usable):
-        simulator = SimulatorThread(scripts_for(catalog), keep_bodies=False)
+    if simulate or (simulate_if_empty and not check(catalog, now=now).usable):
+        scripts = scripts_for(catalog)
+        if not scripts:
+            raise ConfigurationError("the registry has no provider that can be simulated: add one that speaks openai_chat")
+        simulator = SimulatorThread(scripts, keep_bodies=False)
         simulator.start()
         return Served(simulated(catalog, simulator.base_url), simulator)
-    if not usable:
-        waiting = [one.inactive_reason or "" for one in catalog.providers.values() if one.awaits_key]
-        variables = ", ".join(reason.removeprefix("set ").partition(" ")[0] for reason in waiting[:6])
-        raise ConfigurationError(NOBODY_TO_CALL.format(variables=f"{variables}, …" if variables else "an API key"))
+    refuse_unusable(catalog, now)
     return Served(catalog)
+
+
+def refuse_unusable(catalog: Catalog, now: datetime) -> None:
+    """Raise ConfigurationError, with what to set, when no deployment of the registry can be called."""
+    if check(catalog, now=now).usable:
+        return
+    waiting = [one.inactive_reason or "" for one in catalog.providers.values() if one.awaits_key]
+    named = [found.group(0) for reason in waiting if (found := _VARIABLE.search(reason)) is not None]
+    shown = ", ".join(named[:VARIABLES_SHOWN]) + (", …" if len(named) > VARIABLES_SHOWN else "")
+    raise ConfigurationError(NOBODY_TO_CALL.format(variables=shown or "an API key"))
 
 
 def open_keys(settings: Settings) -> KeyStore:

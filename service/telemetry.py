@@ -27,19 +27,21 @@ RECOVERED = "recovered"
 INDEXER_FAILED = "indexer_failed"
 JOURNAL_TROUBLE = "journal_trouble"
 INTERNAL_ERROR = "internal_error"
+SERVER_TROUBLE = "server_trouble"
 REGISTRY_RELOADED = "registry_reloaded"
 REGISTRY_REFUSED = "registry_refused"
 
 EVENTS = {
-    STARTED: "the router listens",
+    STARTED: "the router is ready to answer; fields: version, registry, simulated",
     STOPPED: "the router has settled everything and stops",
     REQUEST: "a request was answered; fields: request_id, decision_id, model, provider, status, attempts, total_ms",
     ATTEMPT_FAILED: "an attempt failed; fields: request_id, attempt_id, deployment, cause, upstream_status",
     SETTLE_FAILED: "a terminal row could not be written; fields: attempt_id, error",
     RECOVERED: "attempts of a crashed process were closed at start; fields: attempts, segments",
-    INDEXER_FAILED: "the SQLite index could not follow the journal; fields: error",
-    JOURNAL_TROUBLE: "the journal could not do a step; fields: step (write, sync, cut, wipe, mark, withdraw, recover), error",
+    INDEXER_FAILED: "the SQLite index could not follow the journal; fields: error, retry_s",
+    JOURNAL_TROUBLE: "the journal could not do a step (write, sync, cut, wipe, mark, withdraw, recover); fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
+    SERVER_TROUBLE: "the HTTP server met what it did not expect; fields: server, error",
     REGISTRY_RELOADED: "a new registry serves; fields: version",
     REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
 }
@@ -62,11 +64,23 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+    server = logging.getLogger("uvicorn")
+    server.handlers, server.propagate = [_ServerLog(logging.WARNING)], False
 
 
 def logger() -> Any:  # noqa: ANN401 # structlog's loggers are typed by protocol only
     """The house's logger."""
     return structlog.get_logger()
+
+
+class _ServerLog(logging.Handler):
+    """What the HTTP server logs, as an event of ours. Without tracebacks: an exception's text may hold a prompt."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See the class."""
+        kind = record.exc_info[0] if record.exc_info else None
+        # The template, not the message: its arguments may be what a caller sent.
+        logger().error(SERVER_TROUBLE, server=str(record.msg).partition("\n")[0], error=kind.__name__ if kind else None)
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -186,6 +186,7 @@ def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
         lines += [
             "  baseline-model:",
             "    context_tokens: 128000",
+            "    output_tokens_max: 16384",
             "    quality: {default: 0.95}",
             "    quality_source: made up for a test",
             "    deployments:",

@@ -17,11 +17,14 @@ OWNER = "coe-router"
 
 
 def model_list(catalog: Catalog, caller: Caller, at: datetime) -> dict[str, object]:
+    """The answer of GET /v1/models for a caller."""
+    return {"object": "list", "data": _entries(catalog, caller, at)}
+
+
+def _entries(catalog: Catalog, caller: Caller, at: datetime) -> list[dict[str, object]]:
     """The list, in the order of the contract: registry models, `auto`, `auto:<policy>`, `plan:<name>`."""
     data = [
-        _model(model, at)
-        for model in catalog.models.values()
-        if _offered(model, at) and caller.may_use(model.name)
+        _model(model, at) for model in catalog.models.values() if _offered(model, at) and caller.may_use(model.name)
     ]
     data.append(_entry("auto", {"policy": catalog.default_policy}))
     data.extend(
@@ -30,19 +33,18 @@ def model_list(catalog: Catalog, caller: Caller, at: datetime) -> dict[str, obje
         if caller.may_follow(name)
     )
     data.extend(_entry(f"plan:{name}", {"plan": name}) for name in sorted(PLANS_AVAILABLE))
-    return {"object": "list", "data": data}
+    return data
 
 
 def model_object(model_id: str, catalog: Catalog, caller: Caller, at: datetime) -> dict[str, object]:
     """One entry; raises NotFound for what is not offered to this caller."""
-    for entry in model_list(catalog, caller, at)["data"]:  # type: ignore[attr-defined] # built above as a list
+    for entry in _entries(catalog, caller, at):
         if entry["id"] == model_id:
-            found: dict[str, object] = entry
-            return found
+            return entry
     address = resolve(model_id, catalog)
     for deployment in address.deployments or ():
         model = catalog.models[deployment.model]
-        if deployment.id == model_id and _offered(model, at) and caller.may_use(model.name) and _callable(deployment):
+        if _offered(model, at) and caller.may_use(model.name) and _callable(deployment):
             return _model(model, at, only=deployment)
     raise NotFound(f"the model {model_id!r} is in the registry but can't be called now", code="model_not_found")
 

@@ -12,6 +12,8 @@ Invariants
 from __future__ import annotations
 
 import ipaddress
+import socket
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.api.steering import read_steering
+from service.catalog.hosts import METADATA_NAMES
 from service.domain.chat import ChatRequest, Sizes, count_characters
 from service.domain.rawjson import RawJsonError, RawObject, scan
 from service.errors import InvalidRequest
@@ -29,10 +32,18 @@ TOOLS_MAX = 1_024
 N_MAX = 128
 OUTPUT_TOKENS_CAP_MAX = 100_000_000
 MODEL_CHARACTERS_MAX = 200
-URL_CHARACTERS_CHECKED = 2_000
+URL_CHARACTERS_MAX = 16_384
+"""Of a link to an image; signed ones have some 2,000. Longer ones are data and belong into a data URL."""
+
+TOOL_CALLS_MAX = 1_024
+"""Of one message."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "localhost"})
+_METADATA_ADDRESSES = frozenset(
+    ipaddress.ip_address(address) for address in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LINKED_PARTS = frozenset({"image_url", "video_url", "audio_url"})
 
 
 def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
@@ -41,15 +52,16 @@ def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
     model = _model(body)
     messages = _messages(body)
     n = _integer(body, "n", 1, N_MAX) or 1
-    cap = _integer(body, "max_completion_tokens", 1, OUTPUT_TOKENS_CAP_MAX)
-    if cap is None:
-        cap = _integer(body, "max_tokens", 1, OUTPUT_TOKENS_CAP_MAX)
+    # Who says it twice means both: the lower one binds, under whichever name a vendor hears it.
+    caps = [_integer(body, name, 1, OUTPUT_TOKENS_CAP_MAX) for name in ("max_completion_tokens", "max_tokens")]
+    cap = min((cap for cap in caps if cap is not None), default=None)
     _number(body, "temperature", 0, 2)
     _number(body, "top_p", 0, 1)
     stream = _boolean(body, "stream")
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise InvalidRequest("`stream_options` must be an object", param="stream_options")
+    include_usage = options is not None and _boolean(options, "include_usage", "stream_options.include_usage")
     tools = _tools(body)
     modalities, sizes = _measure(messages, raw, tools)
     user = body.get("user")
@@ -58,7 +70,7 @@ def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
         body=body,
         model=model,
         stream=stream,
-        include_usage=bool(options and options.get("include_usage")),
+        include_usage=include_usage,
         n=n,
         output_tokens_max=cap,
         needs=_needs(body, n, tools),
@@ -77,7 +89,7 @@ def parse_object(data: bytes) -> tuple[RawObject, dict[str, Any]]:
         raw = scan(data)
         body = orjson.loads(data)
     except RawJsonError as problem:
-        raise InvalidRequest(str(problem), code="invalid_json") from None
+        raise InvalidRequest(str(problem), code="invalid_json", param=problem.member) from None
     except orjson.JSONDecodeError as problem:
         raise InvalidRequest(
             f"the body is not valid JSON: {problem.msg} at line {problem.lineno} column {problem.colno}",
@@ -108,7 +120,9 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("`messages` must be a list with at least one message", param="messages")
     if len(messages) > MESSAGES_MAX:
-        raise InvalidRequest(f"`messages` may hold at most {MESSAGES_MAX} messages, got {len(messages)}", param="messages")
+        raise InvalidRequest(
+            f"`messages` may hold at most {MESSAGES_MAX} messages, got {len(messages)}", param="messages"
+        )
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         if not isinstance(message, dict):
@@ -117,6 +131,11 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(role, str) or role not in ROLES:
             raise InvalidRequest(f"`{where}.role` must be one of {', '.join(sorted(ROLES))}", param=f"{where}.role")
         _content(message, role, where)
+        calls = message.get("tool_calls")
+        if calls is not None and (not isinstance(calls, list) or len(calls) > TOOL_CALLS_MAX):
+            raise InvalidRequest(
+                f"`{where}.tool_calls` must be a list of at most {TOOL_CALLS_MAX} calls", param=f"{where}.tool_calls"
+            )
     return messages
 
 
@@ -141,33 +160,52 @@ def _part(part: object, where: str) -> None:
     kind = part["type"]
     if kind == "text" and not isinstance(part.get("text"), str):
         raise InvalidRequest(f"`{where}.text` must be a string", param=f"{where}.text")
-    if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else None
+    if kind in _LINKED_PARTS:
+        link = part.get(kind)
+        url = link.get("url") if isinstance(link, dict) else None
         if not isinstance(url, str):
-            raise InvalidRequest(f"`{where}.image_url.url` must be a string", param=f"{where}.image_url.url")
-        _image_url(url, f"{where}.image_url.url")
+            raise InvalidRequest(f"`{where}.{kind}.url` must be a string", param=f"{where}.{kind}.url")
+        _linked(url, f"{where}.{kind}.url")
 
 
-def _image_url(url: str, where: str) -> None:
-    """The router never fetches an image, but a local engine might: no files, no loopback, no metadata services."""
+def _linked(url: str, where: str) -> None:
+    """The router never fetches a link, but a local engine might: no files, no loopback, no metadata services."""
     if url[:5].lower() == "data:":
         return
+    if len(url) > URL_CHARACTERS_MAX:
+        raise InvalidRequest(f"`{where}` is longer than {URL_CHARACTERS_MAX} characters; use a data URL", param=where)
+    # Blanks and backslashes are where URL parsers part ways: one reads a path, another a host.
+    if any(character.isspace() or character == "\\" or not character.isprintable() for character in url):
+        raise InvalidRequest(f"`{where}` holds blanks, backslashes or control characters; encode them", param=where)
     try:
-        parts = urlsplit(url[:URL_CHARACTERS_CHECKED])
-        host = (parts.hostname or "").rstrip(".").lower()
+        parts = urlsplit(url)
+        host = unicodedata.normalize("NFKC", parts.hostname or "").replace("。", ".").rstrip(".").lower()
     except ValueError:
         raise InvalidRequest(f"`{where}` is not a valid URL", param=where) from None
     if parts.scheme.lower() not in ("http", "https") or not host:
         raise InvalidRequest(f"`{where}` must be an http, https or data URL", param=where)
+    if _is_local(host):
+        raise InvalidRequest(f"`{where}` points to a local address; send the data itself as a data URL", param=where)
+
+
+def _is_local(host: str) -> bool:
+    """Whether a host is this machine, a link-local address or a metadata service, however it is spelled."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        local = host in _METADATA_HOSTS or host.endswith(".localhost")
-    else:
-        local = address.is_link_local or address.is_loopback or address.is_unspecified
-    if local:
-        raise InvalidRequest(f"`{where}` points to a local address; send the image as a data URL", param=where)
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 2852039166, 0xa9.254.0xa9.254
+        except OSError:
+            return host in METADATA_NAMES or host == "localhost" or host.endswith(".localhost")
+    faces = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        faces += [inner] if inner else []
+    return any(
+        face.is_link_local or face.is_loopback or face.is_unspecified or face in _METADATA_ADDRESSES for face in faces
+    )
 
 
 def _tools(body: Mapping[str, Any]) -> list[Any]:
@@ -265,10 +303,10 @@ def _number(body: Mapping[str, Any], name: str, low: float, high: float) -> None
         raise InvalidRequest(f"`{name}` must be a number from {low:g} to {high:g}", param=name)
 
 
-def _boolean(body: Mapping[str, Any], name: str) -> bool:
+def _boolean(body: Mapping[str, Any], name: str, where: str | None = None) -> bool:
     value = body.get(name)
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise InvalidRequest(f"`{name}` must be true or false", param=name)
+        raise InvalidRequest(f"`{where or name}` must be true or false", param=where or name)
     return value

@@ -1,9 +1,12 @@
 """The error tree -> responses in OpenAI's shape. Nothing internal ever reaches a body.
 
-Where on the path: every route runs inside `guarded`; what the framework itself raises (404, 405) is rendered here too.
+Where on the path: every route renders what it catches; what the framework itself raises (404, 405), and what nobody
+caught, is rendered here too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import orjson
 from starlette.responses import Response
@@ -14,7 +17,7 @@ from service.errors import CallerError, CoeError, MethodNotAllowed, NotFound, Re
 
 def render(problem: CoeError, request_id: str) -> Response:
     """The response for an error; refusals that a retry can't mend say so to the official SDKs."""
-    headers = {"x-request-id": request_id, **problem.headers}
+    headers = {"x-request-id": request_id, **plain(problem.headers)}
     final = isinstance(problem, CallerError) or (isinstance(problem, Replied) and problem.passthrough)
     if final:
         headers["x-should-retry"] = "false"
@@ -23,8 +26,23 @@ def render(problem: CoeError, request_id: str) -> Response:
     return Response(orjson.dumps(problem.body()), problem.status, headers, "application/json")
 
 
+def plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Header values as HTTP allows them: model names of local engines may hold anything."""
+    return {
+        name: "".join(character if " " <= character <= "~" else "?" for character in value)
+        for name, value in headers.items()
+    }
+
+
 def unexpected(problem: Exception, request_id: str) -> Response:
     """A fault of ours: logged with its place, told without it."""
+    log_unexpected(problem, request_id)
+    broken = CoeError("the router failed while handling this request; its log has the details", code="internal_error")
+    return render(broken, request_id)
+
+
+def log_unexpected(problem: Exception, request_id: str) -> None:
+    """The type of a fault and its place. Not its text, which may quote what the caller sent."""
     where = problem.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
@@ -32,14 +50,12 @@ def unexpected(problem: Exception, request_id: str) -> Response:
     telemetry.logger().error(
         telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=place
     )
-    broken = CoeError("the router failed while handling this request; its log has the details", code="internal_error")
-    return render(broken, request_id)
 
 
-def from_framework(status: int, path: str, method: str) -> CoeError:
+def from_framework(status: int, path: str, method: str, headers: Mapping[str, str] | None = None) -> CoeError:
     """What the framework refuses by itself: unknown paths and methods."""
     if status == 405:
-        return MethodNotAllowed(f"{method} is not possible on {path[:200]}")
+        return MethodNotAllowed(f"{method} is not possible on {path[:200]}", headers=headers)
     if status == 404:
         return NotFound(f"there is no {path[:200]} here; GET /v1/models is a good start", code="unknown_url")
     problem = CoeError(f"the request was refused with status {status}")

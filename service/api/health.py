@@ -28,16 +28,13 @@ async def readyz(request: Request) -> Response:
     report = check(house.pipeline.catalog, now=house.clock.utc())
     degraded: dict[str, object] = {}
     if report.unpriced:
-        degraded["unpriced"] = [str(one) for one in report.unpriced]
+        degraded["unpriced"] = [{"deployment": one.subject, "reason": one.detail} for one in report.unpriced]
     problem = house.ledger_problem()
     if problem:
         degraded["ledger"] = problem
-    callable_now = any(
-        one.provider.active and one.inactive_reason is None for one in house.pipeline.catalog.deployments()
-    )
-    if not callable_now:
+    if not report.usable:
         degraded["providers"] = "none is active"
-    ready = callable_now and problem is None
+    ready = report.usable and problem is None
     body = {
         "status": "ready" if ready else "unavailable",
         "simulated": house.simulated,

@@ -11,7 +11,7 @@ import secrets
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import unexpected
+from service.api.errors import log_unexpected, unexpected
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.\-]{8,64}")
 
@@ -41,5 +41,6 @@ class RequestId:
             await self._app(scope, receive, watched)
         except Exception as problem:
             if started:
+                log_unexpected(problem, request_id)
                 raise  # half an answer is out: the server closes the connection, which is the honest signal
             await unexpected(problem, request_id)(scope, receive, send)

@@ -29,6 +29,9 @@ from service.settling import Arrival
 PARSE_IN_LOOP_BYTES_MAX = 128 * 1024
 """Larger bodies are read in a thread: scanning them would hold the event loop for tens of milliseconds."""
 
+BODY_S = 30.0
+"""How long a body may take to arrive: a caller that sends a byte a minute would hold its place for ever."""
+
 router = APIRouter()
 
 
@@ -57,7 +60,7 @@ async def route(request: Request) -> Response:
     house, request_id = house_of(request), request_id_of(request)
     try:
         caller = admit(request, house)
-        decision = house.pipeline.decide(await _chat(request, house), caller)
+        decision = house.pipeline.decide(await _chat(request, house), caller, explained=True)
         return _json({**record(decision, full=True), "dry_run": True}, request_id)
     except ClientDisconnect:
         return Response(status_code=499)
@@ -145,16 +148,22 @@ async def _body(request: Request, limit: int) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("compressed bodies are not accepted; send plain JSON")
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if not kind.endswith("json"):
+    if kind not in ("application/json", "text/json") and not kind.endswith("+json"):
         raise UnsupportedMedia("the body must be JSON; send `content-type: application/json`")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        late = InvalidRequest(f"the body did not arrive within {BODY_S:g} s", code="body_timeout")
+        late.status, late.headers = 408, {"connection": "close"}
+        raise late from None
     if length.isdigit() and len(body) != int(length):
         raise InvalidRequest("the body is shorter than its content-length", code="incomplete_body")
     return bytes(body)

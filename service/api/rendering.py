@@ -6,26 +6,32 @@ while it waits nothing more is read from the vendor.
 Invariants
 1. A caller that leaves is noticed at once, not at the next chunk: the disconnect is awaited beside the stream.
 2. After a disconnect the upstream is closed (or drained, if so configured) and the attempt settled, by us, always.
+3. A stream that is cut because the router stops ends with an error event: no answer looks whole that is not.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.errors import plain
 from service.config import OnDisconnect
-from service.pipeline import StreamReply, WholeReply
+from service.errors import Broken
+from service.pipeline import StreamReply, WholeReply, error_event
 
-_STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # or nginx collects the events before it passes them on
+}
 
 
 def whole(reply: WholeReply, request_id: str) -> Response:
     """A unary answer: the vendor's bytes."""
-    headers = _plain({**reply.headers, "x-request-id": request_id})
+    headers = plain({**reply.headers, "x-request-id": request_id})
     return Response(reply.body, 200, headers, reply.content_type)
 
 
@@ -37,7 +43,7 @@ class StreamResponse(Response):
         self.background = None
         self._reply = reply
         self._drain = on_disconnect is OnDisconnect.DRAIN
-        self.init_headers(_plain({**reply.headers, **_STREAM_HEADERS, "x-request-id": request_id}))
+        self.init_headers(plain({**reply.headers, **_STREAM_HEADERS, "x-request-id": request_id}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and let go of it when the caller does."""
@@ -47,15 +53,19 @@ class StreamResponse(Response):
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not pump.done() and self._drain:
                 await asyncio.wait({pump})
+        except asyncio.CancelledError:
+            await _stopped(pump)
+            if not self._reply.ended:
+                stopping = error_event(Broken("the router is stopping", cause="router_stopping"))
+                await send({"type": "http.response.body", "body": stopping, "more_body": False})
+            raise
         finally:
-            # Also on cancellation (the server stops): nothing below may be skipped.
+            # Also on cancellation: nothing below may be skipped.
             gone.cancel()
-            if not pump.done():
-                pump.cancel()
-                with suppress(asyncio.CancelledError):
-                    await pump
+            await _stopped(pump)
             await self._reply.abandon()
-        pump.result()
+        if not pump.cancelled():
+            pump.result()
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -64,14 +74,14 @@ class StreamResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+async def _stopped(task: asyncio.Task[None]) -> None:
+    """Cancel a task, unless it is done, and wait until it has let go."""
+    if not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    """Header values as HTTP allows them: model names of local engines may hold anything."""
-    return {
-        name: "".join(character if " " <= character <= "~" else "?" for character in value)
-        for name, value in headers.items()
-    }

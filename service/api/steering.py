@@ -2,14 +2,20 @@
 
 Where on the path: called by `api.chat_body` while a body is read. A header says the same as the body's field with `-`
 for `_`; where both speak, the body wins, since it is what was written for this one request.
+
+Invariants
+1. A limit that is said is read or refused, never ignored: an unknown field of `coe` is an error, and so is a header
+   that looks like a misspelt one. Other `x-coe-*` headers may be anybody's.
+2. Work is bounded: lists, names and the digits of a number have limits.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from service.domain.catalog import Selector
@@ -22,12 +28,21 @@ LIST_ITEMS_MAX = 64
 MAX_COST_USD_MAX = Decimal(1_000_000)
 MAX_LATENCY_MS_MAX = 3_600_000
 
+# No exponents: the exact value of 1e-999999999 would fill the memory.
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,18})?")
+
 _SELECTOR_FIELDS = ("models", "providers", "regions", "tags")
 
 
 def read_steering(coe: object, headers: Mapping[str, str]) -> Steering:
     """Merge `coe` (the body's object, or None) with `x-coe-*` headers; raises InvalidRequest with `param`."""
     said: dict[str, Any] = {}
+    for name in headers:
+        if name.startswith("x-coe-") and name[6:].replace("-", "_") not in _FIELDS:
+            near = difflib.get_close_matches(name[6:106].replace("-", "_"), _FIELDS, n=1)
+            if near:
+                meant = "x-coe-" + near[0].replace("_", "-")
+                raise InvalidRequest(f"there is no header {name[:50]!r}; did you mean `{meant}`?", param=name[:50])
     for field, read in _FIELDS.items():
         header = headers.get("x-coe-" + field.replace("_", "-"))
         if header is not None:
@@ -54,11 +69,7 @@ def _header_value(field: str, text: str) -> object:
         lowered = text.lower()
         return {"true": True, "1": True, "false": False, "0": False}.get(lowered, text)
     if field in ("min_quality", "max_latency_ms", "max_cost_usd"):
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            return text
-        return number if number.is_finite() else text
+        return Decimal(text) if _NUMBER.fullmatch(text) else text
     if field in ("allow", "deny", "tags"):
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
@@ -66,7 +77,9 @@ def _header_value(field: str, text: str) -> object:
 
 def _name(value: object, param: str) -> str:
     if not isinstance(value, str) or not value or len(value) > NAME_CHARACTERS_MAX or not value.isprintable():
-        raise InvalidRequest(f"`{param}` must be a printable name of at most {NAME_CHARACTERS_MAX} characters", param=param)
+        raise InvalidRequest(
+            f"`{param}` must be a printable name of at most {NAME_CHARACTERS_MAX} characters", param=param
+        )
     return value
 
 
@@ -117,6 +130,8 @@ def _selector(value: object, param: str) -> Selector:
     for name in _names(value, param):
         kind, colon, rest = name.partition(":")
         if colon and f"{kind}s" in sets:
+            if not rest:
+                raise InvalidRequest(f"`{param}` has an item without a name after `{kind}:`", param=param)
             sets[f"{kind}s"].add(rest)
         else:
             sets["models"].add(name)

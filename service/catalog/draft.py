@@ -14,9 +14,10 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import starmap
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from service.catalog.fields import PROBLEM, Text
 from service.catalog.positions import Document, Plain
@@ -51,6 +52,13 @@ FIELD_HINTS: Mapping[str, str] = {
     "cache_write_5m": "write cache_write",
 }
 """What to do about names that other gateways use."""
+
+
+MAX_NAMES = 5_000
+"""Entries of a section by name: forty times the models of the shipped registry."""
+
+MAX_ITEMS: Mapping[str, int] = {"routes": 500, "deployments": 100, "prices": 500}
+"""Items of the lists that the checks compare with each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,9 @@ class _Reader:
         if not isinstance(found, dict):
             self._problems.at((section,), f"expected a mapping from names to {section}, got {shown(found)}")
             return []
+        if len(found) > MAX_NAMES:
+            self._problems.at((section,), f"more than {MAX_NAMES} {section}; remove those that nobody uses")
+            return []
         for name in found:
             try:
                 self._name.check(name)
@@ -164,6 +175,9 @@ class _Reader:
             return []
         if not isinstance(found, list):
             self._problems.at((*path, name), f"expected a list, got {shown(found)}")
+            return []
+        if len(found) > MAX_ITEMS[name]:
+            self._problems.at((*path, name), f"more than {MAX_ITEMS[name]} {name}; remove those that nobody needs")
             return []
         return [((*path, name, index), raw) for index, raw in enumerate(found)]
 
@@ -207,7 +221,7 @@ class _Reader:
                 self._report(path, found, shape)
             return None
 
-    def _report(self, path: Path, found: Any, shape: type[Entry]) -> None:
+    def _report(self, path: Path, found: ErrorDetails, shape: type[Entry]) -> None:
         """One pydantic error in our words, at its place."""
         kind, loc = found["type"], tuple(found["loc"])
         of_key = bool(loc) and loc[-1] == "[key]"
@@ -225,6 +239,8 @@ class _Reader:
             self._problems.at(where, f"expected a mapping, got {_safely(where, found['input'])}")
         elif kind == "list_type":
             self._problems.at(where, f"expected a list, got {_safely(where, found['input'])}")
+        elif kind == "too_long":
+            self._problems.at(where, f"more than {found['ctx']['max_length']} items; remove some")
         elif kind == "bool_type":
             self._problems.at(where, f"expected true or false, got {_safely(where, found['input'])}")
         else:
@@ -240,7 +256,7 @@ def _safely(path: Path, value: object) -> str:
     return "another kind of value" if {"api_key", "headers"} & set(path) else shown(value)
 
 
-def _text_of(annotated: Any) -> Text:
+def _text_of(annotated: object) -> Text:
     """The `Text` of an annotated type."""
     return next(meta for meta in get_args(annotated) if isinstance(meta, Text))
 
@@ -265,22 +281,19 @@ def _unknown_field(name: str, shape: type[BaseModel] | None) -> str:
 
 def _shape_at(shape: type[BaseModel], loc: Path) -> type[BaseModel] | None:
     """The class of the mapping at `loc` below an entry of class `shape`."""
-    current: type[BaseModel] | None = shape
-    annotation: Any = None
+    current = shape
     for step in loc:
-        if isinstance(step, int) or (annotation is not None and current is None):
-            continue
-        if current is None:
-            return None
+        if isinstance(step, int):
+            continue  # the items of a list are of the class that the list's own step gave
         found = next((info for name, info in current.model_fields.items() if (info.alias or name) == step), None)
-        if found is None:
+        inner = None if found is None else _model_in(found.annotation)
+        if inner is None:
             return None
-        annotation = found.annotation
-        current = _model_in(annotation)
+        current = inner
     return current
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     """The class of entries inside `X`, `X | None`, `list[X]` or `dict[str, X]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

@@ -31,8 +31,11 @@ PROBLEM = "problem"
 MAX_TEXT_CHARS = 2_000
 """Characters of any text of the file."""
 
-MAX_LIST_ITEMS = 1_000
-"""Items of any list of the file."""
+FIRST_DAY = date(2000, 1, 1)
+"""No price list of a language model is older."""
+
+LAST_DAY = date(2199, 12, 31)
+"""Far enough for any price, and far from the last day that `datetime` can count to."""
 
 
 def refuse(text: str) -> NoReturn:
@@ -49,7 +52,7 @@ class Shape:
         """The value as the schema's classes hold it; a validation error otherwise."""
         raise NotImplementedError
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate by `check` alone."""
         return core_schema.no_info_plain_validator_function(self.check)
 
@@ -141,9 +144,12 @@ class Day(Shape):
         """The date; a validation error otherwise."""
         if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
             try:
-                return date.fromisoformat(value)
+                day = date.fromisoformat(value)
             except ValueError:
                 refuse(f"no such day: {value}")
+            if not FIRST_DAY <= day <= LAST_DAY:
+                refuse(f"expected a day between {FIRST_DAY} and {LAST_DAY}, got {value}")
+            return day
         refuse(f"expected a date as YYYY-MM-DD, got {shown(value)}")
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -200,7 +206,7 @@ class OneOrMany:
             refuse(f"expected a text or a list of texts, got {shown(value)}")
         return value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Wrap first, then validate the list."""
         return core_schema.no_info_before_validator_function(self.wrap, handler(source))
 

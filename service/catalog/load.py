@@ -68,13 +68,13 @@ def load_bytes(
 def _bytes_of(path: Path, problems: Problems) -> bytes:
     """The bytes of a regular file, at most one more than the limit. Raises RegistryError."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            problems.add(1, 1, "not a file; give the path of a providers.yaml (--providers, COE_PROVIDERS)")
-            problems.fail()
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                return file.read(MAX_FILE_BYTES + 1)
+        reason = "not a file; give the path of a providers.yaml (--providers, COE_PROVIDERS)"
     except FileNotFoundError:
-        problems.add(1, 1, "no such file; give the path of a providers.yaml (--providers, COE_PROVIDERS)")
+        reason = "no such file; give the path of a providers.yaml (--providers, COE_PROVIDERS)"
     except OSError as error:
-        problems.add(1, 1, f"can't be read ({error.strerror}); check its permissions")
-    problems.fail()
+        reason = f"can't be read ({error.strerror}); check its permissions"
+    problems.add(1, 1, reason)
+    return problems.fail()

@@ -19,6 +19,12 @@ from service.catalog.words import CURRENCY_SHAPE
 MAX_MULTIPLIER = Decimal(10)
 """A window or service tier that multiplies by more is a typing error."""
 
+MAX_WINDOWS = 24
+"""Windows of a price, and spans of a window: one for every hour of the day. All are compared with each other."""
+
+MAX_TIERS = 50
+"""Tiers of a price; vendors have up to four."""
+
 MAX_RATE = Decimal(1_000_000)
 """A price per 1M tokens in any currency; the bound that counts, in USD, is checked after conversion."""
 
@@ -75,10 +81,10 @@ class TierEntry(RateFields):
 class WindowEntry(Entry):
     """Hours of the week in which the whole price is multiplied. Write `utc`, or `hours` with `zone`."""
 
-    utc: Annotated[list[Span], OneOrMany()] | None = Field(
+    utc: Annotated[list[Span], Field(max_length=MAX_WINDOWS), OneOrMany()] | None = Field(
         None, description="Spans of hours in UTC, HH:MM-HH:MM, the end excluded. Quote them."
     )
-    hours: Annotated[list[Span], OneOrMany()] | None = Field(
+    hours: Annotated[list[Span], Field(max_length=MAX_WINDOWS), OneOrMany()] | None = Field(
         None, description="Spans of hours in `zone`, HH:MM-HH:MM, the end excluded. Quote them."
     )
     zone: Annotated[str, Text("a time zone")] | None = Field(
@@ -109,10 +115,14 @@ class PriceEntry(RateFields):
     output: Rate | None = Field(None, description="Price of 1M visible output tokens. null: unknown, never free.")
     request: Rate | None = Field(None, description="Price of one request, beside its tokens. Absent: none.")
     tiers: list[TierEntry] = Field(
-        default_factory=list, description="Prices by size of the input, ascending; the whole request moves to the tier."
+        default_factory=list,
+        max_length=MAX_TIERS,
+        description="Prices by size of the input, ascending; the whole request moves to the tier.",
     )
     windows: list[WindowEntry] = Field(
-        default_factory=list, description="Hours of the week in which the price is multiplied; they must not overlap."
+        default_factory=list,
+        max_length=MAX_WINDOWS,
+        description="Hours of the week in which the price is multiplied; they must not overlap.",
     )
     service_tiers: dict[Annotated[str, Text("a service tier", NAME, NAME_SHAPE)], Factor] = Field(
         default_factory=dict, description="Factor by the service tier that the vendor reports: {batch: 0.5}."

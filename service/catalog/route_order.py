@@ -12,7 +12,7 @@ from service.catalog.draft import Located
 from service.catalog.problems import Path, Problems
 from service.catalog.schema import RouteEntry, WhenEntry
 
-MAX_COMBINATIONS = 20_000
+MAX_COMBINATIONS = 500
 """Combinations of a condition's values that are tried against all earlier routes; beyond, only pairs are compared."""
 
 _FIELDS = ("key_tag", "intent", "languages", "model")

@@ -12,16 +12,17 @@ from typing import BinaryIO
 import click
 import orjson
 
-from classifiers import IntentClassifier
+from classifiers import ArtefactError, IntentClassifier
 from service.api.chat_body import read_chat
 from service.catalog.check import check
-from service.cli.exits import EX_UNAVAILABLE, EX_USAGE
+from service.cli.exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
 from service.cli.settings import PROVIDERS, exits, fail, read_settings
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import NOT_CLASSIFIED, Decision, Intent
+from service.domain.decision import NOT_CLASSIFIED, Decision
 from service.errors import CallerError
+from service.pipeline import read_intent
 from service.routing.explain import record, screen
 from service.routing.router import Circumstances, decide, needs_intent
 from service.simulator import simulated
@@ -33,7 +34,7 @@ ALL_KEYS_NOTE = "as if every provider had its key: none is set here"
 @click.command()
 @click.argument("prompt", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The full decision as JSON, as POST /v1/route answers it.")
-@click.option("--model", default="auto", show_default=True, help="auto, auto:<policy>, a model id or provider/model.")
+@click.option("--model", default=None, help="auto (the default), auto:<policy>, a model id or provider/model.")
 @click.option("--policy", default=None, help="A policy of the registry.")
 @click.option("--body", type=click.File("rb"), default=None, help="A whole chat request as JSON (`-` reads stdin).")
 @click.option("--all-keys", is_flag=True, help="Decide as if every provider had its API key.")
@@ -41,7 +42,7 @@ ALL_KEYS_NOTE = "as if every provider had its key: none is set here"
 def route(
     prompt: str | None,
     as_json: bool,  # noqa: FBT001 # click passes flags this way
-    model: str,
+    model: str | None,
     policy: str | None,
     body: BinaryIO | None,
     all_keys: bool,  # noqa: FBT001 # click passes flags this way
@@ -50,6 +51,8 @@ def route(
     """Show which model a prompt would go to, and why."""
     if (prompt is None) == (body is None):
         raise click.UsageError('give a prompt ("coe route \'…\'") or a request body (--body FILE), one of them')
+    if body is not None and (model is not None or policy is not None):
+        raise click.UsageError("--model and --policy go with a prompt; in a request body they are `model` and `coe.policy`")
     settings = read_settings(providers=providers)
     now = datetime.now(UTC)
     with exits():
@@ -63,6 +66,8 @@ def route(
         decision = _decide(chat, catalog, now)
     except CallerError as problem:
         fail(problem.message, EX_USAGE if problem.status in (400, 404) else EX_UNAVAILABLE)
+    except ArtefactError as problem:
+        fail(f"the intent classifier can't be loaded: {problem}", EX_CONFIG)
     if note:
         decision = replace(decision, notes=(*decision.notes, note))
     if as_json:
@@ -76,10 +81,10 @@ def _with_all_keys(catalog: Catalog) -> Catalog:
     return simulated(catalog, lambda name: catalog.providers[name].base_url)
 
 
-def _chat(prompt: str | None, body: bytes | None, model: str, policy: str | None) -> ChatRequest:
+def _chat(prompt: str | None, body: bytes | None, model: str | None, policy: str | None) -> ChatRequest:
     if body is None:
         text = sys.stdin.read() if prompt == "-" else prompt
-        request: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": text}]}
+        request: dict[str, object] = {"model": model or "auto", "messages": [{"role": "user", "content": text}]}
         if policy is not None:
             request["coe"] = {"policy": policy}
         body = orjson.dumps(request)
@@ -89,8 +94,5 @@ def _chat(prompt: str | None, body: bytes | None, model: str, policy: str | None
 def _decide(chat: ChatRequest, catalog: Catalog, now: datetime) -> Decision:
     intent = NOT_CLASSIFIED
     if needs_intent(chat, catalog):
-        read = IntentClassifier.load().predict(chat.turns())
-        intent = Intent(
-            read.label, read.confidence, read.posterior, read.language, read.abstained, read.terms, read.artefact
-        )
+        intent = read_intent(IntentClassifier.load(), chat, explained=True)
     return decide(chat, intent, catalog, Circumstances("dec_dry_run", now, ANONYMOUS))

@@ -16,15 +16,18 @@ from pathlib import Path
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
 from service import __version__, telemetry
 from service.app import build
 from service.catalog.check import check
-from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
+from service.cli.exits import EX_CONFIG, EX_TEMPFAIL, EX_USAGE
 from service.cli.settings import PROVIDERS, exits, fail, read_settings
 from service.config import Settings
 from service.domain.catalog import Catalog
+from service.errors import ConfigurationError
 from service.guard.exposure import refuse_exposure
+from service.house import House
 from service.startup import choose, find_local, open_keys, own_instance, read_registry
 
 GRACEFUL_S = 30
@@ -62,39 +65,48 @@ def serve(
         if refusal is not None:
             fail(refusal, EX_CONFIG)
         listener = _listen(settings)
-        bound = listener.getsockname()[1] if listener.family != socket.AF_UNIX else settings.port
+        bound: int = listener.getsockname()[1]
         settings = settings.model_copy(update={"port": bound})
         if not simulate:
             catalog = asyncio.run(find_local(catalog, settings, bound))
         served = choose(catalog, simulate=simulate, simulate_if_empty=simulate_if_empty, now=now)
         try:
             app = build(settings, served.catalog, keys, simulated=served.simulator is not None)
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    timeout_graceful_shutdown=GRACEFUL_S,
-                    backlog=BACKLOG,
-                )
-            )
             click.echo(_banner(served.catalog, settings, simulated=served.simulator is not None), err=True)
-            asyncio.run(_run(server, listener, app.state.house.reload))
+            _run(app, listener)
         finally:
             if served.simulator is not None:
                 served.simulator.stop()
             os.close(instance)
+
+
+def _run(app: FastAPI, listener: socket.socket) -> None:
+    """Serve until told to stop; SIGHUP reads the registry again. Raises what kept the router from starting."""
+    house: House = app.state.house
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_S,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.get_running_loop().create_task(house.reload())
+        reloads.add(task)  # the loop itself keeps tasks only weakly
+        task.add_done_callback(reloads.discard)
+
+    async def serving() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        await server.serve(sockets=[listener])
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serving())
     if not server.started:
-        fail("the router could not start; the lines above say why", EX_CANTCREAT)
-
-
-async def _run(server: uvicorn.Server, listener: socket.socket, reload: object) -> None:
-    """Serve until told to stop; SIGHUP reads the registry again."""
-    loop = asyncio.get_running_loop()
-    assert callable(reload)  # noqa: S101 # for the type checker
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    await server.serve(sockets=[listener])
+        raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -103,7 +115,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((settings.host.strip("[]"), settings.port))
     except OSError as problem:
         listener.close()
         where = f"{settings.host}:{settings.port}"
@@ -117,7 +129,7 @@ def _banner(catalog: Catalog, settings: Settings, *, simulated: bool) -> str:
     """What is served, in a few lines."""
     report = check(catalog, now=datetime.now(UTC))
     counts = report.counts
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
     active = [name for name, one in catalog.providers.items() if one.active]
     shown = ", ".join(active[:8]) + (f" and {len(active) - 8} more" if len(active) > 8 else "")
     lines = [

@@ -90,6 +90,11 @@ class Deployment:
         """`provider/model`, unique in the catalogue."""
         return f"{self.provider.name}/{self.model}"
 
+    def concerned_by(self, quirk: str) -> bool:
+        """Whether a quirk of the provider concerns this deployment. A value narrows: how the wire names begin."""
+        value = self.provider.quirks.get(quirk)
+        return value is not None and self.wire_name.startswith(value)
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

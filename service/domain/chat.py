@@ -41,7 +41,7 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much there is of what, counted without tokenizer. Characters are split because CJK costs more per character."""
+    """How much there is of what, counted without tokenizer. CJK is apart because it costs more per character."""
 
     characters: int = 0
     cjk_characters: int = 0
@@ -56,7 +56,7 @@ class Sizes:
 
     @property
     def input_tokens(self) -> int:
-        """Estimated prompt tokens: see `estimate_tokens`, plus the overhead of messages and what images usually cost."""
+        """Estimated prompt tokens: `estimate_tokens` plus the overhead of messages and what images usually cost."""
         text = estimate_tokens(self.characters + self.tool_characters, self.cjk_characters)
         return text + TOKENS_PER_MESSAGE * self.messages + TOKENS_PER_IMAGE * self.images + 3
 
@@ -74,7 +74,7 @@ TOKENS_PER_IMAGE = 1_000
 
 
 def estimate_tokens(characters: int, cjk_characters: int) -> int:
-    """Tokens of a text from two counts: a quarter per character, but 0.7 per CJK one. 17-19 % mean error on mixed text."""
+    """Tokens of a text from two counts: 0.25 a character, 0.7 a CJK one. 17-19 % mean error on mixed text."""
     other = characters - cjk_characters
     return (other * 25 + cjk_characters * 70 + 99) // 100
 
@@ -109,7 +109,7 @@ class ChatRequest:
     user: str | None = None
 
     def turns(self) -> list[tuple[str, str]]:
-        """The last (role, text) pairs of people and models, oldest first; tool dumps and system prompts are left out."""
+        """The last (role, text) pairs of people and models, oldest first, without tool dumps and system prompts."""
         found: list[tuple[str, str]] = []
         for message in reversed(self.body["messages"]):
             role = message["role"]

@@ -100,7 +100,9 @@ class Decision:
     """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
 
     `rejected` are the candidates that can't serve, each with its reason. `margin` says in words how the choice beat the
-    runner-up. `versions` names everything that a replay needs: registry, policy, classifier.
+    runner-up. `versions` names everything that a replay needs: registry, policy, classifier. `ceiling_pusd` is what all
+    attempts of this request may cost together, `None` without a limit. `degraded` names what was given up to answer at
+    all: `quality_floor`, `plan`, `allow`.
     """
 
     id: str
@@ -119,6 +121,8 @@ class Decision:
     route: str | None = None
     plan: str = "single"
     notes: tuple[str, ...] = ()
+    ceiling_pusd: int | None = None
+    degraded: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> Candidate:

@@ -59,7 +59,11 @@ class Classifier(Protocol):
     """Reads the intent of a conversation: bounded work on any input."""
 
     def predict(self, turns: Sequence[tuple[str, str]]) -> IntentReading:
-        """`turns` are (role, text), oldest first."""
+        """`turns` are (role, text), oldest first. `terms` may be left empty: they are dear, and few ask for them."""
+        ...
+
+    def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
+        """The strongest evidence for a label (default: the likeliest) as (term, weight in logits), strongest first."""
         ...
 
 
@@ -151,7 +155,7 @@ class WireProtocol(Protocol):
     def request(
         self, chat: ChatRequest, deployment: Deployment, *, api_key: str | None, output_tokens_cap: int | None
     ) -> UpstreamRequest:
-        """The upstream request for a chat. `output_tokens_cap` is set where the caller gave none and a bound must hold."""
+        """The upstream request for a chat. `output_tokens_cap`: a bound of ours, which never widens the caller's."""
         ...
 
     def answer(self, body: bytes, deployment: Deployment) -> Answer:

@@ -1,41 +1,55 @@
 """The caller's JSON object as bytes: where its top-level members lie, so that one can be replaced and the rest kept.
 
 Where on the path: `api` scans the body once; `upstream.protocols` splice `model`, `stream_options` and what a quirk
-demands. Everything else reaches the vendor byte for byte: key order, number spelling, escapes, unknown fields.
+demands. Everything else reaches the vendor byte for byte: key order, number spelling, escapes, blanks, unknown fields.
 
 Invariants
 1. `scan` accepts only what may be a JSON object within the limits; full syntax is the parser's task (`api` runs both).
 2. Duplicate keys are refused at every depth: two parsers that disagree on which one counts are how limits get bypassed.
-3. Work is linear in the body; the structural tokens that Python looks at one by one are capped by `TOKENS_MAX`.
+3. Work is linear in the body, whatever it holds; the tokens that Python looks at one by one are capped by `TOKENS_MAX`.
+4. `edited` changes the members it is told to, and no other byte.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 DEPTH_MAX = 64
 """Nesting of a request body; deeper ones are refused."""
 
-TOKENS_MAX = 200_000
-"""Strings and brackets in a body. A real 200-page request has a few thousand; past this the scan would hold the loop."""
+TOKENS_MAX = 100_000
+"""Keys and brackets in a body. 2,048 messages with tool calls have some 40,000; more would hold the event loop."""
 
-# Possessive quantifiers: a string is matched in one pass and never re-tried, so hostile escapes cost nothing extra.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"(\s*+:)?|[{}\[\]]', re.DOTALL)
+KEY_CHARACTERS_SHOWN = 100
+"""How much of an offending key a message repeats."""
+
+# One match is one thing that Python must see: a key, a bracket, or a quote that nothing closes. Strings that are no
+# keys and all scalars are skipped inside the match. Everything is possessive, and every byte belongs to some match,
+# also a string without its end and whatever stands last: else the search would start again from the next byte, and
+# the one after, which is quadratic.
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_SKIPPED = rb'[^"{}\[\]]*+(?:' + _STRING + rb'(?!\s*+:)[^"{}\[\]]*+)*+'
+_TOKEN = re.compile(_SKIPPED + rb"(?:(" + _STRING + rb')\s*+:|([{}\[\]"]|\Z))', re.DOTALL)
 _BLANK = b" \t\r\n"
 
 
 class RawJsonError(ValueError):
-    """The bytes can't be a JSON object we accept. `str()` is fit for the caller."""
+    """The bytes are no JSON object that we accept. `str()` is fit for the caller; `member` is the top-level key."""
+
+    def __init__(self, message: str, *, member: str | None = None) -> None:
+        super().__init__(message)
+        self.member = None if member is None else member[:KEY_CHARACTERS_SHOWN]
 
 
 @dataclass(frozen=True, slots=True)
 class RawObject:
     """A JSON object and the spans of its top-level members.
 
-    `members` maps a decoded key to (start of the key's quote, start of the value, end of the value) in `body`.
+    `members` maps a decoded key to (start of the key's quote, start of the value, end of the value) in `body`, in the
+    order of the body.
     """
 
     body: bytes
@@ -49,95 +63,98 @@ class RawObject:
     def edited(self, changes: Mapping[str, bytes | None]) -> bytes:
         """The object with members replaced (bytes) or removed (`None`); new ones are added at the end.
 
-        All other bytes stay as they are.
+        A removed member takes one comma and the blanks beside it along; all other bytes stay as they are.
         """
-        pieces: list[tuple[int, int, bytes]] = []
-        added: list[bytes] = []
-        removed = 0
-        for key, value in changes.items():
-            span = self.members.get(key)
-            if span is None:
-                if value is not None:
-                    added.append(json.dumps(key).encode() + b":" + value)
-            elif value is not None:
-                pieces.append((span[1], span[2], value))
-            else:
-                removed += 1
-        if removed:
-            return self._without(changes, added)
         body = self.body
-        for start, end, value in sorted(pieces, reverse=True):
-            body = body[:start] + value + body[end:]
-        if added:
-            body = self._appended(body, added, empty=not self.members)
-        return body
-
-    def _appended(self, body: bytes, added: list[bytes], *, empty: bool) -> bytes:
-        close = body.rindex(b"}")
-        return body[:close].rstrip(_BLANK) + (b"" if empty else b",") + b",".join(added) + body[close:]
-
-    def _without(self, changes: Mapping[str, bytes | None], added: list[bytes]) -> bytes:
-        """Write the kept members again, each with its own bytes: commas around a removed one need care otherwise."""
-        kept: list[bytes] = []
+        pieces: list[bytes] = []
+        gap_start = end = body.index(b"{") + 1
         for key, (start, value_start, value_end) in self.members.items():
-            if key in changes:
-                value = changes[key]
-                if value is not None:
-                    kept.append(self.body[start:value_start] + value)
-            else:
-                kept.append(self.body[start:value_end])
-        return b"{" + b",".join(kept + added) + b"}"
+            change = changes.get(key)
+            if key not in changes or change is not None:
+                # The gap before a member is its own: comma and blanks. The first one kept takes the object's opening.
+                pieces.append(body[gap_start:start] if pieces else body[:end] + _blanks(body[gap_start:start]))
+                pieces.append(body[start:value_end] if change is None else body[start:value_start] + change)
+            gap_start = value_end
+        if not pieces:
+            pieces.append(body[:end])
+        for key, change in changes.items():
+            if change is not None and key not in self.members:
+                pieces.append((b"," if len(pieces) > 1 else b"") + json.dumps(key).encode() + b":" + change)
+        pieces.append(body[gap_start:])
+        return b"".join(pieces)
+
+
+def _blanks(gap: bytes) -> bytes:
+    """The gap before the first member that is kept: without the comma of those that went."""
+    return gap.replace(b",", b"", 1)
 
 
 def scan(body: bytes) -> RawObject:
     """Find the top-level members of a JSON object.
 
     Raises RawJsonError for what is no object, for duplicate keys, for nesting over `DEPTH_MAX` and for more than
-    `TOKENS_MAX` tokens. Syntax errors inside values are left to the parser.
+    `TOKENS_MAX` keys and brackets. Syntax errors inside values are left to the parser.
     """
-    if not body.strip(_BLANK).startswith(b"{"):
+    if not body.lstrip(_BLANK).startswith(b"{"):
         raise RawJsonError("the body must be a JSON object")
     members: dict[str, tuple[int, int, int]] = {}
-    seen: list[set[bytes]] = []
-    closers: list[bytes] = []
+    # One entry per open bracket: the keys of an object so far, or `None` for an array.
+    levels: list[set[bytes] | None] = []
     pending: tuple[str, int, int] | None = None
     tokens = 0
     for match in _TOKEN.finditer(body):
         tokens += 1
         if tokens > TOKENS_MAX:
-            raise RawJsonError(f"the body has more than {TOKENS_MAX} JSON elements")
-        start = match.start()
-        first = body[start]
-        if first == 0x22:
-            if match.end(1) < 0 or not closers or closers[-1] != b"}":
-                continue
-            key_bytes = body[start : match.start(1)]
-            if b"\\" in key_bytes:
-                key_bytes = _decoded(key_bytes).encode("utf-8", "surrogatepass")
-            else:
-                key_bytes = key_bytes[1:-1]
-            if key_bytes in seen[-1]:
-                raise RawJsonError(f"the key {key_bytes.decode('utf-8', 'replace')[:100]!r} appears twice")
-            seen[-1].add(key_bytes)
-            if len(closers) == 1:
+            raise RawJsonError(f"the body has more than {TOKENS_MAX} JSON keys and brackets")
+        mark = match[2]
+        if mark is None:
+            key = _new_key(match[1], levels[-1] if levels else None, pending)
+            if len(levels) == 1:
                 if pending is not None:
-                    _close_member(body, members, pending, before=start)
-                pending = (key_bytes.decode("utf-8", "replace"), start, match.end())
-        elif first == 0x7B or first == 0x5B:
-            if len(closers) >= DEPTH_MAX:
-                raise RawJsonError(f"the body is nested deeper than {DEPTH_MAX} levels")
-            closers.append(b"}" if first == 0x7B else b"]")
-            seen.append(set())
+                    _close_member(body, members, pending, before=match.start(1))
+                pending = (key.decode("utf-8", "replace"), match.start(1), match.end())
+        elif mark in (b"{", b"["):
+            if len(levels) >= DEPTH_MAX:
+                where = None if pending is None else pending[0]
+                raise RawJsonError(f"the body is nested deeper than {DEPTH_MAX} levels", member=where)
+            levels.append(set() if mark == b"{" else None)
+        elif mark in (b'"', b""):
+            break
         else:
-            if not closers or closers[-1] != body[start : start + 1]:
+            if not levels or (levels.pop() is None) != (mark == b"]"):
                 raise RawJsonError("the body is not valid JSON: brackets do not match")
-            closers.pop()
-            seen.pop()
-            if not closers:
+            if not levels:
                 if pending is not None:
-                    _close_member(body, members, pending, before=start)
+                    _close_member(body, members, pending, before=match.start(2))
                 return RawObject(body, members)
     raise RawJsonError("the body is not valid JSON: it ends too early")
+
+
+def _new_key(quoted: bytes, seen: set[bytes] | None, pending: tuple[str, int, int] | None) -> bytes:
+    """A key without quotes and escapes, noted in `seen`: the keys of its object so far, `None` outside an object."""
+    if seen is None:
+        raise RawJsonError("the body is not valid JSON: a key outside an object")
+    key = _decoded(quoted) if b"\\" in quoted else quoted[1:-1]
+    if key in seen:
+        shown = key.decode("utf-8", "replace")[:KEY_CHARACTERS_SHOWN]
+        raise RawJsonError(f"the key {shown!r} appears twice", member=pending[0] if pending else None)
+    seen.add(key)
+    return key
+
+
+def objects_in(array: bytes) -> Iterator[tuple[int, int]]:
+    """The (start, end) of each object that is an element of a JSON array. `array` must be valid JSON."""
+    depth = start = 0
+    for match in _TOKEN.finditer(array):
+        mark = match[2]
+        if mark in (b"{", b"["):
+            depth += 1
+            if depth == 2:
+                start = match.start(2)
+        elif mark in (b"}", b"]"):
+            depth -= 1
+            if depth == 1 and mark == b"}":
+                yield start, match.end(2)
 
 
 def _close_member(
@@ -145,18 +162,15 @@ def _close_member(
 ) -> None:
     """Trim blanks around the value that ends before the next key or the closing brace."""
     key, key_start, value_start = pending
-    end = before
-    while end > value_start and body[end - 1] in b" \t\r\n,":
-        end -= 1
-    while value_start < end and body[value_start] in _BLANK:
-        value_start += 1
-    members[key] = (key_start, value_start, end)
+    value = body[value_start:before]
+    end = value_start + len(value.rstrip(b" \t\r\n,"))
+    members[key] = (key_start, min(value_start + len(value) - len(value.lstrip(_BLANK)), end), end)
 
 
-def _decoded(quoted: bytes) -> str:
+def _decoded(quoted: bytes) -> bytes:
     """A key with escapes, decoded, so that `"a"` and its escaped spelling count as one key."""
     try:
-        text = json.loads(quoted)
+        text = json.loads(quoted.decode("utf-8"))
     except ValueError as problem:
         raise RawJsonError("the body is not valid JSON: a key has a broken escape") from problem
-    return str(text)
+    return str(text).encode("utf-8", "surrogatepass")

@@ -87,8 +87,8 @@ def load_pepper(data_dir: Path, environ_value: str | None) -> bytes:
             )
         return pepper.encode("utf-8", "surrogatepass")
     path = data_dir / PEPPER_FILE
-    # Asked before the pepper is looked for: a process that starts beside us makes the pepper first and keys after it, so
-    # keys without a pepper seen in this order are a loss and never a race.
+    # Asked before the pepper is looked for: a process that starts beside us makes the pepper first and keys after it,
+    # so keys without a pepper, seen in this order, are a loss and never a race.
     keys_exist = _has_content(data_dir / KEYS_FILE)
     try:
         return _read(path)

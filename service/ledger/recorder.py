@@ -1,4 +1,4 @@
-"""Ledger rows from what the pipeline knows: pure builders for the open and the terminal row of an attempt.
+"""Ledger rows from what the pipeline knows: pure builders for the open and the terminal row, and how they are shown.
 
 Where on the path: `pipeline` calls `opening` before the first upstream byte, and `ending` when the attempt is over.
 
@@ -10,13 +10,16 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from service.domain.decision import Candidate, Decision, EntryState, OpenEntry, TerminalEntry
-from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageSource, price
+from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageSource, price, usd_text
 
 COMPLETE = "complete"
 CLIENT_LEFT = "client_left"
+DEADLINE = "deadline"
+"""The request's own time was over: its `max_latency_ms`, its policy's, or the router's `COE_DEADLINE_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds on a monotonic clock; `ttft_ms` is to the first content."""
+    """`at_ms` is Unix time; the others are durations in milliseconds, `ttft_ms` to the first content."""
 
     at_ms: int
     ttft_ms: float | None
@@ -113,6 +116,69 @@ def ending(
         overhead_ms=timing.overhead_ms,
         final=outcome.final,
     )
+
+
+def shown_open(entry: OpenEntry) -> dict[str, object]:
+    """A running attempt as `GET /v1/decisions/{id}` shows it: the names are the index's, what is not known is `None`."""
+    return {
+        "attempt_id": entry.attempt_id,
+        "request_id": entry.request_id,
+        "attempt_number": entry.attempt_number,
+        "key_id": entry.key_id,
+        "kind": entry.kind,
+        "requested_model": entry.requested_model,
+        "model": entry.model,
+        "provider": entry.provider,
+        "served_model": None,
+        "state": EntryState.OPEN.value,
+        "ended": None,
+        "opened_ms": entry.at_ms,
+        "ended_ms": None,
+        "ttft_ms": None,
+        "total_ms": None,
+        "overhead_ms": None,
+        "upstream_status": None,
+        "upstream_id": None,
+        "usage_source": None,
+        "baseline_model": None,
+        "price_version": entry.price_version,
+        "streaming": entry.streaming,
+        "simulated": entry.simulated,
+        "final": None,
+        "tags": list(entry.tags),
+        "usage_flags": None,
+        "price": None,
+        "reserved_usd": _usd(entry.reserved_pusd),
+        "cost_usd": None,
+        "baseline_cost_usd": None,
+    }
+
+
+def shown_end(row: TerminalEntry) -> Mapping[str, object]:
+    """What the terminal row changes in what `shown_open` gave."""
+    return {
+        "served_model": row.served_model,
+        "state": row.state.value,
+        "ended": row.ended,
+        "ended_ms": row.at_ms,
+        "ttft_ms": row.ttft_ms,
+        "total_ms": row.total_ms,
+        "overhead_ms": row.overhead_ms,
+        "upstream_status": row.upstream_status,
+        "upstream_id": row.upstream_id,
+        "usage_source": row.usage_source,
+        "usage_flags": list(row.usage_flags),
+        "baseline_model": row.baseline_model,
+        "final": row.final,
+        "price": dict(row.price),
+        "cost_usd": _usd(row.cost_pusd),
+        "baseline_cost_usd": _usd(row.baseline_pusd),
+        **{f"{bucket}_tokens": count for bucket, count in row.usage.items() if bucket != "requests"},
+    }
+
+
+def _usd(pusd: int | None) -> str | None:
+    return None if pusd is None else usd_text(pusd)
 
 
 def _cost(usage: Usage | None, quote: PriceQuote | None) -> Cost:

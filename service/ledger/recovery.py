@@ -4,8 +4,9 @@ Where on the path: `Journal.start`, before the first request. Costs a listing wh
 
 Invariants
 1. A writer is swept only under its locks, so never while it lives, and never by two at once.
-2. A terminal row is added only for an attempt that has none in ANY segment, looked up after the locks were taken: a
-   sweep that was killed half-way and is done again adds nothing twice.
+2. A terminal row is added only for an attempt that has none in any segment that can hold one: those of its own writer,
+   and those of every sweep that was begun before. A sweep names itself, durably, before it writes its first row, so one
+   that was killed half-way and is done again adds nothing twice; and no sweep has to read the whole history.
 3. A spilled row is the real end of its attempt and is preferred to `unknown`.
 4. The mark that a writer is swept, and the removal of its spill, follow the sync of the rows, never the reverse.
 """
@@ -131,24 +132,20 @@ def _release(descriptors: Iterable[int]) -> None:
 def _sweep(writer: JournalWriter, dead: list[_Dead], report: RecoveryReport) -> None:
     if not dead:
         return
-    own = {one.writer: one for one in dead}
-    everything = segments.list_segments(writer.directory)
-    for segment in everything:
-        if segment.writer in own:
-            _read_own(segment, own[segment.writer], report)
-            report.segments_swept += 1
+    parts: dict[str, list[SegmentFile]] = {}
+    for segment in segments.list_segments(writer.directory):
+        parts.setdefault(segment.writer, []).append(segment)
     for one in dead:
+        for segment in parts.get(one.writer, ()):
+            _read_own(segment, one, report)
+            report.segments_swept += 1
         _read_spill(writer.directory, one, report)
-    wanted = {attempt for one in dead for attempt in (*one.unmatched, *one.spilled)}
-    if wanted:
-        # Rows of an attempt may stand in any later segment: of the same writer, or of a sweep that was killed.
-        ended = {attempt for segment in everything for attempt in _ended_in(segment, wanted)}
-        for one in dead:
-            _close_attempts(writer, one, ended, report)
-        writer.sync_now()
+        _close_attempts(writer, one, parts, report)
+    writer.sync_now()
     for one in dead:
         segments.mark_swept(writer.directory, one.writer)
         segments.spill_path(writer.directory, one.writer).unlink(missing_ok=True)
+        segments.sweepers_path(writer.directory, one.writer).unlink(missing_ok=True)
 
 
 def _read_own(segment: SegmentFile, dead: _Dead, report: RecoveryReport) -> None:
@@ -206,7 +203,19 @@ def _ended_in(segment: SegmentFile, wanted: set[str]) -> Iterator[str]:
             yield attempt
 
 
-def _close_attempts(writer: JournalWriter, dead: _Dead, ended: set[str], report: RecoveryReport) -> None:
+def _close_attempts(
+    writer: JournalWriter, dead: _Dead, parts: Mapping[str, list[SegmentFile]], report: RecoveryReport
+) -> None:
+    wanted = {*dead.unmatched, *dead.spilled}
+    if not wanted:
+        return
+    holders = {dead.writer, *segments.sweepers_of(writer.directory, dead.writer)}
+    ended = {
+        attempt for holder in holders for segment in parts.get(holder, ()) for attempt in _ended_in(segment, wanted)
+    }
+    if wanted <= ended:
+        return
+    segments.note_sweeper(writer.directory, dead.writer, writer.name)
     for attempt, line in dead.spilled.items():
         if attempt not in ended:
             writer.write_recovered(line)

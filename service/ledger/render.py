@@ -27,7 +27,7 @@ CELL_WIDTH_MAX = 48
 NOTHING = "No attempts in this range."
 
 _NONE = "(none)"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 _ALWAYS = ("requests", "attempts", "input_tokens", "cache_read_tokens", "output_tokens", "reasoning_tokens")
 _AT_NEED = ("cache_write_5m_tokens", "cache_write_1h_tokens", "audio_in_tokens", "audio_out_tokens", "image_tokens")
 _AT_NEED_LAST = ("unpriced_attempts", "open_attempts", "simulated_attempts")
@@ -149,5 +149,6 @@ def _csv_cell(value: object, *, is_key: bool) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     if is_key and isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
+        text = printable(value)
+        return f"'{text}" if text.startswith(_FORMULA) else text
     return value

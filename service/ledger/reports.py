@@ -95,11 +95,12 @@ def cost_report(
     comparable = totals[0].compared_requests > 0
     total = _row((), totals[0], comparable=comparable)
     rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms)]
+    overlapping = sum(row.attempts for row in rows) > total.attempts
     if "day" in grouping:
         rows.sort(key=_by_keys)
     else:
         rows.sort(key=lambda row: (-row.cost_pusd, _by_keys(row)))
-    return CostReport(grouping, tuple(rows), total, _notes(total, grouping))
+    return CostReport(grouping, tuple(rows), total, _notes(total, overlapping=overlapping))
 
 
 def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:
@@ -126,7 +127,7 @@ def _by_keys(row: CostRow) -> tuple[tuple[bool, str], ...]:
     return tuple((value is None, str(value)) for value in row.keys.values())
 
 
-def _notes(total: CostRow, by: Sequence[str]) -> tuple[str, ...]:
+def _notes(total: CostRow, *, overlapping: bool) -> tuple[str, ...]:
     notes = []
     if total.simulated_attempts:
         simulated = f"{total.simulated_attempts} of {total.attempts} attempts are simulated"
@@ -137,7 +138,7 @@ def _notes(total: CostRow, by: Sequence[str]) -> tuple[str, ...]:
         notes.append(f"{total.estimated_share:.1%} of the billable attempts are booked on estimated usage.")
     if total.open_attempts:
         notes.append(f"{total.open_attempts} attempts are still running: they have no cost yet.")
-    if "tag" in by:
+    if overlapping:
         notes.append("An attempt with several tags stands in the row of each; the total counts it once.")
     return tuple(notes)
 

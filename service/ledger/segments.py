@@ -6,6 +6,7 @@ A writer (one process from start to end) is named `<utc time>-<pid>-<random>`. I
 
     <writer>.00000.jsonl    its first segment; the next part begins when a segment is full
     <writer>.spill          room for the end of running attempts when nothing else can be written
+    <writer>.sweepers       after its death: the writers whose segments may hold rows for its attempts
     <writer>.swept          present when no attempt of this writer is open any more: nobody needs to look again
 
 Invariants
@@ -106,6 +107,11 @@ def swept_path(directory: Path, writer: str) -> Path:
     return directory / f"{writer}.swept"
 
 
+def sweepers_path(directory: Path, writer: str) -> Path:
+    """The list of writers that began to sweep a dead one."""
+    return directory / f"{writer}.sweepers"
+
+
 def list_segments(directory: Path) -> list[SegmentFile]:
     """Every segment in a journal directory, by writer and part; none when the directory doesn't exist."""
     found = []
@@ -174,6 +180,27 @@ def mark_swept(directory: Path, writer: str) -> None:
     """Leave the mark that a writer's attempts are all closed, durably; raises OSError."""
     os.close(os.open(swept_path(directory, writer), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
     sync_directory(directory)
+
+
+def note_sweeper(directory: Path, dead: str, sweeper: str) -> None:
+    """Write down, durably, that `sweeper` is about to write rows for attempts of `dead`; raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(sweepers_path(directory, dead), flags, FILE_MODE)
+    try:
+        # The newline in front ends what a power cut may have torn before.
+        os.write(descriptor, f"\n{sweeper}\n".encode("ascii"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(directory)
+
+
+def sweepers_of(directory: Path, dead: str) -> set[str]:
+    """Every writer that may have written rows for attempts of `dead`; raises OSError."""
+    try:
+        return set(sweepers_path(directory, dead).read_text("ascii", "replace").split())
+    except FileNotFoundError:
+        return set()
 
 
 def remove_stale_drafts(directory: Path) -> None:

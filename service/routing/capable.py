@@ -22,9 +22,15 @@ OUTPUT_TOKENS_ROOM = 256
 """Output that must fit behind the input when the caller set no cap: an answer of a few sentences."""
 
 
+UNDETERMINED = "und"
+"""The language of a request that nobody read, or that has no letters."""
+
+_NO_LANGUAGE_ASKED = frozenset({UNDETERMINED, "other", ""})
+
+
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a deployment must meet to serve one request."""
+    """What a deployment must meet to serve one request. `language` is the classifier's; it demands nothing when unsure."""
 
     needs: frozenset[str]
     modalities: frozenset[str]
@@ -35,10 +41,17 @@ class Demands:
     deny: tuple[Selector, ...] = ()
     caller: Caller = ANONYMOUS
     forced_tool: bool = False
+    language: str = UNDETERMINED
 
 
 def demands_of(
-    chat: ChatRequest, *, today: date, allow: Iterable[Selector], deny: Iterable[Selector], caller: Caller
+    chat: ChatRequest,
+    *,
+    today: date,
+    allow: Iterable[Selector],
+    deny: Iterable[Selector],
+    caller: Caller,
+    language: str = UNDETERMINED,
 ) -> Demands:
     """The demands of a chat request under its limits (the caller's and the policy's selectors, empty ones dropped)."""
     choice = chat.body.get("tool_choice")
@@ -51,7 +64,8 @@ def demands_of(
         allow=tuple(one for one in allow if one),
         deny=tuple(one for one in deny if one),
         caller=caller,
-        forced_tool=isinstance(choice, dict) or choice == "required",
+        forced_tool=choice == "required" or (isinstance(choice, dict) and choice.get("type") != "allowed_tools"),
+        language=language,
     )
 
 
@@ -110,6 +124,8 @@ def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | 
         return f"capability: lacks {', '.join(sorted(missing))}"
     if demands.forced_tool and "no_forced_tool_choice" in deployment.provider.quirks:
         return "capability: the vendor refuses a forced tool choice"
+    if demands.language not in _NO_LANGUAGE_ASKED and model.languages and demands.language not in model.languages:
+        return f"language: does not speak {demands.language}"
     context = deployment.context_tokens or model.context_tokens
     if context is not None and demands.input_tokens + min(demands.output_tokens, OUTPUT_TOKENS_ROOM) > context:
         return f"context: about {demands.input_tokens:,} input tokens do not fit into {context:,}"
@@ -119,15 +135,24 @@ def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | 
     return None
 
 
+_NOT_CALLABLE = frozenset({"disabled", "inactive", "retired"})
+
+
 def emptied_by(reasons: Sequence[str], catalog: Catalog) -> str:
-    """Name the constraint that emptied the list: the commonest reason among deployments that could be called at all."""
-    kinds = Counter(reason.partition(":")[0] for reason in reasons)
-    callable_kinds = Counter({kind: n for kind, n in kinds.items() if kind not in ("disabled", "inactive", "retired")})
-    if not callable_kinds:
+    """Name the constraint that emptied the list: the commonest reason among deployments that could be called at all.
+
+    When none of those that were meant can be called, their own reasons are told; when nobody can be called whoever is
+    meant, it is the operator's to set a key.
+    """
+    if not reasons:
+        return "the registry has no deployment for it"
+    if not any(provider.active for provider in catalog.providers.values()):
         unset = sorted({one.inactive_reason for one in catalog.providers.values() if one.inactive_reason})
-        return "no provider is active" + (f" ({'; '.join(unset[:3])} …)" if unset else "")
+        return f"no provider is active ({'; '.join(unset[:3])}{' …' if len(unset) > 3 else ''})"
+    counted = Counter(reason.partition(":")[0] for reason in reasons)
+    able_to_be_called = Counter({kind: n for kind, n in counted.items() if kind not in _NOT_CALLABLE})
     shown = []
-    for kind, count in callable_kinds.most_common(3):
+    for kind, count in (able_to_be_called or counted).most_common(3):
         example = next(reason for reason in reasons if reason.startswith(kind + ":"))
-        shown.append(f"{example} ({count} of {sum(callable_kinds.values())})")
+        shown.append(f"{example} ({count} of {(able_to_be_called or counted).total()})")
     return "; ".join(shown)

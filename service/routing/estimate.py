@@ -11,19 +11,19 @@ reasoned maths 500-800), rounded; they stand until a ledger has better ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.domain.catalog import Deployment, Model
 from service.domain.chat import ChatRequest
 from service.domain.decision import UNCLASSIFIED, Candidate, Intent
-from service.domain.money import PriceQuote, Usage, UsageSource, price
+from service.domain.money import PriceQuote, Usage, UsageSource, price, usd_text
 
 ABSTAIN_MASS = 0.80
 """How much of the posterior the plausible intents must cover when the classifier abstains."""
 
-PLAUSIBLE_MAX = 5
-"""At most so many plausible intents: the rest is noise."""
+PLAUSIBLE_LEAST = 0.05
+"""An intent less likely than this is noise. Fifteen equally likely ones are not: no evidence demands the most."""
 
 INPUT_MARGIN_PERCENT = 150
 """Reserved input over the estimated one: the character rule is off by up to half on unusual text."""
@@ -93,8 +93,9 @@ def forecast(chat: ChatRequest, intent: Intent) -> Forecast:
     if chat.needs & {"tools"} and "tool_use" not in intents:
         intents = (*intents, "tool_use")
     last = chat.sizes.last_user_tokens
-    expected = max(OUTPUT_PRIORS[name].expected(last) for name in intents)
-    high = max(OUTPUT_PRIORS[name].high(last) for name in intents)
+    priors = [OUTPUT_PRIORS.get(name, OUTPUT_PRIORS[UNCLASSIFIED]) for name in intents]
+    expected = max(prior.expected(last) for prior in priors)
+    high = max(prior.high(last) for prior in priors)
     if chat.in_tool_loop:
         expected = max(expected, STRUCTURED_TOOL_TOKENS)
     cap = chat.output_tokens_max
@@ -112,11 +113,11 @@ def plausible_intents(intent: Intent) -> tuple[str, ...]:
     by_mass = sorted(intent.posterior.items(), key=lambda item: -item[1])
     chosen: list[str] = []
     mass = 0.0
-    for name, probability in by_mass[:PLAUSIBLE_MAX]:
+    for name, probability in by_mass:
+        if mass >= ABSTAIN_MASS or probability < PLAUSIBLE_LEAST:
+            break
         chosen.append(name)
         mass += probability
-        if mass >= ABSTAIN_MASS:
-            break
     return tuple(chosen) or (intent.label,)
 
 
@@ -129,7 +130,7 @@ def candidate(deployment: Deployment, model: Model, expected: Forecast, at: date
     """A deployment with its expected and its reserved cost at this instant; costs are `None` when the price is unknown."""
     reasoning = max(model.reasoning_for(name) for name in expected.intents)
     quote = deployment.prices.quote(at)
-    cap = deployment.output_tokens_max or model.output_tokens_max
+    cap = _output_limit(deployment, model)
     cap = None if cap is None else cap * expected.choices
     output = expected.output_tokens if cap is None else min(expected.output_tokens, cap)
     high = expected.output_tokens_high + 2 * reasoning * expected.choices
@@ -138,7 +139,7 @@ def candidate(deployment: Deployment, model: Model, expected: Forecast, at: date
         deployment=deployment,
         quality=quality_of(model, expected.intents),
         expected_cost_pusd=cost_of(quote, expected.input_tokens, output, reasoning * expected.choices),
-        reserved_pusd=cost_of(quote, expected.input_tokens * INPUT_MARGIN_PERCENT // 100, high, 0),
+        reserved_pusd=worst_cost(quote, expected.input_tokens, high),
         input_tokens=expected.input_tokens,
         output_tokens=output,
         reasoning_tokens=reasoning,
@@ -156,19 +157,59 @@ def cost_of(quote: PriceQuote | None, input_tokens: int, output_tokens: int, rea
     return price(usage, quote).pusd
 
 
+def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
+    """Pico-USD that a request with so many output tokens stays under: input with its margin, the dearer kind of output."""
+    padded = input_tokens * INPUT_MARGIN_PERCENT // 100
+    visible, hidden = cost_of(quote, padded, output_tokens, 0), cost_of(quote, padded, 0, output_tokens)
+    return None if visible is None or hidden is None else max(visible, hidden)
+
+
 def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -> int:
     """How many output tokens fit under a ceiling in pico-USD once the input (with its margin) is paid; may be 0."""
-    padded = input_tokens * INPUT_MARGIN_PERCENT // 100
-    bare = cost_of(quote, padded, 0, 0)
-    with_output = cost_of(quote, padded, _PROBE_TOKENS, 0)
-    with_reasoning = cost_of(quote, padded, 0, _PROBE_TOKENS)
-    if bare is None or with_output is None or with_reasoning is None or bare > ceiling_pusd:
+    bare, probe = worst_cost(quote, input_tokens, 0), worst_cost(quote, input_tokens, UNBOUNDED_TOKENS)
+    if bare is None or probe is None or bare > ceiling_pusd:
         return 0
-    dearest = max(with_output, with_reasoning) - bare
-    return UNBOUNDED_TOKENS if dearest == 0 else (ceiling_pusd - bare) * _PROBE_TOKENS // dearest
+    if probe <= ceiling_pusd:
+        return UNBOUNDED_TOKENS
+    fits = (ceiling_pusd - bare) * UNBOUNDED_TOKENS // (probe - bare)
+    # The two probes were rounded, so the quotient may be a token or two too high: the ceiling is a promise.
+    while fits > 0 and (worst_cost(quote, input_tokens, fits) or 0) > ceiling_pusd:
+        fits -= 1
+    return fits
+
+
+def within_ceiling(
+    found: Candidate, model: Model, chat: ChatRequest, ceiling_pusd: int
+) -> tuple[Candidate, str | None]:
+    """(the candidate with the output cap that makes the ceiling hold, why it can't be held or `None`).
+
+    The cap is per choice, as vendors read it. None is set where the model can't say so much that it would matter.
+    """
+    if found.quote is None or found.expected_cost_pusd is None or found.reserved_pusd is None:
+        return found, "price: unknown, and there is a cost limit"
+    fits = affordable_output(found.quote, found.input_tokens, ceiling_pusd) // chat.n
+    wanted = found.output_tokens // chat.n + found.reasoning_tokens
+    if chat.output_tokens_max is not None:
+        wanted = min(wanted, chat.output_tokens_max)
+    if fits < max(wanted, 1):
+        return found, f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
+    limits = (chat.output_tokens_max, _output_limit(found.deployment, model))
+    if any(limit is not None and limit <= fits for limit in limits):
+        worst = min(limit for limit in limits if limit is not None)
+        return replace(found, reserved_pusd=_least(found, worst, chat.n), output_tokens_cap=0), None
+    return replace(found, reserved_pusd=_least(found, fits, chat.n), output_tokens_cap=fits), None
+
+
+def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
+    """The reservation, lowered to what so many tokens per choice can cost at most."""
+    worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices)
+    return found.reserved_pusd if worst is None else min(worst, found.reserved_pusd or 0)
+
+
+def _output_limit(deployment: Deployment, model: Model) -> int | None:
+    """Most output tokens of one choice, where the registry knows it."""
+    return deployment.output_tokens_max or model.output_tokens_max
 
 
 UNBOUNDED_TOKENS = 10**9
 """What a ceiling allows where output is free."""
-
-_PROBE_TOKENS = 100_000

@@ -47,6 +47,8 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "candidates": [_told(one) for one in ranked],
         "rejected": [_told(one) for one in decision.rejected] if full else _grouped(decision.rejected),
         "baseline": _baseline(decision),
+        "ceiling_usd": None if decision.ceiling_pusd is None else usd_text(decision.ceiling_pusd),
+        "degraded": list(decision.degraded),
         "notes": list(decision.notes),
         "versions": dict(decision.versions),
     }

@@ -13,19 +13,19 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.domain.access import Caller
 from service.domain.catalog import Catalog, Deployment, Model, PolicySpec, RouteSpec, Selector
-from service.domain.chat import ChatRequest
+from service.domain.chat import ChatRequest, Steering
 from service.domain.decision import Candidate, Decision, Intent, ReasonCode
-from service.domain.money import PriceQuote, usd_text
-from service.errors import Forbidden, NoCandidate
+from service.domain.money import PriceQuote
+from service.errors import CallerError, Forbidden, NoCandidate
 from service.routing.addressing import PLANS_AVAILABLE, Address, resolve, unknown_name
 from service.routing.capable import Demands, demands_of, emptied_by, obstacle
-from service.routing.estimate import Forecast, affordable_output, candidate, cost_of, forecast
+from service.routing.estimate import Forecast, candidate, cost_of, forecast, quality_of, within_ceiling
 from service.routing.policies import POLICIES
 
 PINNED = PolicySpec(name="pinned", objective="min_cost")
@@ -52,6 +52,7 @@ class _Rules:
     deny: tuple[Selector, ...]
     ceiling_pusd: int | None
     notes: tuple[str, ...]
+    degraded: tuple[str, ...]
 
 
 def needs_intent(chat: ChatRequest, catalog: Catalog) -> bool:
@@ -65,19 +66,27 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
     Raises NotFound for unknown names, Forbidden for a policy the key may not use, NoCandidate when nothing can serve.
     """
     rules = _rules(chat, intent, catalog, around)
-    demands = demands_of(chat, today=around.at.date(), allow=rules.allow, deny=rules.deny, caller=around.caller)
+    demands = demands_of(
+        chat,
+        today=around.at.date(),
+        allow=rules.allow,
+        deny=rules.deny,
+        caller=around.caller,
+        language=intent.language,
+    )
     expected = forecast(chat, intent)
     able, rejected = _sift(chat, catalog, rules, demands, expected, around.at)
     if not able and rules.spec.on_unavailable == "any" and rules.spec.allow:
         opened = replace(rules, allow=tuple(one for one in rules.allow if one is not rules.spec.allow))
-        rules = replace(opened, notes=(*rules.notes, f"policy {rules.spec.name} had nobody; any capable model allowed"))
+        note = f"policy {rules.spec.name} had nobody; any capable model allowed"
+        rules = replace(opened, notes=(*rules.notes, note), degraded=(*rules.degraded, "allow"))
         demands = replace(demands, allow=tuple(one for one in rules.allow if one))
         able, rejected = _sift(chat, catalog, rules, demands, expected, around.at)
     if not able:
-        reasons = [one.rejected or "" for one in rejected]
-        raise NoCandidate(f"no model can serve this request: {emptied_by(reasons, catalog)}")
+        raise _nobody(chat, rejected, rules, catalog)
     ranking = POLICIES[rules.spec.objective](able, rules.spec)
     code = ReasonCode.PINNED if rules.address.pinned else ranking.reason_code
+    missed = ("quality_floor",) if code is ReasonCode.FLOOR_UNREACHABLE else ()
     return Decision(
         id=around.decision_id,
         created_ms=int(around.at.timestamp() * 1000),
@@ -95,23 +104,23 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
         route=rules.route.name if rules.route else None,
         plan=rules.address.plan,
         notes=rules.notes,
+        ceiling_pusd=rules.ceiling_pusd,
+        degraded=(*rules.degraded, *missed),
     )
 
 
-def attempt_order(decision: Decision, attempts_max: int) -> tuple[Candidate, ...]:
+def attempt_order(decision: Decision) -> Iterator[Candidate]:
     """Whom to try, in order: the choice, then the best-ranked of another provider, then the rest.
 
     A vendor that is down is down for all of its models; the second attempt goes elsewhere while that is possible.
     """
-    order: list[Candidate] = []
     left = list(decision.ranked)
     tried: set[str] = set()
-    while left and len(order) < attempts_max:
-        following = next((one for one in left if one.deployment.provider.name not in tried), left[0])
-        left.remove(following)
+    while left:
+        index = next((i for i, one in enumerate(left) if one.deployment.provider.name not in tried), 0)
+        following = left.pop(index)
         tried.add(following.deployment.provider.name)
-        order.append(following)
-    return tuple(order)
+        yield following
 
 
 def baseline_quote(catalog: Catalog, at: datetime) -> PriceQuote | None:
@@ -141,7 +150,31 @@ def features_of(chat: ChatRequest, expected: Forecast) -> Mapping[str, object]:
         "output_tokens": expected.output_tokens,
         "intents": list(expected.intents),
         "stream": chat.stream,
+        "last_user_tokens": chat.sizes.last_user_tokens,
+        "in_tool_loop": chat.in_tool_loop,
+        "limits": _limits_of(chat.steering),
     }
+
+
+def _limits_of(steering: Steering) -> Mapping[str, object]:
+    """What the caller demanded of the choice; only what was said."""
+    said: dict[str, object] = {
+        name: value
+        for name in ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
+        if (value := getattr(steering, name)) is not None
+    }
+    for name, selector in (("allow", steering.allow), ("deny", steering.deny)):
+        if selector:
+            said[name] = {noun: sorted(names) for noun, names in selector.fields()}
+    return said
+
+
+def _nobody(chat: ChatRequest, rejected: list[Candidate], rules: _Rules, catalog: Catalog) -> CallerError:
+    """The error when nothing can serve: a key that may not use the named model is told so, all else is a constraint."""
+    reasons = [one.rejected or "" for one in rejected]
+    if rules.address.pinned and rules.route is None and reasons and all(one.startswith("key:") for one in reasons):
+        return Forbidden(f"this key may not use the model {chat.model!r}", param="model", code="model_not_allowed")
+    return NoCandidate(f"no model can serve this request: {emptied_by(reasons, catalog)}")
 
 
 def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumstances) -> _Rules:
@@ -150,6 +183,7 @@ def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
     address = resolve(chat.model, catalog)
     route: RouteSpec | None = None
     notes: list[str] = []
+    degraded: list[str] = []
     name = steering.policy or address.policy
     if name is None and not address.pinned:
         route = next((one for one in catalog.routes if _matches(one, chat, intent, around.caller)), None)
@@ -159,11 +193,12 @@ def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
                 address = resolve(route.model, catalog)
             if route.plan is not None and route.plan not in PLANS_AVAILABLE:
                 notes.append(f"plan {route.plan} of route {route.name} is not available; answered by a single model")
+                degraded.append("plan")
     if steering.plan is not None and steering.plan not in PLANS_AVAILABLE:
         raise unknown_name(
             f"plan {steering.plan!r}", steering.plan, sorted(PLANS_AVAILABLE), param="coe.plan", code="plan_not_found"
         )
-    spec = _spec(name, address, catalog, around.caller)
+    spec = _spec(name, address, route, catalog, around.caller)
     ceilings = [one for one in (spec.max_cost_pusd, steering.max_cost_pusd) if one is not None]
     return _Rules(
         spec=spec,
@@ -173,19 +208,28 @@ def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
         deny=(spec.deny, steering.deny),
         ceiling_pusd=min(ceilings) if ceilings else None,
         notes=tuple(notes),
+        degraded=tuple(degraded),
     )
 
 
-def _spec(name: str | None, address: Address, catalog: Catalog, caller: Caller) -> PolicySpec:
+def _spec(
+    name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller
+) -> PolicySpec:
     """The policy that applies. A key that is bound to policies stays bound to them when it names a model."""
     if name is None:
         if not caller.policies:
             return PINNED if address.pinned else _policy(catalog.default_policy, catalog)
-        own = catalog.default_policy if caller.may_follow(catalog.default_policy) else min(caller.policies)
-        return _policy(own, catalog)
+        if caller.may_follow(catalog.default_policy):
+            return _policy(catalog.default_policy, catalog)
+        own = next((spec for spec in catalog.policies.values() if caller.may_follow(spec.name)), None)
+        if own is None:
+            raise Forbidden("the registry no longer has any policy that this key may use; ask for a new key")
+        return own
     spec = _policy(name, catalog)
     if not caller.may_follow(spec.name):
-        raise Forbidden(f"this key may not use policy {spec.name!r}", param="coe.policy")
+        # A route is the operator's rule: a key that may not follow it is refused, never let around it.
+        where = f"policy {spec.name!r}" + (f", which route {route.name!r} demands" if route is not None else "")
+        raise Forbidden(f"this key may not use {where}", param="coe.policy", code="policy_not_allowed")
     return spec
 
 
@@ -220,7 +264,7 @@ def _sift(
             rejected.append(_rejected(deployment, model, expected, reason))
             continue
         found = candidate(deployment, model, expected, at)
-        found, reason = _within_limits(found, chat, rules, expected)
+        found, reason = _within_limits(found, model, chat, rules)
         if reason is None:
             able.append(found)
         else:
@@ -229,29 +273,21 @@ def _sift(
 
 
 def _within_limits(
-    found: Candidate, chat: ChatRequest, rules: _Rules, expected: Forecast
+    found: Candidate, model: Model, chat: ChatRequest, rules: _Rules
 ) -> tuple[Candidate, str | None]:
     """Apply the caller's quality floor and every cost ceiling; the output cap that makes a ceiling hold is set here."""
     least = chat.steering.min_quality
     if least is not None and found.quality < least:
         return found, f"quality: {found.quality:.2f} is under the {least:.2f} asked for"
-    ceiling = rules.ceiling_pusd
-    if ceiling is None:
+    if rules.ceiling_pusd is None:
         return found, None
-    if found.quote is None or found.expected_cost_pusd is None:
-        return found, "price: unknown, and there is a cost limit"
-    fits = affordable_output(found.quote, expected.input_tokens, ceiling) // max(chat.n, 1)
-    wanted = (found.output_tokens + found.reasoning_tokens) // max(chat.n, 1)
-    if fits < max(wanted, 1):
-        return found, f"cost: an answer may cost more than the limit of {usd_text(ceiling)} USD"
-    cap = fits if chat.output_tokens_max is None else min(fits, chat.output_tokens_max)
-    return replace(found, output_tokens_cap=cap), None
+    return within_ceiling(found, model, chat, rules.ceiling_pusd)
 
 
 def _rejected(deployment: Deployment, model: Model, expected: Forecast, reason: str) -> Candidate:
     return Candidate(
         deployment=deployment,
-        quality=min(model.quality_for(name) for name in expected.intents),
+        quality=quality_of(model, expected.intents),
         expected_cost_pusd=None,
         reserved_pusd=None,
         input_tokens=expected.input_tokens,
@@ -268,5 +304,6 @@ def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | 
         return None
     model = catalog.models[catalog.baseline]
     reasoning = max(model.reasoning_for(name) for name in expected.intents)
-    return cost_of(baseline_quote(catalog, at), expected.input_tokens, expected.output_tokens, reasoning)
+    quote = baseline_quote(catalog, at)
+    return cost_of(quote, expected.input_tokens, expected.output_tokens, reasoning * expected.choices)
 

@@ -1,11 +1,12 @@
 """One attempt at one deployment: send, watch the deadlines, read the answer. It never retries and never writes money.
 
-Where on the path: `pipeline` calls `call` for a whole answer or `open_stream` for a stream, and settles from the `Tally`.
+Where on the path: `pipeline` calls `call` for a whole answer, `open_stream` for a stream, and settles from the `Tally`.
 
 Invariants
 1. Every way out is an `Answer`/stream that is complete, or an `UpstreamError` that says what may have been billed.
 2. A stream is handed over (`open_stream` returns) only when its first content is there: until then it may fail over.
-3. A stream ends well only when every choice seen has a finish reason; otherwise `Broken` is raised after what arrived.
+3. A stream ends well only when every choice seen has a finish reason and the vendor ended it, or every choice asked for
+   has one; otherwise an error is raised, after what arrived before it was handed on.
 4. Deadlines: connect, first content, silence between chunks, total. Each ends the attempt and closes the connection.
 """
 
@@ -34,8 +35,11 @@ AFTER_FINISH_S = 2.0
 DRAIN_S = 0.25
 """How long the end of a body may lag behind the end event before the connection is closed instead of reused."""
 
+REFUSAL_S = 2.0
+"""How long the body of a refusal may take: the status says enough."""
+
 HEAD_BYTES_MAX = 1024 * 1024
-"""What a stream may send before its first content: role chunks and comments."""
+"""What a stream may send before its first content: role chunks and comments. An unfinished event does not count."""
 
 
 @dataclass(slots=True)
@@ -113,7 +117,7 @@ class UpstreamClient:
         """One streaming attempt, returned at its first content. Raises an `UpstreamError` before that."""
         protocol = self._protocols[candidate.deployment.provider.protocol]
         timeouts = candidate.deployment.provider.timeouts
-        async with _deadline(timeouts.first_token_s, "timeout_first_token"):
+        async with _deadline(min(timeouts.first_token_s, timeouts.total_s), "timeout_first_token"):
             response = await self._send(protocol, chat, candidate, tally)
             try:
                 await self._refuse(protocol, response, candidate)
@@ -157,11 +161,12 @@ class UpstreamClient:
             return
         body = bytearray()
         try:
-            async for chunk in response.chunks():
-                body += chunk
-                if len(body) >= ERROR_BYTES_MAX:
-                    break
-        except UpstreamError:
+            async with asyncio.timeout(REFUSAL_S):
+                async for chunk in response.chunks():
+                    body += chunk
+                    if len(body) >= ERROR_BYTES_MAX:
+                        break
+        except (TimeoutError, UpstreamError):
             body.clear()  # the status says enough; a cut error body must not hide it
         raise protocol.refusal(response.status, response.headers, bytes(body), candidate.deployment)
 
@@ -208,6 +213,8 @@ class AnswerStream:
         self._tap = SseTap()
         self._head: list[bytes] = []
         self._done = False
+        self._problem: UpstreamError | None = None
+        self._finished_at: float | None = None
         self.tally = tally
 
     async def read_head(self) -> None:
@@ -217,8 +224,11 @@ class AnswerStream:
             chunk = await self._next(None)
             if chunk is None:
                 break
-            size += len(chunk)
-            self._head.extend(self._take(chunk))
+            pieces = self._take(chunk)
+            if self._problem is not None:
+                raise self._problem  # nothing has reached the caller: another deployment may answer
+            self._head.extend(pieces)
+            size += sum(map(len, pieces))
             if self.tally.first_content is not None or self.tally.finished:
                 return
             if size > HEAD_BYTES_MAX:
@@ -236,23 +246,34 @@ class AnswerStream:
         for piece in head:
             yield piece
         while not self._done:
-            left = self.tally.started + timeouts.total_s - self._clock.monotonic()
+            now = self._clock.monotonic()
+            left = self.tally.started + timeouts.total_s - now
             try:
-                if self.tally.complete:
-                    chunk = await self._next(min(AFTER_FINISH_S, left))
+                if self._nothing_missing:
+                    self._finished_at = now if self._finished_at is None else self._finished_at
+                    chunk = await self._next(min(self._finished_at + AFTER_FINISH_S - now, left))
                 else:
                     chunk = await self._next(min(timeouts.idle_s, left), total=left <= timeouts.idle_s)
             except Broken:
-                if self.tally.complete:
-                    break  # every choice has its finish reason: nothing the caller needs is missing
+                if self._nothing_missing:
+                    break
                 raise
             if chunk is None:
                 break
             pieces = self._take(chunk)
             if pieces:
                 yield b"".join(pieces)
-        if not self.tally.complete:
+            if self._problem is not None:
+                if self._nothing_missing:
+                    break
+                raise self._problem
+        if not (self._nothing_missing or (self._done and self.tally.complete)):
             raise Broken("the vendor's stream ended without a finish reason", cause="cut")
+
+    @property
+    def _nothing_missing(self) -> bool:
+        """Whether every choice asked for has its finish reason. A vendor may send them one after the other."""
+        return self.tally.complete and len(self.tally.seen) >= self._chat.n
 
     async def aclose(self) -> None:
         """Give the connection back when the answer was read to its end, else close it."""
@@ -280,7 +301,7 @@ class AnswerStream:
             self.tally.waited_s += self._clock.monotonic() - before
 
     def _take(self, chunk: bytes) -> list[bytes]:
-        """Run a chunk through the tap; what is returned goes to the caller."""
+        """Run a chunk through the tap; what is returned goes to the caller, before `_problem` is raised."""
         pieces: list[bytes] = []
         try:
             for event in self._tap.feed(chunk):
@@ -289,7 +310,9 @@ class AnswerStream:
                 if self._done:
                     break
         except EventTooLong:
-            raise Broken("the vendor sent an event that is too large", cause="event_too_large") from None
+            self._problem = Broken("the vendor sent an event that is too large", cause="event_too_large")
+        except UpstreamError as problem:
+            self._problem = problem
         return pieces
 
     def _event(self, event: Event) -> bool:
@@ -301,7 +324,10 @@ class AnswerStream:
         )
         tally = self.tally
         if signal.error is not None:
-            raise signal.error
+            if tally.first_content is None:
+                raise signal.error
+            # What came before it is an answer begun: the vendor may bill it, which a plain refusal would deny.
+            raise Broken("the vendor broke off with an error", cause=signal.error.cause)
         if signal.done:
             self._done = True
             return False

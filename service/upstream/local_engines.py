@@ -224,7 +224,7 @@ def guessed_quality(wire_name: str) -> tuple[float, str]:
     sizes = [float(billions) * int(experts or 1) for experts, billions in SIZE.findall(wire_name.lower())]
     if not sizes:
         return QUALITY_UNKNOWN, "guess: the name tells no size"
-    size = max(sizes)  # qwen3-30b-a3b: the whole counts, the active part is the smaller figure
+    size = max(sizes)  # a name may hold a draft or teacher beside the model; the active part (`a3b`) is no match at all
     quality = next((quality for bound, quality in QUALITY_BY_BILLIONS if size < bound), QUALITY_LARGEST)
     return quality, f"guess from {size:g} billion parameters in the name"
 

@@ -5,8 +5,9 @@ at. Syntax per the HTML standard's event stream: lines end in LF, CRLF or CR; a 
 
 Invariants
 1. The concatenation of all `raw` (plus `finish()`) equals the bytes fed, whatever the chunking.
-2. The events are the same for every way of cutting the stream into chunks.
-3. Nothing longer than `EVENT_BYTES_MAX` is kept: a longer event raises `EventTooLong`.
+2. The `data` of the events is the same for every way of cutting the stream into chunks. (Of a CRLF that is cut in two
+   after an event the line feed goes with the next event's `raw`: waiting for it would hold the event back.)
+3. Nothing longer than `EVENT_BYTES_MAX` is kept: a longer event raises `EventTooLong`, however it arrived.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
 
-class EventTooLong(Exception):  # noqa: N818 # named by its cause, like the tree in errors.py
+class EventTooLong(Exception):
     """An event outgrew `EVENT_BYTES_MAX`."""
 
 
@@ -48,28 +49,23 @@ class SseTap:
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by this chunk, in order."""
         self._buffer += chunk
-        if self._line_feed_pending:
-            if not self._buffer:
-                return
-            # The last event ended in CR at a chunk's end. A line feed now is the second half of that line end: it
-            # stays in front of the next event's bytes and means nothing.
-            self._looked_at = 1 if self._buffer[0] == 0x0A else 0
-            self._line_feed_pending = False
-        while True:
+        while self._buffer:
+            if self._line_feed_pending:
+                # The last event ended in CR. A line feed now is the second half of that line end: it stays in front of
+                # the next event's bytes and means nothing.
+                self._looked_at = 1 if self._buffer[0] == 0x0A else 0
+                self._line_feed_pending = False
             match = _BLANK_LINE.search(self._buffer, self._looked_at)
             if match is None:
                 break
             end = match.end()
+            if end > EVENT_BYTES_MAX:
+                raise EventTooLong
             raw = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._looked_at = 0
             self._line_feed_pending = raw.endswith(b"\r")
             yield self._event(raw)
-            if self._line_feed_pending:
-                if not self._buffer:
-                    return
-                self._looked_at = 1 if self._buffer[0] == 0x0A else 0
-                self._line_feed_pending = False
         # A line end may be cut in two: look again at the last three bytes next time, but never before a skipped one.
         self._looked_at = max(self._looked_at, len(self._buffer) - 3)
         if len(self._buffer) > EVENT_BYTES_MAX:

@@ -6,12 +6,14 @@ Invariants
 1. Only the URL it is given is dialled: no redirects, no proxies from the environment, TLS verified.
 2. The error says whether the request left this machine: `NotSent` or `NoReply`. Billing depends on it.
 3. The body is handed on as it arrives, undecoded: `accept-encoding: identity` was asked for.
+4. No cookie is kept: what one tenant's answer sets never goes out with another's request.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -32,6 +34,7 @@ class HttpxTransport:
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(None),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=KEEPALIVE_MAX,
@@ -41,20 +44,20 @@ class HttpxTransport:
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """See `Transport.send`."""
-        message = self._client.build_request(
-            request.method,
-            request.url,
-            headers=list(request.headers),
-            content=request.body,
-            timeout=httpx.Timeout(None, connect=request.connect_s, pool=request.connect_s),
-        )
         try:
+            message = self._client.build_request(
+                request.method,
+                request.url,
+                headers=list(request.headers),
+                content=request.body,
+                timeout=httpx.Timeout(None, connect=request.connect_s, pool=request.connect_s),
+            )
             response = await self._client.send(message, stream=True)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
             raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
-        except httpx.LocalProtocolError:
+        except (httpx.LocalProtocolError, UnicodeError):
             raise NotSent("the request could not be written as HTTP", cause="invalid_request") from None
         except httpx.HTTPError:
             raise NoReply("the vendor hung up before it answered", cause="hung_up") from None

@@ -4,8 +4,8 @@ Where on the path: `protocols.openai_chat` calls `chat_usage` on a unary body an
 
 What is inside what (source: vendors' documentation, and the table in docs/usage.md):
 OpenAI, Azure, Moonshot, DeepSeek, Qwen: cached and audio tokens are inside `prompt_tokens`, reasoning and audio inside
-`completion_tokens`. xAI, Perplexity: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache hits
-differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).
+`completion_tokens`. xAI, Perplexity: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache
+hits differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).
 
 Invariant: what comes back adds up to the vendor's own totals, or is `None` with the reason in `flags`.
 """
@@ -18,8 +18,17 @@ from decimal import Decimal, InvalidOperation
 
 from service.domain.money import Usage, pusd_from_usd
 
-TOKENS_MAX = 1_000_000_000
-"""No request has a billion tokens: a larger count is a fault of the vendor's, not a bill."""
+TOKENS_MAX = 20_000_000
+"""The largest window on sale is 10M tokens, 128 long choices are 16M: a larger count is a fault, not a bill."""
+
+VENDOR_COST_USD_MAX = Decimal(100_000)
+"""Far over the dearest request; also keeps a hostile exponent away from exact arithmetic."""
+
+VENDOR_COST_DIGIT_MIN = -30
+"""The exponent of the smallest cost that is read: 18 digits below a pico-dollar."""
+
+SERVICE_TIER_CHARACTERS_MAX = 40
+"""`priority`, `ultrafast`: a word, which goes into the ledger."""
 
 _CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
 
@@ -32,7 +41,7 @@ class ReadUsage:
     flags: tuple[str, ...] = ()
 
 
-class _Implausible(Exception):  # noqa: N818 # never leaves this module
+class _Implausible(Exception):
     """A count that can't be one; the argument is the flag."""
 
 
@@ -41,7 +50,8 @@ def chat_usage(
 ) -> ReadUsage:
     """Read an OpenAI-shaped `usage` object. Never raises: implausible numbers give `usage=None` and a flag."""
     try:
-        return ReadUsage(_read(raw, quirks, service_tier if isinstance(service_tier, str) else None))
+        tier = service_tier[:SERVICE_TIER_CHARACTERS_MAX] if isinstance(service_tier, str) and service_tier else None
+        return ReadUsage(_read(raw, quirks, tier))
     except _Implausible as problem:
         return ReadUsage(None, (str(problem),))
 
@@ -49,6 +59,8 @@ def chat_usage(
 def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: str | None) -> Usage:
     prompt = _count(raw, "prompt_tokens", required=True)
     completion = _count(raw, "completion_tokens", required=True)
+    if not prompt and not completion:
+        raise _Implausible("all_zero")  # every chat has a prompt: this is a placeholder, not a bill
     prompt_details = _details(raw, "prompt_tokens_details")
     completion_details = _details(raw, "completion_tokens_details")
     cached = _cached(raw, prompt_details, quirks)
@@ -59,10 +71,8 @@ def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: st
     fresh = prompt - cached - cache_write - audio_in
     if fresh < 0:
         raise _Implausible("input_parts_exceed_total")
-    if "reasoning_beside" in quirks:
-        visible = completion - audio_out
-    else:
-        visible = completion - reasoning - audio_out
+    inside = 0 if "reasoning_beside" in quirks else reasoning
+    visible = completion - inside - audio_out
     if visible < 0:
         raise _Implausible("output_parts_exceed_total")
     if "citation_tokens" in quirks:
@@ -82,7 +92,7 @@ def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: st
 
 def _cached(raw: Mapping[str, object], details: Mapping[str, object], quirks: Mapping[str, str]) -> int:
     named = quirks.get("cached_tokens")
-    if named and named in raw:
+    if named and raw.get(named) is not None:
         return _count(raw, named)
     if details.get("cached_tokens") is not None:
         return _count(details, "cached_tokens")
@@ -124,4 +134,6 @@ def _vendor_cost(raw: Mapping[str, object]) -> int | None:
         raise _Implausible("cost_not_a_number") from None
     if not cost.is_finite() or cost < 0:
         raise _Implausible("cost_negative")
+    if cost > VENDOR_COST_USD_MAX or (cost and cost.adjusted() < VENDOR_COST_DIGIT_MIN):
+        raise _Implausible("cost_absurd")
     return pusd_from_usd(cost)

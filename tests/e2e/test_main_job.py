@@ -9,19 +9,23 @@ from fractions import Fraction
 import httpx
 import openai
 import pytest
-from stage import registry
+from stage import registry, start_router
 
-from service.simulator import Script, VendorScript, prompt_tokens, text_tokens
+from service.simulator import Script, SimulatorThread, VendorScript, prompt_tokens, text_tokens
 
 ENGLISH = "Write a Python function that merges two sorted lists."
 CHINESE = "请把这句话翻译成英文：今天下午三点开会。"
 
 
-@pytest.fixture
-def stage(routers, vendors, tmp_path):
-    """Two healthy vendors, one billing in CNY; a router over them."""
-    simulator = vendors({"alpha": Script(cached_tokens=4), "beta_cny": Script(hidden_reasoning_tokens=7)})
-    return routers(registry(tmp_path / "providers.yaml", simulator)), simulator
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """Two healthy vendors, one billing in CNY; a router over them, for the whole module."""
+    home = tmp_path_factory.mktemp("main-job")
+    scripts = {"alpha": Script(cached_tokens=4), "beta_cny": Script(hidden_reasoning_tokens=7)}
+    with SimulatorThread(scripts) as simulator:
+        router = start_router(home / "data", registry(home / "providers.yaml", simulator))
+        yield router, simulator
+        assert router.stop() == 0
 
 
 def sdk(router):
@@ -159,7 +163,7 @@ def test_async_tools_and_json_schema(stage):
     deltas = [c for chunk in pieces for choice in chunk.choices for c in choice.delta.tool_calls or []]
     assert json.loads("".join(delta.function.arguments or "" for delta in deltas))
     assert isinstance(json.loads(formed.choices[0].message.content)["n"], int)
-    assert all(len(ends) == 1 and ends[0]["state"] == "settled" for _, ends in router.attempts())
+    assert all(len(ends) == 1 and ends[0]["state"] == "settled" for _, ends in router.attempts()[-3:])
 
 
 def test_the_body_reaches_the_vendor_byte_for_byte(stage):
@@ -173,11 +177,8 @@ def test_the_body_reaches_the_vendor_byte_for_byte(stage):
         f"{router.url}/v1/chat/completions", content=body, headers={"content-type": "application/json"}
     )
     assert response.status_code == 200, response.text
-    assert simulator.log[-1].body == (
-        b'{"messages":[{"content":"caf\\u00e9 \\u2028 \xe4\xbd\xa0","role":"user","x_unknown":{"a":1.50}}],'
-        b'"model" : "alpha-wire","seed":12345678901234567890,"temperature":0.70,"x_vendor":[1e-7,-0.0]}'
-    )
     plain = body.replace(b'"coe":{"tags":["t"]},', b"")
+    assert simulator.log[-1].body == plain.replace(b'"auto"', b'"alpha-wire"')
     httpx.post(f"{router.url}/v1/chat/completions", content=plain, headers={"content-type": "application/json"})
     assert simulator.log[-1].body == plain.replace(b'"auto"', b'"alpha-wire"')
 
@@ -228,10 +229,9 @@ def test_costs_agree_with_the_journal(stage):
     router, _ = stage
     for prompt in (ENGLISH, CHINESE, ENGLISH):
         sdk(router).chat.completions.create(model="auto", messages=[{"role": "user", "content": prompt}])
-    (row,) = router.costs("--by", "model")
-    ends = [end for _, (end,) in router.attempts()]
-    assert row["model"] == "alpha-model"
-    assert row["requests"] == row["attempts"] == 3
+    (row,) = [one for one in router.costs("--by", "model") if one["model"] == "alpha-model"]
+    ends = [end for opened, (end,) in router.attempts() if opened["model"] == "alpha-model"]
+    assert row["requests"] == row["attempts"] == len(ends) >= 3
     assert Fraction(row["cost_usd"]) * 10**12 == sum(end["cost_pusd"] for end in ends)
     assert Fraction(row["baseline_cost_usd"]) * 10**12 == sum(end["baseline_pusd"] for end in ends)
     assert Fraction(row["saved_usd"]) == Fraction(row["baseline_cost_usd"]) - Fraction(row["cost_usd"])

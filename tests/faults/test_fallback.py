@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import openai
 import pytest
-from stage import registry
+from stage import registry, start_router
 
-from service.simulator import ErrorShape, Fault, Script, http_error
+from service.simulator import ErrorShape, Fault, Script, SimulatorThread, http_error
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 QUICK = "{connect_s: 1, first_token_s: 1, idle_s: 1, total_s: 2}"
@@ -36,15 +36,46 @@ DEAD = {
 }
 
 
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    """One router over two vendors for the whole module, with short deadlines; the tests change what the vendors do."""
+    home = tmp_path_factory.mktemp("fallback")
+    with SimulatorThread(["alpha", "beta"]) as simulator:
+        router = start_router(home / "data", registry(home / "providers.yaml", simulator, timeouts=QUICK))
+        yield router, simulator
+        assert router.stop() == 0
+
+
+@pytest.fixture
+def play(stage):
+    """Set what alpha and beta do; both are healthy again afterwards."""
+    router, simulator = stage
+    refusing = []
+
+    def start(alpha, beta=None):
+        for vendor, script in (("alpha", alpha), ("beta", beta or Script())):
+            if script.fault is Fault.REFUSE:
+                simulator.refuse(vendor)
+                refusing.append(vendor)
+            else:
+                simulator.set_script(vendor, script)
+        return router
+
+    yield start
+    for vendor in refusing:
+        simulator.accept(vendor)
+    for vendor in ("alpha", "beta"):
+        simulator.set_script(vendor, Script())
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("name", DEAD)
-def test_a_dead_first_candidate_is_invisible(name, stream, routers_shared, vendors):
+def test_a_dead_first_candidate_is_invisible(name, stream, play):
     """The official SDK gets the second candidate's whole answer; two attempts, one terminal row each."""
     script, state, cause = DEAD[name]
     if name == "comments_only" and not stream:
         script = Script(fault=Fault.SILENCE)
-    simulator = vendors({"alpha": script, "beta": Script()})
-    router = routers_shared(simulator)
+    router = play(script)
     client = openai.OpenAI(base_url=f"{router.url}/v1", api_key="x", max_retries=0)
     if stream:
         with client.chat.completions.with_streaming_response.create(
@@ -71,17 +102,10 @@ def test_a_dead_first_candidate_is_invisible(name, stream, routers_shared, vendo
     assert "sk-canary" not in router.log.read_text()
 
 
-@pytest.fixture
-def routers_shared(routers, tmp_path):
-    """A router over the given vendors, with short deadlines."""
-    return lambda simulator: routers(registry(tmp_path / "providers.yaml", simulator, timeouts=QUICK))
-
-
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.CUT_RESET, Fault.END_EARLY, Fault.ERROR_EVENT, Fault.STALL, Fault.BROKEN_JSON])
-def test_after_the_first_content_a_cut_is_an_error(fault, routers_shared, vendors):
+def test_after_the_first_content_a_cut_is_an_error(fault, play):
     """No second model's text, no [DONE]: an error event, the official SDK raises, one row, estimated (I8)."""
-    simulator = vendors({"alpha": Script(fault=fault, fault_after=3), "beta": Script()})
-    router = routers_shared(simulator)
+    router = play(Script(fault=fault, fault_after=3))
     with httpx.stream(
         "POST", f"{router.url}/v1/chat/completions", json={"model": "auto", "messages": QUESTION, "stream": True}
     ) as response:
@@ -97,10 +121,9 @@ def test_after_the_first_content_a_cut_is_an_error(fault, routers_shared, vendor
         list(client.chat.completions.create(model="auto", messages=QUESTION, stream=True))
 
 
-def test_everybody_dead_is_one_clear_error(routers_shared, vendors):
+def test_everybody_dead_is_one_clear_error(play):
     """502 with every attempt and its cause; nothing of the vendors' text; rows for each."""
-    simulator = vendors({"alpha": http_error(500, error_message="secret words"), "beta": Script(fault=Fault.REFUSE)})
-    router = routers_shared(simulator)
+    router = play(http_error(500, error_message="secret words"), Script(fault=Fault.REFUSE))
     answer = httpx.post(f"{router.url}/v1/chat/completions", json={"model": "auto", "messages": QUESTION})
     assert answer.status_code == 502
     assert "alpha/alpha-model: http_500" in answer.json()["error"]["message"]
@@ -109,10 +132,9 @@ def test_everybody_dead_is_one_clear_error(routers_shared, vendors):
     assert len(router.attempts(answer.headers["x-coe-decision-id"])) in (2, 3)
 
 
-def test_no_fallback_and_a_pinned_model_stay_where_they_were_told(routers_shared, vendors):
+def test_no_fallback_and_a_pinned_model_stay_where_they_were_told(play):
     """`no_fallback` makes one attempt; a named model is never replaced by another."""
-    simulator = vendors({"alpha": http_error(500), "beta": Script()})
-    router = routers_shared(simulator)
+    router = play(http_error(500))
     once = httpx.post(
         f"{router.url}/v1/chat/completions",
         json={"model": "auto", "messages": QUESTION, "coe": {"no_fallback": True}},

@@ -45,25 +45,32 @@ def bounded(candidates: Sequence[Candidate], floor: float) -> list[Candidate]:
     ]
 
 
-def with_reasons(ranked: Sequence[Candidate], why_first: str) -> tuple[Candidate, ...]:
-    """Fill `reason`: why the first is first, and what each other one lost by."""
+def with_reasons(
+    ranked: Sequence[Candidate], why_first: str, *, quality_first: bool = False
+) -> tuple[Candidate, ...]:
+    """Fill `reason`: why the first is first, and what each other one lost by (its quality first, or its cost)."""
     if not ranked:
         return ()
     first = ranked[0]
     told = [replace(first, reason=why_first)]
     for candidate in ranked[1:]:
-        told.append(replace(candidate, reason=candidate.below or _compared(candidate, first)))
+        lost = _quality_lost(candidate, first) if quality_first else None
+        told.append(replace(candidate, reason=candidate.below or lost or _compared(candidate, first)))
     return tuple(told)
+
+
+def _quality_lost(candidate: Candidate, first: Candidate) -> str | None:
+    if candidate.quality == first.quality:
+        return None
+    return f"quality {candidate.quality:.3f} against {first.quality:.3f}"
 
 
 def _compared(candidate: Candidate, first: Candidate) -> str:
     cost, best = candidate.expected_cost_pusd, first.expected_cost_pusd
     if cost is None:
         return "its price is unknown"
-    if best is None or best == 0:
-        return "costs more"
-    if cost > best:
-        return f"costs {cost / best:.1f} times as much"
     if cost == best:
         return "costs the same; the tie went to higher quality, then to the order of the registry"
-    return f"quality {candidate.quality:.2f} against {first.quality:.2f}"
+    if not best:
+        return "costs more"
+    return f"costs {cost / best:.2f} times as much"

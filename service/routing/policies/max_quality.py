@@ -25,4 +25,5 @@ def max_quality(candidates: Sequence[Candidate], spec: PolicySpec) -> Ranking:
     if len(eligible) > 1:
         first, second = eligible[0], eligible[1]
         margin = f"quality {first.quality:.3f} against {second.quality:.3f} of {second.deployment.id}"
-    return Ranking(with_reasons(ranked, f"best of {len(eligible)} within the limits"), code, margin)
+    why = f"best of {len(eligible)} within the limits"
+    return Ranking(with_reasons(ranked, why, quality_first=True), code, margin)

@@ -3,10 +3,10 @@
 Where on the path: `upstream.client` asks for the request to send and shows what comes back.
 
 Invariants
-1. The request body is the caller's bytes but for `model`, `coe`, `stream_options` and what a quirk demands.
+1. The request body is the caller's bytes but for what `quirks.body_changes` names.
 2. `stream_options.include_usage` is always asked for, unless the vendor refuses it.
 3. Reading never changes the answer: unary bodies and events are forwarded as they came.
-4. A vendor's words reach the caller only when the fault is the caller's; never those of a 401 or 403.
+4. A choice is finished when it has a reason to be; an empty reason, as some vendors send with every chunk, is none.
 """
 
 from __future__ import annotations
@@ -20,24 +20,17 @@ from service.domain.catalog import Deployment
 from service.domain.chat import ChatRequest, count_characters
 from service.domain.ports import Answer, StreamSignal, UpstreamRequest
 from service.errors import Broken, Replied
+from service.upstream.protocols import openai_errors
+from service.upstream.quirks import body_changes
 from service.upstream.usage import ReadUsage, chat_usage
 
-VENDOR_MESSAGE_CHARACTERS_MAX = 1_000
-RETRY_AFTER_S_MAX = 3_600.0
+NAME_CHARACTERS_MAX = 200
+"""Of a model name or an id in an answer: they go into the ledger."""
 
 USER_AGENT = "coe-router"
 
-_SAMPLING = ("temperature", "top_p", "top_k")
-_CONTEXT_CODES = frozenset({"context_length_exceeded", "string_above_max_length", "1261"})
-_CAUSES = {
-    401: "auth_failed",
-    402: "payment_required",
-    403: "auth_failed",
-    404: "model_not_found",
-    408: "timeout_upstream",
-    429: "rate_limited",
-    529: "overloaded",
-}
+_OTHER_CONTENT = ("tool_calls", "function_call", "audio", "images", "reasoning_details")
+_UNFINISHED = (None, "", "null")
 
 
 class OpenAIChat:
@@ -63,14 +56,14 @@ class OpenAIChat:
             method="POST",
             url=provider.base_url.rstrip("/") + "/chat/completions",
             headers=tuple(headers),
-            body=chat.raw.edited(_changes(chat, deployment, output_tokens_cap)),
+            body=chat.raw.edited(body_changes(chat, deployment, output_tokens_cap)),
             connect_s=provider.timeouts.connect_s,
         )
 
     def answer(self, body: bytes, deployment: Deployment) -> Answer:
         """See `WireProtocol.answer`."""
         parsed = _object(body, "the vendor's answer")
-        error = _error_in(parsed, deployment)
+        error = openai_errors.error_in_200(parsed, deployment)
         if error is not None:
             raise error
         choices = parsed.get("choices")
@@ -85,13 +78,13 @@ class OpenAIChat:
             more, more_cjk = _visible_characters(message)
             characters += more
             cjk += more_cjk
-            finished = finished and choice.get("finish_reason") is not None
+            finished = finished and choice.get("finish_reason") not in _UNFINISHED
         read = _usage(parsed, deployment)
         return Answer(
             usage=read.usage,
             usage_flags=read.flags,
-            model=_text(parsed.get("model")),
-            id=_text(parsed.get("id")),
+            model=_name(parsed.get("model")),
+            id=_name(parsed.get("id")),
             finished=finished,
             output_characters=characters,
             cjk_characters=cjk,
@@ -102,7 +95,7 @@ class OpenAIChat:
         if data.strip() == b"[DONE]":
             return StreamSignal(done=True)
         parsed = _object(data, "a stream event")
-        error = _error_in(parsed, deployment)
+        error = openai_errors.error_in_200(parsed, deployment)
         if error is not None:
             return StreamSignal(error=error)
         choices = parsed.get("choices")
@@ -114,7 +107,7 @@ class OpenAIChat:
         finished: list[int] = []
         for choice in choices:
             if not isinstance(choice, dict):
-                raise Broken("a stream event has a choice that is no object", cause="malformed_event")
+                raise Broken("a stream event has a choice that is no object", cause="malformed_answer")
             index = choice.get("index")
             index = index if isinstance(index, int) else 0
             seen.append(index)
@@ -123,8 +116,8 @@ class OpenAIChat:
                 more, more_cjk = _visible_characters(delta)
                 characters += more
                 cjk += more_cjk
-                content = content or bool(more) or bool(delta.get("tool_calls")) or bool(delta.get("audio"))
-            if choice.get("finish_reason") is not None:
+                content = content or more > 0 or any(delta.get(name) for name in _OTHER_CONTENT)
+            if choice.get("finish_reason") not in _UNFINISHED:
                 finished.append(index)
         return StreamSignal(
             content=content,
@@ -133,89 +126,15 @@ class OpenAIChat:
             usage=read.usage,
             usage_flags=read.flags,
             hide=not choices and parsed.get("usage") is not None and not asked_for_usage,
-            model=_text(parsed.get("model")),
-            id=_text(parsed.get("id")),
+            model=_name(parsed.get("model")),
+            id=_name(parsed.get("id")),
             output_characters=characters,
             cjk_characters=cjk,
         )
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
         """See `WireProtocol.refusal`."""
-        message, code, param = _vendor_error(body)
-        retry_after = _retry_after(headers.get("retry-after"))
-        if status in (400, 409, 413, 422):
-            lowered = (message or "").lower()
-            too_long = code in _CONTEXT_CODES or "context length" in lowered or "maximum context" in lowered
-            return Replied(
-                _safe(message, deployment) or f"the vendor refused the request with status {status}",
-                cause="context_length" if too_long else "caller_error",
-                upstream_status=status,
-                code=code or "upstream_refused",
-                param=param,
-                passthrough=True,
-            )
-        cause = _CAUSES.get(status, f"http_{status}")
-        if status == 429 and code == "insufficient_quota":
-            cause = "payment_required"
-        return Replied(
-            f"{deployment.id} answered with status {status}",
-            cause=cause,
-            upstream_status=status,
-            retry_after_s=retry_after,
-            code="upstream_auth_failed" if cause == "auth_failed" else None,
-        )
-
-
-def _changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: int | None) -> dict[str, bytes | None]:
-    """The members of the body that must differ upstream, as `RawObject.edited` wants them."""
-    quirks = deployment.provider.quirks
-    body = chat.body
-    changes: dict[str, bytes | None] = {"model": orjson.dumps(deployment.wire_name)}
-    if "coe" in body:
-        changes["coe"] = None
-    if chat.stream and "no_stream_options" not in quirks:
-        if not chat.include_usage:
-            options = body.get("stream_options") or {}
-            changes["stream_options"] = orjson.dumps({**options, "include_usage": True})
-    elif "no_stream_options" in quirks and "stream_options" in body:
-        changes["stream_options"] = None
-    _limit_changes(chat, quirks, output_tokens_cap, changes)
-    if "no_store" in quirks and "store" in body:
-        changes["store"] = None
-    if "no_sampling" in quirks:
-        changes.update({name: None for name in _SAMPLING if name in body})
-    temperature = body.get("temperature")
-    if "temperature_positive" in quirks and temperature is not None and not 0 < temperature <= 1:
-        changes["temperature"] = b"0.01" if temperature <= 0 else b"1"
-    if "no_developer_role" in quirks and any(message["role"] == "developer" for message in body["messages"]):
-        renamed = [
-            {**message, "role": "system"} if message["role"] == "developer" else message
-            for message in body["messages"]
-        ]
-        changes["messages"] = orjson.dumps(renamed)
-    return changes
-
-
-def _limit_changes(
-    chat: ChatRequest, quirks: Mapping[str, str], output_tokens_cap: int | None, changes: dict[str, bytes | None]
-) -> None:
-    """The output cap under the vendor's name for it; never above the caller's own."""
-    given = [name for name in ("max_tokens", "max_completion_tokens") if chat.body.get(name) is not None]
-    if "max_tokens" in quirks:
-        name = "max_tokens"
-    elif "max_completion_tokens" in quirks:
-        name = "max_completion_tokens"
-    else:
-        name = given[0] if given else "max_completion_tokens"
-    cap = chat.output_tokens_max
-    if output_tokens_cap is not None:
-        cap = output_tokens_cap if cap is None else min(cap, output_tokens_cap)
-    if cap is None or (given == [name] and cap == chat.body[name]):
-        return
-    for other in given:
-        if other != name:
-            changes[other] = None
-    changes[name] = str(cap).encode()
+        return openai_errors.refusal(status, headers, body, deployment)
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:
@@ -228,22 +147,6 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     return parsed
 
 
-def _error_in(parsed: Mapping[str, Any], deployment: Deployment) -> Replied | None:
-    """The error that a body with status 200 carries, if any."""
-    error = parsed.get("error")
-    code = parsed.get("code")
-    if error:
-        code = error.get("code") if isinstance(error, dict) else None
-    elif parsed.get("choices") or code in (None, 0, "0", "", 200, "200"):
-        base = parsed.get("base_resp")
-        code = base.get("status_code") if isinstance(base, dict) else None
-        if parsed.get("choices") or code in (None, 0):
-            return None
-    text = str(code)[:50]
-    cause = "rate_limited" if "rate" in text or text in ("336501", "336502", "1002") else "error_in_200"
-    return Replied(f"{deployment.id} answered 200 with an error", cause=cause, upstream_status=200)
-
-
 def _usage(parsed: Mapping[str, Any], deployment: Deployment) -> ReadUsage:
     raw = parsed.get("usage")
     if not isinstance(raw, dict):
@@ -252,57 +155,38 @@ def _usage(parsed: Mapping[str, Any], deployment: Deployment) -> ReadUsage:
 
 
 def _visible_characters(message: Mapping[str, Any]) -> tuple[int, int]:
-    """(characters, CJK characters) that the model generated in a message or delta, reasoning and tool calls included."""
+    """(characters, CJK characters) that the model generated in a message or delta, thinking and tool calls included."""
     characters = cjk = 0
-    for name in ("content", "reasoning_content", "reasoning", "refusal"):
-        text = message.get(name)
-        if isinstance(text, str) and text:
-            more, more_cjk = count_characters(text)
-            characters += more
-            cjk += more_cjk
+    # Some send their thinking under both names at once: it is one text.
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    for value in (message.get("content"), thoughts, message.get("refusal")):
+        if value:
+            for text in (value,) if isinstance(value, str) else _part_texts(value):
+                more, more_cjk = count_characters(text)
+                characters += more
+                cjk += more_cjk
     calls = message.get("tool_calls")
-    if isinstance(calls, list):
-        for call in calls:
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                characters += len(str(function.get("name") or "")) + len(str(function.get("arguments") or ""))
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    for function in (*functions, message.get("function_call")):
+        if isinstance(function, dict):
+            for part in (function.get("name"), function.get("arguments")):
+                if isinstance(part, str):
+                    more, more_cjk = count_characters(part)
+                    characters += more
+                    cjk += more_cjk
     return characters, cjk
 
 
-def _vendor_error(body: bytes) -> tuple[str | None, str | None, str | None]:
-    """(message, code, param) of a vendor's error body in any of the usual shapes."""
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None, None, None
-    error = parsed.get("error", parsed) if isinstance(parsed, dict) else None
-    if isinstance(error, str):
-        return error, None, None
-    if not isinstance(error, dict):
-        return None, None, None
-    code = error.get("code")
-    message = error.get("message") or error.get("msg")
-    return _text(message), None if code is None else str(code)[:100], _text(error.get("param"))
+def _part_texts(value: object) -> list[str]:
+    """The texts of content given as parts; Mistral puts thinking one list deeper."""
+    found: list[str] = []
+    for part in value if isinstance(value, list) else ():
+        if isinstance(part, dict):
+            thinking = part.get("thinking")
+            inner = thinking if isinstance(thinking, list) else [part]
+            found += [one["text"] for one in inner if isinstance(one, dict) and isinstance(one.get("text"), str)]
+    return found
 
 
-def _safe(message: str | None, deployment: Deployment) -> str | None:
-    """A vendor's message fit for the caller: bounded, printable, without any of our keys."""
-    if message is None:
-        return None
-    for key in deployment.provider.api_keys:
-        message = message.replace(key, "[key]")
-    printable = "".join(character if character.isprintable() else " " for character in message)
-    return printable[:VENDOR_MESSAGE_CHARACTERS_MAX]
-
-
-def _text(value: object) -> str | None:
-    return value[:VENDOR_MESSAGE_CHARACTERS_MAX] if isinstance(value, str) and value else None
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header, capped; dates and nonsense are ignored."""
-    try:
-        seconds = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return None if seconds is None or not 0 <= seconds else min(seconds, RETRY_AFTER_S_MAX)
+def _name(value: object) -> str | None:
+    return value[:NAME_CHARACTERS_MAX] if isinstance(value, str) and value else None

@@ -107,6 +107,12 @@ def example() -> str:
     return EXAMPLE
 
 
+@pytest.fixture(scope="session")
+def example_text() -> str:
+    """The same, for property tests, which take only what lives for the whole session."""
+    return EXAMPLE
+
+
 @pytest.fixture
 def load_text() -> LoadText:
     """Load a registry from text, with an environment and quirks if given."""

@@ -121,7 +121,7 @@ def test_models_and_deployments(load_text: LoadText, example: str) -> None:
     assert flash.retires == date(2027, 3, 1)
     assert [one.id for one in flash.deployments] == ["deepseek/deepseek-flash", "bailian/deepseek-flash"]
     assert flash.deployments[0].capabilities is None
-    assert flash.deployments[1].capabilities == {"tools"}
+    assert flash.deployments[1].capabilities == frozenset({"tools"})
     assert flash.deployments[1].wire_name == "deepseek-v4-flash"
     assert catalog.by_id["bailian/deepseek-flash"] is flash.deployments[1]
     secret = catalog.models["secret-lab"]
@@ -173,6 +173,8 @@ def test_notes_tell_what_is_odd(load_text: LoadText, example: str) -> None:
         "policies.private.allow.regions: no provider or model carries the region 'mars'",
         "policies.private.allow.tags: no provider or model carries the tag 'certified'",
         "providers.bailian: the key travels over plain http; use https outside your own network",
-        "deepseek/deepseek-flash from 2026-07-24: a tier states no cache_read; "
-        "cached input counts at the tier's input price",
+        (
+            "deepseek/deepseek-flash from 2026-07-24: a tier states no cache_read; "
+            "cached input counts at the tier's input price"
+        ),
     )

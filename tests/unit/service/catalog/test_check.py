@@ -105,7 +105,7 @@ def test_retirements(load_text: LoadText, example: str, today: str, retiring: li
 
 @pytest.mark.parametrize(
     ("today", "words"),
-    [("2026-11-01", None), ("2026-11-02", "ends on 2026-12-31"), ("2027-01-01", "ended on 2026-12-31")],
+    [("2026-10-31", None), ("2026-11-01", "ends on 2026-12-31"), ("2027-01-01", "ended on 2026-12-31")],
 )
 def test_calendars_that_end(load_text: LoadText, example: str, today: str, words: str | None) -> None:
     """Sixty days of warning for a calendar that a price uses; one that nothing uses is not mentioned."""

@@ -65,6 +65,8 @@ def test_days() -> None:
     """A day is one spelling of a day that exists."""
     assert Day().check("2026-11-21") == date(2026, 11, 21)
     assert refusal(Day(), "2026-02-30") == "no such day: 2026-02-30"
+    for far in ("0001-01-01", "1999-12-31", "2200-01-01", "9999-12-31"):
+        assert "between 2000-01-01 and 2199-12-31" in refusal(Day(), far)
     for value in ("2026-1-2", "20260102", 2026, None, "2026-01-02T00:00"):
         assert "YYYY-MM-DD" in refusal(Day(), value)
 

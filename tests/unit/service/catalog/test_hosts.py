@@ -90,7 +90,7 @@ def test_urls_that_are_refused(url: str, words: str) -> None:
 
 
 def test_loopback() -> None:
-    """This machine, by name or address; nothing else."""
+    """The machine itself, by name or address; nothing else."""
     for url in ("http://127.0.0.1:1/", "http://127.9.9.9/", "http://localhost/", "http://LOCALHOST./", "http://[::1]/"):
         assert is_loopback(url)
     for url in ("http://10.0.0.1/", "https://localhost.example.com/", "http://[::2]/"):

@@ -104,6 +104,51 @@ def test_a_file_of_the_wrong_shape(wrong: Wrong, text: str, problem: str) -> Non
     assert found.startswith(f"providers.yaml:{problem}")
 
 
+def test_calendars_of_the_file(wrong: Wrong, load_text: LoadText) -> None:
+    """A day after `until` contradicts it; the zone must exist; UTC is one."""
+    text = "version: 1\ncalendars:\n  c: {zone: ZONE, days: [2027-01-01, 2027-02-01], until: 2027-01-31}\n"
+    assert wrong(text.replace("ZONE", "UTC")) == [
+        "providers.yaml:3:37: 2027-02-01 is after until (2027-01-31); move until, or the day"
+    ]
+    (problem,) = wrong(text.replace("ZONE", "../etc").replace("2027-02", "2027-01"))
+    assert problem.startswith("providers.yaml:3:13: unknown time zone '../etc'; ")
+    load_text(text.replace("ZONE", "utc").replace("2027-02", "2027-01"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "version: 1\npolicies: {" + ", ".join(f"p{n}: {{}}" for n in range(5_001)) + "}\n",
+            "2:1: more than 5000 policies; remove those that nobody uses",
+        ),
+        (
+            "version: 1\nroutes: [" + ", ".join(["{}"] * 501) + "]\n",
+            "2:1: more than 500 routes; remove those that nobody needs",
+        ),
+        (
+            "version: 1\nmodels: {m: {deployments: [" + ", ".join(["{}"] * 101) + "]}}\n",
+            "2:14: more than 100 deployments; remove those that nobody needs",
+        ),
+        (
+            "version: 1\nproviders: {p: {base_url: 'http://127.0.0.1'}}\n"
+            "models: {m: {deployments: [{provider: p, name: n, prices: [" + ", ".join(["{}"] * 501) + "]}]}}\n",
+            "3:51: more than 500 prices; remove those that nobody needs",
+        ),
+        (
+            "version: 1\nproviders: {p: {base_url: 'http://127.0.0.1'}}\n"
+            "models: {m: {deployments: [{provider: p, name: n, prices: [{from: 2026-01-01, windows: ["
+            + ", ".join(["{utc: '01:00-02:00', multiply: 2}"] * 25)
+            + "]}]}]}}\n",
+            "3:79: more than 24 items; remove some",
+        ),
+    ],
+)
+def test_every_list_has_a_limit(wrong: Wrong, text: str, problem: str) -> None:
+    """What is compared with each other is bounded in number, so that a file can't keep a start busy for hours."""
+    assert wrong(text) == [f"providers.yaml:{problem}"]
+
+
 def test_unknown_quirks_are_errors_when_the_table_is_given(wrong: Wrong, load_text: LoadText, example: str) -> None:
     """The loader doesn't know what quirks the code honours; whoever does passes the table."""
     table = {"cached_token": "", "max_tokens": ""}
@@ -158,9 +203,11 @@ def test_load_reads_the_file(tmp_path: Path, example: str) -> None:
     with pytest.raises(RegistryError) as caught:
         load(path, {}, now=now)
     assert caught.value.problems == (
-        f"{path}:76:1: unknown field 'extra'; use one of: "
-        "baseline, calendars, currency, default_policy, models, policies, providers, "
-        "routes, version",
+        (
+            f"{path}:76:1: unknown field 'extra'; use one of: "
+            "baseline, calendars, currency, default_policy, models, policies, providers, "
+            "routes, version"
+        ),
     )
 
 

@@ -29,8 +29,10 @@ WRONG_EDITS = [
     (
         "    protocol: openai_chat",
         "    fallbacks: [local]",
-        "8:5: unknown field 'fallbacks': there are no fallback chains: the policy's ranking is the fallback order, "
-        "so no cycle can be written",
+        (
+            "8:5: unknown field 'fallbacks': there are no fallback chains: the policy's ranking is the fallback order, "
+            "so no cycle can be written"
+        ),
     ),
     (
         "protocol: openai_chat",
@@ -51,8 +53,10 @@ WRONG_EDITS = [
     (
         "total_s: 500",
         "total_s: 10",
-        "12:45: first_token_s (20) is longer than total_s (10); make total_s the longest|"
-        "12:57: idle_s (25) is longer than total_s (10); make total_s the longest",
+        (
+            "12:45: first_token_s (20) is longer than total_s (10); make total_s the longest|"
+            "12:57: idle_s (25) is longer than total_s (10); make total_s the longest"
+        ),
     ),
     ("concurrency: 200", "concurrency: 0", "13:27: must be between 1 and 1000000000, got 0"),
     ("max_tokens]", "max_tokens, max_tokens]", "14:65: the quirk 'max_tokens' twice; keep one"),
@@ -84,8 +88,10 @@ WRONG_EDITS = [
     (
         "from: 2026-07-24",
         "until: 2026-07-24",
-        "39:13: the field 'from' is missing; add it: first day (UTC) on which this price applies. "
-        "The newest such entry wins",
+        (
+            "39:13: the field 'from' is missing; add it: first day (UTC) on which this price applies. "
+            "The newest such entry wins"
+        ),
     ),
     (
         "input: 0.15\n",
@@ -177,6 +183,29 @@ WRONG_EDITS = [
         "64:14: disabled without a reason; add disabled_reason: why, how to enable it",
     ),
     ("    enabled: false\n", "", "64:22: a reason, but enabled; add enabled: false, or remove it"),
+    (
+        "api_key: ${env:DEEPSEEK_API_KEY}",
+        "api_key: []",
+        "9:14: an empty list of keys; write ${env:NAME}, or remove the field",
+    ),
+    (
+        'utc: ["01:00-04:00", "06:00-10:00"]',
+        "utc: []",
+        "44:29: no spans of hours; write at least one, such as 01:00-04:00",
+    ),
+    (
+        "            input: 0.15\n            cache_read: 0.015\n            output: 0.60\n",
+        "",
+        "39:13: tiers or windows on an unknown price; write input and output",
+    ),
+    (
+        "above_input_tokens: 128000",
+        "above_input_token: 128000",
+        (
+            "45:21: the field 'above_input_tokens' is missing; add it: the tier applies when the request has more input|"
+            "45:22: unknown field 'above_input_token'; did you mean 'above_input_tokens'?"
+        ),
+    ),
     ("enabled: false", "enabled: no", "64:14: expected true or false, got the text 'no'"),
     ("min_quality: 0.70", "min_quality: 70", "69:48: must be at most 1, got 70; check the unit"),
     (

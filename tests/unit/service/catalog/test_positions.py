@@ -121,6 +121,7 @@ def test_aliases_share_a_value() -> None:
         ("a: *b\n", "f:1:4: the alias *b has no anchor &b before it"),
         ("a: &a [*a]\n", "f:1:8: the alias *a stands inside its own anchor; it would never end"),
         ("{[1]: 2}\n", "f:1:2: a mapping or list can't be a key; use a word"),
+        ("a: &b x\n*b : 1\n", "f:2:1: an alias can't be a key; use a word"),
         ('"": 2\n', "f:1:1: an empty key; give it a name"),
         (
             "a: &a {x: 1}\nb: {<<: *a}\n",

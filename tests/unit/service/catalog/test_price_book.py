@@ -94,9 +94,10 @@ def test_peak_hours_double(flash: Deployment, when: str, factor: int) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.datetimes(datetime(2026, 7, 24), datetime(2026, 12, 31, 23, 59), timezones=st.just(UTC)))
-def test_peak_hours_all_year(at: datetime) -> None:
-    """At any minute the loaded window agrees with its definition."""
+@given(st.integers(0, 160 * 24 * 60 - 1))
+def test_peak_hours_all_year(minute: int) -> None:
+    """At any minute of the price's first 160 days the loaded window agrees with its definition."""
+    at = datetime(2026, 7, 24, tzinfo=UTC) + timedelta(minutes=minute)
     quote = PEAKED.prices.quote(at)
     assert quote is not None
     assert (quote.multiplier.numerator == 2) == in_peak(at)
@@ -168,7 +169,8 @@ def test_what_a_tier_leaves_unstated_is_never_cheaper(load_text: LoadText) -> No
     """The dearer of the base's price and the tier's own fall-back: never free, never under either."""
     text = priced(
         "{from: 2026-01-01, input: 1, output: 4, cache_read: 0.1, cache_write_1h: 9, audio_in: 20, reasoning: 3,"
-        " tiers: [{above_input_tokens: 10, input: 2, output: 8}, {above_input_tokens: 20, input: 3, output: 9, cache_read: 0}]}"
+        " tiers: [{above_input_tokens: 10, input: 2, output: 8},"
+        " {above_input_tokens: 20, input: 3, output: 9, cache_read: 0}]}"
     )
     catalog = load_text(text)
     quote = quote_at(catalog.by_id["v/m"], "2026-11-21 00:00")
@@ -186,7 +188,7 @@ def test_what_a_tier_leaves_unstated_is_never_cheaper(load_text: LoadText) -> No
 
 
 def test_windows_in_a_zone_follow_its_clock(load_text: LoadText) -> None:
-    """18:00 in Berlin is 16:00 UTC in summer and 17:00 in winter; a span may pass midnight and belongs to its first day."""
+    """18:00 in Berlin is 16:00 UTC in summer, 17:00 in winter; a span past midnight belongs to its first day."""
     deployment = load_text(
         priced(
             "{from: 2026-01-01, input: 1, output: 1, windows: "

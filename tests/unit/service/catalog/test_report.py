@@ -19,8 +19,10 @@ def test_the_example(load_text: LoadText, example: str, now: datetime) -> None:
         f"registry {catalog.version}",
         "active now: 1 of 3 providers, 1 of 3 models, 1 of 4 deployments",
         "calendars that end (1)",
-        "  cn-holidays: ends on 2026-12-31; after it no day is excepted and windows apply on holidays too: "
-        "write calendars.cn-holidays with the new days",
+        (
+            "  cn-holidays: ends on 2026-12-31; after it no day is excepted and windows apply on holidays too: "
+            "write calendars.cn-holidays with the new days"
+        ),
         "inactive providers (2)",
         "  deepseek: set DEEPSEEK_API_KEY to use it",
         "  bailian: set BAILIAN_KEY_A or BAILIAN_KEY_B to use it",
@@ -29,8 +31,10 @@ def test_the_example(load_text: LoadText, example: str, now: datetime) -> None:
         "models that wait for a key (1)",
         "  deepseek-flash",
         "notes (1)",
-        "  deepseek/deepseek-flash from 2026-07-24: a tier states no cache_read; "
-        "cached input counts at the tier's input price",
+        (
+            "  deepseek/deepseek-flash from 2026-07-24: a tier states no cache_read; "
+            "cached input counts at the tier's input price"
+        ),
     ]
 
 

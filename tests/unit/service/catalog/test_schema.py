@@ -1,4 +1,4 @@
-"""The JSON schema that editors use: it accepts what the loader accepts, refuses what it refuses, and explains itself."""
+"""The JSON schema that editors use: it takes what the loader takes, refuses what it refuses, and explains itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANNOTATIONS = {"title", "description", "default", "$defs", "$schema", "format"}
 
 
 def violations(value: Any, schema: dict[str, Any], root: dict[str, Any], path: str = "$") -> Iterator[str]:
-    """Where a value breaks a schema: the keywords that ours uses, by the letter of JSON Schema; any other is an error."""
+    """Where a value breaks a schema: the keywords that ours uses, by the letter of JSON Schema; others are errors."""
     unknown = set(schema) - ANNOTATIONS - set(KEYWORDS)
     assert not unknown, f"the checker of this test doesn't know {unknown}"
     for keyword, check in KEYWORDS.items():
@@ -85,6 +85,11 @@ def _items(value: Any, schema: dict[str, Any], root: dict[str, Any], path: str) 
             yield from violations(item, schema["items"], root, f"{path}[{index}]")
 
 
+def _max_items(value: Any, schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
+    if isinstance(value, list) and len(value) > schema["maxItems"]:
+        yield f"{path}: too many items"
+
+
 def _bounds(value: Any, schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
     if not isinstance(value, int | Decimal) or isinstance(value, bool):
         return
@@ -112,6 +117,7 @@ KEYWORDS = {
     "propertyNames": _object,
     "required": _required,
     "items": _items,
+    "maxItems": _max_items,
     "minimum": _bounds,
     "exclusiveMinimum": _bounds,
     "maximum": _bounds,

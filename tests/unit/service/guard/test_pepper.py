@@ -75,8 +75,7 @@ def test_a_pepper_is_made_once_and_kept(tmp_path):
 def test_processes_that_start_together_agree(tmp_path):
     """Whoever is first makes the pepper; all others read that one."""
     program = (
-        "import sys, pathlib; from service.guard import pepper as pepper_module
-from service.guard.pepper import load_pepper; sys.stdin.read(1);"
+        "import sys, pathlib; from service.guard.pepper import load_pepper; sys.stdin.read(1);"
         "print(load_pepper(pathlib.Path(sys.argv[1]), None).decode())"
     )
     started = [

@@ -47,8 +47,8 @@ class JournalContents:
         """What breaks the promise of one open and one terminal row per attempt."""
         every = sorted(self.opens.keys() | self.terminals.keys())
         return [
-            *(f"{attempt}: {self.opens[attempt]} open rows" for attempt in every if self.opens[attempt] > 1),
-            *(f"{attempt}: {self.terminals[attempt]} terminal rows" for attempt in every if self.terminals[attempt] != 1),
+            *(f"{name}: {self.opens[name]} open rows" for name in every if self.opens[name] > 1),
+            *(f"{name}: {self.terminals[name]} terminal rows" for name in every if self.terminals[name] != 1),
         ]
 
 

@@ -67,7 +67,7 @@ def break_it(variant: str) -> None:
 
         def late(descriptor: int, content: bytes, offset: int) -> None:
             held.append((descriptor, content, offset))
-            if len(held) > 8:
+            if len(held) > 8 or held[0][0] != descriptor:  # Not beyond a rotation: that file is closed.
                 while held:
                     real(*held.pop(0))
 

@@ -165,6 +165,31 @@ def test_a_sweep_that_looks_only_at_the_dead_segments_doubles_rows(tmp_path, ope
     assert len(contents(tmp_path).faults()) == 5
 
 
+def test_a_sweep_that_does_not_name_itself_doubles_rows(tmp_path, opening, contents, monkeypatch):
+    """Positive control: the next sweep wouldn't know where to look."""
+    dead(tmp_path, open_only(opening, *range(5)))
+    monkeypatch.setattr(segments, "note_sweeper", lambda *_: None)
+    with monkeypatch.context() as broken:
+        broken.setattr(segments, "mark_swept", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(OSError, match="Input/output"):
+            sweep(tmp_path)
+    sweep(tmp_path)
+    assert len(contents(tmp_path).faults()) == 5
+
+
+def test_a_sweep_reads_only_what_can_matter(tmp_path, opening, monkeypatch):
+    """A start after a crash costs the crashed writer's segments, not the history of years."""
+    for number in range(4):
+        dead(tmp_path, open_only(opening, f"old{number}"))
+        sweep(tmp_path)
+    last = dead(tmp_path, open_only(opening, "new"))
+    looked_at = set()
+    real = segments.read_lines
+    monkeypatch.setattr(segments, "read_lines", lambda path: looked_at.add(path.name) or real(path))
+    assert sweep(tmp_path).closed_unknown == 1
+    assert looked_at == {segment.name for segment in list_segments(last.directory) if segment.writer == last.name}
+
+
 KILLED_IN_A_SWEEP = """
     import os, sys
     from pathlib import Path
@@ -185,6 +210,7 @@ KILLED_IN_A_SWEEP = """
 
     writer = JournalWriter(Path(sys.argv[1]))
     writer.start()
+    segments.note_sweeper = counted(segments.note_sweeper)
     writer.write_recovered = counted(writer.write_recovered)
     writer.sync_now = counted(writer.sync_now)
     segments.mark_swept = counted(segments.mark_swept)
@@ -193,9 +219,9 @@ KILLED_IN_A_SWEEP = """
 """
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("steps", range(7))
 def test_a_sweep_killed_at_any_step_is_finished_by_the_next(tmp_path, opening, ending, contents, steps):
-    """Two rows, the sync, the mark, its own mark at the end: a real kill before each, and one that ends by itself."""
+    """Its name, two rows, the sync, the mark, its own mark: a real kill before each, and one that ends by itself."""
 
     def rows(writer):
         writer.write_open(opening(1))
@@ -206,8 +232,8 @@ def test_a_sweep_killed_at_any_step_is_finished_by_the_next(tmp_path, opening, e
     dead(tmp_path, rows)
     script = textwrap.dedent(KILLED_IN_A_SWEEP)
     run = subprocess.run([sys.executable, "-c", script, str(tmp_path), str(steps)], capture_output=True, check=False)
-    assert run.returncode == (-9 if steps < 5 else 0), run.stderr
-    assert sweep(tmp_path).closed_unknown == max(0, 2 - steps)
+    assert run.returncode == (-9 if steps < 6 else 0), run.stderr
+    assert sweep(tmp_path).closed_unknown == min(2, max(0, 3 - steps))
     assert contents(tmp_path).faults() == []
 
 

@@ -44,9 +44,10 @@ def test_a_terminal_entry_is_stored_whole(ending):
 
 def test_what_is_unknown_is_left_out(opening, ending):
     """No key, no price, no usage: the fields are absent, not zero."""
-    assert not {"key_id", "price_version", "reserved_pusd", "tags"} & open_body(
-        opening(1, key_id=None, price_version=None, reserved_pusd=None, tags=())
-    ).keys()
+    assert (
+        not {"key_id", "price_version", "reserved_pusd", "tags"}
+        & open_body(opening(1, key_id=None, price_version=None, reserved_pusd=None, tags=())).keys()
+    )
     body = terminal_body(ending(1, cost_pusd=None, usage={}, price={}, baseline_pusd=None, ttft_ms=None))
     assert not {"cost_pusd", "usage", "price", "baseline_pusd", "ttft_ms"} & body.keys()
     assert terminal_body(ending(1, cost_pusd=0))["cost_pusd"] == 0

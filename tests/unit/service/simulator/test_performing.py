@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from service.simulator.answers import prompt_tokens, text_tokens
+from service.simulator.connection import Connection
 from service.simulator.request_log import Outcome
 from service.simulator.script import (
     AfterAnswer,
@@ -316,6 +317,22 @@ async def test_lies_are_on_the_wire_only(play, ask, shape, stream):
     usages = [one["usage"] for one in objects if one.get("usage")]
     assert len(usages) == (0 if shape is UsageShape.MISSING else 1)
     assert all(usage["completion_tokens"] != text_tokens(WORDS) for usage in usages)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_entry_is_final_before_the_last_bytes_leave(ask, monkeypatch, stream):
+    """Open during every write but the last: whoever has read a whole answer can't find its entry open."""
+    outcomes = []
+    async with SimulatedVendors(["a"]) as simulator, httpx.AsyncClient() as client:
+        send = Connection.send
+
+        async def watched(self, data):
+            outcomes.append(simulator.log[-1].outcome)
+            await send(self, data)
+
+        monkeypatch.setattr(Connection, "send", watched)
+        await client.post(f"{simulator.base_url('a')}/chat/completions", json=ask(stream=stream))
+    assert outcomes == [Outcome.OPEN] * (len(outcomes) - 1) + [Outcome.ANSWERED]
 
 
 async def test_delays_are_where_they_belong(ask):

@@ -222,6 +222,7 @@ def test_odd_context_is_no_context(said):
         ("llama3.3:70b", 0.75),
         ("mixtral:8x7b", 0.75),
         ("gpt-oss:120b", 0.78),
+        ("llama-70b-draft-1b", 0.75),
         ("mistral-small", 0.60),
         ("web2b4c", 0.60),
     ],

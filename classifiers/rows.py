@@ -1,0 +1,100 @@
+"""Labelled prompts on disk: one JSON object per line, plain or gzipped. Read by training and evaluation only.
+
+Invariants:
+1. A row that is not understood stops the reading with its line number; nothing is skipped in silence.
+2. An error message never quotes a prompt.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from classifiers.taxonomy import INTENTS
+
+ROWS_MAX: Final = 2_000_000
+"""Rows read of one file; more is a mistake in the path."""
+
+LINE_BYTES_MAX: Final = 16 * 1024 * 1024
+LOW_CONFIDENCE: Final = "low"
+
+
+class RowError(ValueError):
+    """A data file that can't be used; the message gives `file:line`, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled prompt. `confident` is false when the source's own label maps to the intent only roughly."""
+
+    id: str
+    source: str
+    language: str
+    prompt: str
+    intent: str
+    confident: bool = True
+
+    @property
+    def group(self) -> str:
+        """The source without its sub-source: what is left out together (`AGIEval/math` and `AGIEval/lsat-lr`)."""
+        return self.source.split("/", 1)[0]
+
+
+def _text(record: dict[str, object], name: str, where: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        raise RowError(f"{where}: field {name!r} is missing or not a string; each row needs prompt, intent and language")
+    return value
+
+
+def _parse(line: bytes, where: str) -> Row:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise RowError(f"{where}: not JSON ({type(error).__name__}); write one object per line") from None
+    if not isinstance(record, dict):
+        raise RowError(f"{where}: a {type(record).__name__}, not an object; write one object per line")
+    intent = _text(record, "intent", where)
+    if intent not in INTENTS:
+        raise RowError(f"{where}: unknown intent {intent!r}; use one of {', '.join(INTENTS)}")
+    return Row(
+        id=str(record.get("id", "")),
+        source=str(record.get("source", "unnamed")),
+        language=_text(record, "language", where),
+        prompt=_text(record, "prompt", where),
+        intent=intent,
+        confident=record.get("map_conf") != LOW_CONFIDENCE,
+    )
+
+
+def iterate_rows(path: Path) -> Iterator[Row]:
+    """The rows of a `.jsonl` or `.jsonl.gz` file, in file order. Raises `RowError`, and `OSError` when unreadable."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            where = f"{path.name}:{number}"
+            if number > ROWS_MAX:
+                raise RowError(f"{where}: more than {ROWS_MAX} rows; split the file")
+            if len(line) > LINE_BYTES_MAX:
+                raise RowError(f"{where}: line over {LINE_BYTES_MAX} bytes; is this a rows file?")
+            if line.strip():
+                yield _parse(line, where)
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """All rows of a file. Raises `RowError` when there are none."""
+    rows = tuple(iterate_rows(path))
+    if not rows:
+        raise RowError(f"{path.name}: no rows; give a file with at least one labelled prompt")
+    return rows
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

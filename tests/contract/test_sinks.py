@@ -1,0 +1,219 @@
+"""The contract of every ledger sink in `SINKS`: idempotent by attempt id, in any order, exact, restartable."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from service.domain.decision import EntryState, TerminalEntry
+from service.errors import ConfigurationError
+from service.ledger.lines import decode, encode
+from service.ledger.rows import terminal_body
+from service.ledger.sinks import SINKS, open_sink
+from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, Batch, Problem, SinkMissing
+
+SEGMENT = "20261121T101500123Z-42-0a1b2c3d.00000.jsonl"
+
+
+def opened(number, **changes):
+    body = {
+        "attempt_id": f"a{number}",
+        "request_id": f"r{number}",
+        "decision_id": f"d{number}",
+        "attempt_number": 1,
+        "at_ms": 1_795_000_000_000 + number,
+        "requested_model": "auto",
+        "model": "small",
+        "provider": "acme",
+        "tags": ["hr"],
+    }
+    return decode(encode("open", body | changes)[:-1])
+
+
+def ended(number, **changes):
+    values = {
+        "attempt_id": f"a{number}",
+        "state": EntryState.SETTLED,
+        "at_ms": 1_795_000_002_000,
+        "ended": "complete",
+        "usage": {"input": 10, "output": 2},
+        "usage_source": "provider",
+        "cost_pusd": 1_000 + number,
+        "baseline_pusd": 5_000,
+        "baseline_model": "large",
+    }
+    return decode(encode("terminal", terminal_body(TerminalEntry(**(values | changes))))[:-1])
+
+
+def decided(number):
+    return decode(encode("decision", {"id": f"d{number}", "key_id": "k", "plan": "single"})[:-1])
+
+
+@pytest.fixture(params=sorted(SINKS))
+def sink(request, tmp_path):
+    made = SINKS[request.param](str(tmp_path / "index"))
+    yield made
+    made.close()
+
+
+def everything(sink):
+    """All a sink can tell, in one comparable value."""
+    sums = {by: sink.sums((by,), None, None) for by in GROUPINGS}
+    numbers = [number for number in range(30) if sink.attempts(f"d{number}")]
+    attempts = {number: sink.attempts(f"d{number}") for number in numbers}
+    decisions = {number: sink.decision(f"d{number}") for number in numbers}
+    return sums, attempts, decisions, sink.problems(), sink.checkpoints()
+
+
+def test_before_anything_was_indexed_there_is_nothing_to_ask(sink):
+    """A report on nothing says so instead of inventing a zero."""
+    for ask in (
+        sink.checkpoints,
+        sink.problems,
+        lambda: sink.sums((), None, None),
+        lambda: sink.decision("d"),
+        lambda: sink.attempts("d"),
+    ):
+        with pytest.raises(SinkMissing):
+            ask()
+
+
+def test_a_batch_is_stored_with_its_checkpoint(sink):
+    """Rows, problems and checkpoint appear together."""
+    sink.prepare()
+    problem = Problem(SEGMENT, 70, "torn")
+    sink.store(Batch(SEGMENT, 900, (decided(1), opened(1), ended(1)), (problem,)))
+    assert sink.checkpoints() == {SEGMENT: 900}
+    assert sink.problems() == [problem]
+    assert sink.decision("d1") == {"id": "d1", "key_id": "k", "plan": "single"}
+    (row,) = sink.attempts("d1")
+    assert (row["state"], row["cost_pusd"], row["model"], row["input_tokens"]) == ("settled", 1_001, "small", 10)
+
+
+def test_any_order_and_any_repetition_give_the_same(sink, tmp_path, request):
+    """Ends before opens, everything twice, in random batches: the answer doesn't change by a pico-dollar."""
+    lines = [line for number in range(20) for line in (decided(number), opened(number), ended(number))]
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 1, lines))
+    want = everything(sink)
+    chance = random.Random(7)
+    for _ in range(5):
+        shuffled = lines * 2
+        chance.shuffle(shuffled)
+        sink.clear()
+        while shuffled:
+            size = chance.randrange(1, 15)
+            batch, shuffled = shuffled[:size], shuffled[size:]
+            sink.store(Batch(SEGMENT, 1, batch))
+        assert everything(sink) == want
+
+
+def test_two_ends_of_one_attempt_are_damage_and_one_counts(sink):
+    """The one that a process knew beats the one that a sweep assumed, whichever comes first; and it is reported."""
+    real = ended(1, at_ms=1_795_000_009_000)
+    assumed = ended(1, state=EntryState.UNKNOWN, ended="crash", cost_pusd=9_999, usage={}, baseline_pusd=None)
+    for order in ([opened(1), real, assumed], [assumed, real, opened(1)]):
+        sink.prepare()
+        sink.clear()
+        sink.store(Batch(SEGMENT, 1, order))
+        (row,) = sink.attempts("d1")
+        assert (row["state"], row["cost_pusd"]) == ("settled", 1_001)
+        assert [problem.what for problem in sink.problems()] == ["attempt a1 has more than one terminal row"]
+
+
+def test_an_end_whose_open_row_is_lost_still_counts(sink):
+    """Money is never dropped because a name is missing."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 1, [ended(1)]))
+    (total,) = sink.sums((), None, None)
+    assert (total.attempts, total.requests, total.cost_pusd) == (1, 1, 1_001)
+    (group,) = sink.sums(("model", "tag"), None, None)
+    assert group.keys == (None, None)
+
+
+def test_sums_are_exact_beyond_64_bits(sink):
+    """A thousand rows of nine million dollars, and of minus that, add up to the last pico-dollar."""
+    sink.prepare()
+    big = 2**63 - 1
+    lines = []
+    for number in range(1_000):
+        cost = -big if number % 10 == 9 else big - number
+        lines += [opened(number), ended(number, cost_pusd=cost, baseline_pusd=big)]
+    sink.store(Batch(SEGMENT, 1, lines))
+    want = sum(-big if number % 10 == 9 else big - number for number in range(1_000))
+    for by in ((), ("model",), ("day", "tag")):
+        (sums,) = sink.sums(by, None, None)
+        assert sums.cost_pusd == want
+        assert sums.compared_pusd == want
+        assert sums.baseline_pusd == 1_000 * big
+
+
+def test_the_range_is_half_open(sink):
+    """From the first instant on, up to and without the last."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 1, [line for number in range(5) for line in (opened(number), ended(number))]))
+
+    def attempts(since, until):
+        rows = sink.sums((), since, until)
+        return rows[0].attempts if rows else 0
+
+    first = 1_795_000_000_000
+    assert attempts(None, None) == 5
+    assert attempts(first + 1, None) == 4
+    assert attempts(None, first + 1) == 1
+    assert attempts(first + 1, first + 3) == 2
+    assert attempts(first + 9, None) == 0
+
+
+def test_every_grouping_is_answered_and_no_other(sink):
+    """The table of groupings and the sink agree; tokens have all their columns."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 1, [decided(1), opened(1), ended(1)]))
+    for by in GROUPINGS:
+        (row,) = sink.sums((by,), None, None)
+        assert len(row.keys) == 1
+        assert tuple(row.tokens) == TOKEN_COLUMNS
+    with pytest.raises(ValueError, match="choose from model, provider"):
+        sink.sums(("model; DROP TABLE attempts",), None, None)
+
+
+def test_a_failed_batch_changes_nothing(sink):
+    """Neither its rows nor its checkpoint: the next try starts where the last good one ended."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 100, [opened(1)]))
+    want = everything(sink)
+    bad = Batch(SEGMENT, 200, [opened(2), ended(2)], (Problem(SEGMENT, object(), "unstorable"),))
+    with pytest.raises(Exception, match=r"."):
+        sink.store(bad)
+    assert everything(sink) == want
+    sink.store(Batch(SEGMENT, 200, [opened(2), ended(2)]))
+    assert sink.checkpoints() == {SEGMENT: 200}
+
+
+def test_what_is_stored_survives_closing(sink):
+    """A sink opened again goes on; emptied, it is as new."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 100, [decided(1), opened(1), ended(1)]))
+    want = everything(sink)
+    sink.close()
+    assert everything(sink) == want
+    sink.prepare()
+    assert everything(sink) == want
+    sink.clear()
+    assert sink.checkpoints() == {}
+    assert sink.sums((), None, None) == []
+    assert sink.decision("d1") is None
+
+
+def test_a_ledger_url_chooses_the_sink(tmp_path):
+    """The default lies in the data directory; a wrong URL is refused without repeating what may be a password."""
+    assert type(open_sink(tmp_path)) is type(SINKS["sqlite"](""))
+    sink = open_sink(tmp_path, f"sqlite:///{tmp_path}/elsewhere.sqlite")
+    sink.prepare()
+    sink.close()
+    assert (tmp_path / "elsewhere.sqlite").exists()
+    for url in ("postgres://me:geheim@db/ledger", "sqlite", "sqlite:///", "nosuch:///geheim"):
+        with pytest.raises(ConfigurationError, match="sqlite:///") as refused:
+            open_sink(tmp_path, url)
+        assert "geheim" not in str(refused.value)

@@ -1,0 +1,81 @@
+"""The registry's values: ids, fall-backs, retirement, secrets that don't show."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+
+import pytest
+
+from service.domain.catalog import DEFAULT_QUALITY, Catalog, Deployment, Model, Provider, Selector
+from service.domain.prices import PriceBook
+
+PROVIDER = Provider("p", "https://p.example.com/v1", api_keys=("sk-canary",), headers={"x-key": "sk-canary"})
+DEPLOYMENT = Deployment(PROVIDER, "m", "vendor/M-1", PriceBook("p/m"))
+
+
+def test_a_deployment_is_named_by_provider_and_model() -> None:
+    """By the registry's name of the model, not by the vendor's."""
+    assert DEPLOYMENT.id == "p/m"
+
+
+def test_secrets_never_show() -> None:
+    """Neither the provider nor anything that holds it prints a key or a header."""
+    catalog = Catalog({"p": PROVIDER}, {"m": Model("m", (DEPLOYMENT,))}, {})
+    for holder in (PROVIDER, DEPLOYMENT, catalog):
+        assert "canary" not in repr(holder)
+
+
+def test_everything_is_frozen() -> None:
+    """A reload builds a new catalogue; nobody changes one."""
+    for value, name in ((PROVIDER, "region"), (DEPLOYMENT, "model"), (Model("m", ()), "name")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, name, "x")
+
+
+def test_quality_falls_back() -> None:
+    """The intent's own prior, the model's default, then a coin."""
+    model = Model("m", (), quality={"coding": 0.9, "default": 0.7})
+    assert [model.quality_for(intent) for intent in ("coding", "math")] == [0.9, 0.7]
+    assert Model("m", (), quality={"coding": 0.9}).quality_for("math") == DEFAULT_QUALITY
+
+
+def test_reasoning_falls_back() -> None:
+    """The intent's own figure, the model's default, then none."""
+    model = Model("m", (), reasoning_tokens={"math": 3000, "default": 100})
+    assert [model.reasoning_for(intent) for intent in ("math", "logic")] == [3000, 100]
+    assert Model("m", ()).reasoning_for("math") == 0
+
+
+def test_retirement_is_the_first_day_without() -> None:
+    """The day before it is there, on the day it is gone."""
+    model = Model("m", (), retires=date(2027, 3, 1))
+    assert not model.retired(date(2027, 2, 28))
+    assert model.retired(date(2027, 3, 1))
+    assert not Model("m", ()).retired(date(2999, 1, 1))
+
+
+def test_activity_is_the_absence_of_a_reason() -> None:
+    """A provider can be called until something is said against it."""
+    assert PROVIDER.active
+    assert not dataclasses.replace(PROVIDER, inactive_reason="set P_KEY to use it").active
+
+
+def test_selectors() -> None:
+    """Empty is no opinion; only what names something is listed, with its noun."""
+    assert not Selector()
+    assert list(Selector().fields()) == []
+    selector = Selector(models=frozenset({"m"}), tags=frozenset({"private"}))
+    assert selector
+    assert list(selector.fields()) == [("model", frozenset({"m"})), ("tag", frozenset({"private"}))]
+
+
+def test_deployments_in_the_order_of_the_file() -> None:
+    """Models first to last, their deployments first to last."""
+    other = dataclasses.replace(PROVIDER, name="q")
+    models = {
+        name: Model(name, tuple(Deployment(provider, name, name, PriceBook(name)) for provider in (other, PROVIDER)))
+        for name in ("z", "a")
+    }
+    catalog = Catalog({"p": PROVIDER, "q": other}, models, {})
+    assert [one.id for one in catalog.deployments()] == ["q/z", "p/z", "q/a", "p/a"]

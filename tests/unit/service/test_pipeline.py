@@ -1,0 +1,408 @@
+"""The path, on the real app over real sockets: order of writing, fallback, limits, errors, streams, disconnects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+
+import httpx
+import openai
+import pytest
+from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
+
+from service.domain.access import ANONYMOUS
+from service.errors import LedgerUnavailable, NotSent
+from service.pipeline import Pipeline, read_intent
+from service.settling import Arrival
+from service.simulator import Fault, Script, http_error
+from service.upstream.client import UpstreamClient
+from service.upstream.protocols import PROTOCOLS
+
+LIMITED = http_error(429, retry_after="7", error_code="rate_limit_exceeded")
+PROMPT = "explain confidential umbrella merger"
+
+
+class FakeClock:
+    """Time that moves when it is read, so that durations are never zero."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def utc(self):
+        return NOW
+
+    def monotonic(self):
+        self.now += 0.001
+        return self.now
+
+
+class Recording:
+    """A ledger and a transport that note in which order they are called; either can be told to fail."""
+
+    def __init__(self, *, fails=()):
+        self.calls, self.fails, self.rows = [], set(fails), []
+
+    def _note(self, what):
+        self.calls.append(what)
+        if what in self.fails:
+            raise LedgerUnavailable("the disk is full")
+
+    async def append_decision(self, record):
+        self._note("decision")
+
+    async def append_open(self, entry):
+        self._note("open")
+
+    async def append_terminal(self, entry):
+        self.rows.append(entry)
+        self._note("terminal")
+
+    async def send(self, request):
+        self.calls.append("send")
+        raise NotSent("no", cause="connect_refused")
+
+
+def a_pipeline(recording, **changes):
+    """A pipeline over two hosts whose neighbours are the recording."""
+    clock = FakeClock()
+    catalog = a_catalog(a_model("m", at=("a", "b")))
+    more = {"attempts_max": 3, "deadline_s": 600, **changes}
+    return Pipeline(
+        catalog=catalog,
+        classifier=WordClassifier(),
+        client=UpstreamClient(recording, PROTOCOLS, clock),
+        ledger=recording,
+        clock=clock,
+        **more,
+    )
+
+
+def answer(pipeline, chat=None):
+    """Run one request to its error."""
+    with pytest.raises(Exception) as caught:
+        asyncio.run(pipeline.answer(chat or a_chat(), Arrival("req_1", ANONYMOUS, 100.0)))
+    return caught.value
+
+
+def test_nothing_is_sent_before_its_open_row():
+    """I14: decision, then for each attempt open, send, terminal."""
+    recording = Recording()
+    problem = answer(a_pipeline(recording))
+    assert recording.calls == ["decision", "open", "send", "terminal", "open", "send", "terminal"]
+    assert [row.state.value for row in recording.rows] == ["refused", "refused"]
+    assert "a/m: connect_refused; b/m: connect_refused" in problem.message
+
+
+@pytest.mark.parametrize("failing", ["decision", "open"])
+def test_a_ledger_that_can_not_write_means_nothing_is_sent(failing):
+    """503 `ledger_unavailable`, with what was decided in its headers."""
+    recording = Recording(fails=[failing])
+    problem = answer(a_pipeline(recording))
+    assert "send" not in recording.calls
+    assert (problem.status, problem.code) == (503, "ledger_unavailable")
+    assert problem.headers["x-coe-decision-id"].startswith("dec_")
+
+
+def test_a_terminal_row_that_can_not_be_written_keeps_the_answer():
+    """The fallback goes on, and the trouble is in the log."""
+    recording = Recording(fails=["terminal"])
+    answer(a_pipeline(recording))
+    assert recording.calls.count("send") == 2
+
+
+@pytest.mark.parametrize(("body", "sent"), [({}, 2), ({"coe": {"no_fallback": True}}, 1)])
+def test_attempts_are_bounded(body, sent):
+    """By the setting and by the caller; never more than there are candidates."""
+    recording = Recording()
+    answer(a_pipeline(recording), a_chat(**body))
+    assert recording.calls.count("send") == sent
+    recording = Recording()
+    answer(a_pipeline(recording, attempts_max=1), a_chat(**body))
+    assert recording.calls.count("send") == 1
+
+
+def test_a_caller_that_is_gone_costs_no_further_attempt():
+    """`gone` before the first attempt: decided, nothing tried."""
+    recording = Recording()
+    pipeline = a_pipeline(recording)
+
+    async def scene():
+        with pytest.raises(Exception, match="the caller left before any"):
+            await pipeline.answer(a_chat(), Arrival("req_1", ANONYMOUS, 100.0, gone=True))
+
+    asyncio.run(scene())
+    assert recording.calls == ["decision"]
+
+
+def test_evidence_is_read_only_when_somebody_is_to_see_it():
+    """Terms are dear, and fragments of the prompt."""
+    classifier = WordClassifier()
+    assert read_intent(classifier, a_chat(PROMPT), explained=False).terms == ()
+    assert classifier.explained == 0
+    assert read_intent(classifier, a_chat(PROMPT), explained=True).terms[0] == ("explain", 1.5)
+
+
+def test_a_dead_vendor_is_invisible_and_both_attempts_are_booked(serving):
+    """I7 and I1 in one: 200 from the second, one terminal row each, the cost is the sum."""
+    app, _ = serving({"alpha": http_error(500), "beta": Script()})
+    reply = app.chat()
+    assert reply.status_code == 200
+    assert reply.headers["x-coe-provider"] == "beta"
+    assert reply.headers["x-coe-attempts"] == "2"
+    (_, (first,)), (_, (second,)) = app.books.attempts(reply.headers["x-coe-decision-id"])
+    assert (first["state"], first["cost_pusd"], first["final"]) == ("refused", 0, False)
+    assert (second["state"], second["final"]) == ("settled", True)
+
+
+def test_a_vendors_400_is_passed_on_and_no_retry_helps(serving):
+    """The vendor's words, its status, our headers, `x-should-retry: false`, one attempt."""
+    bad = http_error(400, error_type="invalid_request_error", error_code="bad_seed", error_message="seed is too large")
+    app, simulator = serving({"alpha": bad, "beta": Script()})
+    reply = app.chat()
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == "seed is too large"
+    assert reply.json()["error"]["code"] == "bad_seed"
+    assert reply.headers["x-should-retry"] == "false"
+    assert reply.headers["x-coe-provider"] == "alpha"
+    assert reply.headers["x-coe-attempts"] == "1"
+    assert [one.vendor for one in simulator.log] == ["alpha"]
+
+
+def test_a_vendors_401_is_never_shown(serving, capfd):
+    """502 `upstream_auth_failed`; its text is neither in the answer nor in the log."""
+    wrong = http_error(401, error_message="bad key sk-canary-0123456789")
+    app, _ = serving({"alpha": wrong})
+    reply = app.chat(model="alpha-model")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_auth_failed")
+    assert "canary" not in reply.text + str(reply.headers) + capfd.readouterr().err
+    assert "x-should-retry" not in reply.headers
+
+
+def test_when_all_are_rate_limited_the_caller_is_told_when(serving):
+    """429 with the shortest Retry-After, retryable."""
+    app, _ = serving({"alpha": LIMITED, "beta": http_error(429, retry_after="3")})
+    reply = app.chat()
+    assert (reply.status_code, reply.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert reply.headers["retry-after"] == "3"
+    assert "x-should-retry" not in reply.headers
+    assert reply.headers["x-coe-attempts"] == "3"
+
+
+def test_a_mixed_outage_is_502_with_every_cause(serving):
+    """One limited, one broken: a retry may help, and the message lists who failed by what."""
+    app, _ = serving({"alpha": LIMITED, "beta": http_error(503)})
+    reply = app.chat()
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_failed")
+    message = reply.json()["error"]["message"]
+    assert "alpha/alpha-model: rate_limited" in message
+    assert "beta/beta-model: http_503" in message
+
+
+def test_max_latency_is_a_504_and_the_attempt_is_settled(serving):
+    """The caller's limit, not the vendor's: said so, booked as an estimate that ended by the deadline."""
+    app, _ = serving({"alpha": Script(fault=Fault.SILENCE)})
+    before = time.monotonic()
+    reply = app.chat(coe={"max_latency_ms": 200})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "max_latency_exceeded")
+    assert time.monotonic() - before < 0.9, "the vendor's own deadline ended it"
+    assert reply.headers["x-coe-attempts"] == "1"
+    ((_, (end,)),) = app.books.attempts(reply.headers["x-coe-decision-id"])
+    assert (end["ended"], end["state"]) == ("deadline", "estimated")
+
+
+def test_a_policys_latency_limit_holds_too(serving):
+    """And the tighter of the two wins."""
+    app, _ = serving(
+        {"alpha": Script(fault=Fault.SILENCE)}, extra="  fast: {objective: min_cost, max_latency_ms: 150}"
+    )
+    reply = app.chat(model="auto:fast", coe={"max_latency_ms": 60_000})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "max_latency_exceeded")
+
+
+def test_one_deadline_spans_all_attempts(serving):
+    """Silent vendors one after the other do not add up past `COE_DEADLINE_S`."""
+    silent = Script(fault=Fault.SILENCE)
+    app, _ = serving({"alpha": silent, "beta": silent, "gamma": silent}, deadline_s=1)
+    reply = app.chat(stream=True)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
+    assert all(len(ends) == 1 for _, ends in app.books.attempts())
+
+
+def test_silence_of_all_is_a_504(serving):
+    """By the vendors' own deadlines."""
+    app, _ = serving({"alpha": Script(fault=Fault.SILENCE)})
+    reply = app.chat(model="alpha-model", stream=True)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
+
+
+def test_too_long_for_one_goes_only_to_a_larger_context(serving):
+    """The same window is not asked again; when nobody has a larger one, the vendor's 400 is the answer."""
+    long = http_error(400, error_code="context_length_exceeded", error_message="too long")
+    app, simulator = serving({"alpha": long, "beta": Script()})
+    reply = app.chat()
+    assert reply.status_code == 400
+    assert [one.vendor for one in simulator.log] == ["alpha"]
+    assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(("usd", "attempts"), [(0.003, 2), (0.0015, 1)])
+def test_the_ceiling_holds_over_all_attempts(serving, usd, attempts):
+    """What a failed attempt may have cost is gone: the second is capped by what is left, or is not made."""
+    app, simulator = serving({"alpha": Script(fault=Fault.HANG_UP), "beta": Script()})
+    reply = app.chat("word " * 2_000, coe={"max_cost_usd": usd})
+    assert reply.status_code == (200 if attempts == 2 else 502)
+    ends = [end for _, (end,) in app.books.attempts(reply.headers["x-coe-decision-id"])]
+    assert len(ends) == attempts
+    assert ends[0]["cost_pusd"] > 0
+    assert sum(end["cost_pusd"] for end in ends) <= usd * 10**12
+    caps = [json.loads(one.body)["max_completion_tokens"] for one in simulator.log]
+    assert len(caps) == attempts
+    assert caps == sorted(caps, reverse=True)
+
+
+def test_a_stream_that_breaks_ends_with_an_error_event(serving):
+    """I8: the official SDK raises; no [DONE]; the row says how it ended."""
+    app, _ = serving({"alpha": Script(fault=Fault.CUT), "beta": Script()})
+    with httpx.stream(
+        "POST", f"{app.url}/v1/chat/completions", json={**a_body(), "stream": True}, trust_env=False
+    ) as reply:
+        decision = reply.headers["x-coe-decision-id"]
+        text = b"".join(reply.iter_raw()).decode()
+    assert "[DONE]" not in text
+    last = [line for line in text.splitlines() if line.startswith("data: ")][-1]
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert error["type"] == "upstream_error"
+    assert error["code"].startswith("stream_")
+    ((_, (end,)),) = app.books.attempts(decision)
+    assert (end["state"], end["ended"]) == ("estimated", error["code"].removeprefix("stream_"))
+    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key="x", max_retries=0)
+    with pytest.raises(openai.APIError):
+        list(client.chat.completions.create(**a_body(), stream=True))
+
+
+def a_body():
+    """A chat request."""
+    return {"model": "auto", "messages": [{"role": "user", "content": PROMPT}]}
+
+
+def leave_a_stream(app, **body):
+    """Read the first bytes of a stream and hang up."""
+    raw = json.dumps({**a_body(), "stream": True, **body}).encode()
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            + f"content-length: {len(raw)}\r\n\r\n".encode()
+            + raw
+        )
+        assert b"200" in wire.recv(4_096)
+
+
+SLOW = Script(answer="one two three four five six seven eight " * 4, chunks=16, chunk_delay_s=0.06)
+
+
+def test_a_caller_that_leaves_a_stream_is_settled_once(serving):
+    """`close`: the upstream is closed at once, one row, estimated, `client_left`."""
+    app, simulator = serving({"alpha": SLOW})
+    leave_a_stream(app)
+    eventually(lambda: [ends for _, ends in app.books.attempts()] and all(ends for _, ends in app.books.attempts()))
+    eventually(lambda: simulator.log[0].outcome is not None and simulator.log[0].outcome.value != "complete")
+    ((_, ends),) = app.books.attempts()
+    assert [(end["ended"], end["state"]) for end in ends] == [("client_left", "estimated")]
+
+
+def test_a_drained_stream_is_settled_exactly(serving):
+    """`drain`: the upstream is read to its end, one row, the vendor's own numbers."""
+    app, _ = serving({"alpha": SLOW}, on_disconnect="drain")
+    leave_a_stream(app)
+    eventually(lambda: [ends for _, ends in app.books.attempts()] and all(ends for _, ends in app.books.attempts()))
+    ((_, ends),) = app.books.attempts()
+    assert [(end["ended"], end["state"]) for end in ends] == [("complete", "settled")]
+
+
+def test_a_caller_that_leaves_before_the_first_content_is_settled_once(serving):
+    """Nothing was committed yet: the attempt is cancelled and booked, and nobody else is tried."""
+    app, simulator = serving({"alpha": Script(fault=Fault.SILENCE), "beta": Script()})
+    raw = json.dumps({**a_body(), "stream": True}).encode()
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            + f"content-length: {len(raw)}\r\n\r\n".encode()
+            + raw
+        )
+        eventually(lambda: simulator.log)
+    eventually(lambda: all(ends for _, ends in app.books.attempts()))
+    time.sleep(0.3)
+    ((_, ends),) = app.books.attempts()
+    assert [end["ended"] for end in ends] == ["client_left"]
+
+
+def test_a_caller_that_leaves_a_whole_answer_stops_the_fallback(serving):
+    """The running attempt goes on to its end, since it is billed anyway; no second one is made."""
+    app, simulator = serving(
+        {"alpha": Script(fault=Fault.HTTP_ERROR, status=500, header_delay_s=0.5), "beta": Script()}
+    )
+    raw = json.dumps(a_body()).encode()
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            + f"content-length: {len(raw)}\r\n\r\n".encode()
+            + raw
+        )
+        eventually(lambda: simulator.log)
+    eventually(lambda: app.books.attempts() and all(ends for _, ends in app.books.attempts()))
+    time.sleep(0.3)
+    assert len(app.books.attempts()) == 1
+    assert [one.vendor for one in simulator.log] == ["alpha"]
+
+
+def test_the_journal_never_holds_the_prompt(serving):
+    """Not even with `explain`, which shows terms to the caller."""
+    app, _ = serving({"alpha": Script()})
+    reply = app.chat(PROMPT, coe={"explain": True})
+    assert reply.json()["coe"]["intent"]["terms"][1]["term"] == "confidential"
+    plain = app.chat(PROMPT)
+    assert "coe" not in plain.json()
+    for word in ("confidential", "umbrella"):
+        assert word not in json.dumps(app.books.rows())
+        assert word not in app.get(f"/v1/decisions/{reply.headers['x-coe-decision-id']}").text
+    assert app.classifier.explained == 1
+
+
+def test_memory_and_index_tell_a_decision_alike(serving):
+    """The same names and the same values, whichever answers `GET /v1/decisions/{id}`."""
+    app, _ = serving({"alpha": http_error(500), "beta": Script(cached_tokens=3)})
+    reply = app.chat(coe={"tags": ["t"]})
+    path = f"/v1/decisions/{reply.headers['x-coe-decision-id']}"
+    remembered = app.get(path).json()
+    app.house.pipeline._decisions.clear()
+
+    def indexed():
+        found = app.get(path)
+        return found.status_code == 200 and all(one["ended"] for one in found.json()["attempts"])
+
+    eventually(indexed)
+    stored = app.get(path).json()
+    assert remembered["cost_usd"] == reply.headers["x-coe-cost-usd"]
+    assert stored == remembered
+
+
+def test_what_is_remembered_is_bounded(serving, monkeypatch):
+    """The oldest decision goes first."""
+    monkeypatch.setattr("service.pipeline.DECISIONS_KEPT", 2)
+    app, _ = serving({"alpha": Script()})
+    ids = [app.chat().headers["x-coe-decision-id"] for _ in range(3)]
+    assert [app.house.pipeline.decision_record(one) is not None for one in ids] == [False, True, True]
+
+
+def test_stream_explanation_comes_before_done(serving):
+    """A chunk without choices that strict clients skip, only when it was asked for."""
+    app, _ = serving({"alpha": Script()})
+    text = app.chat(stream=True, coe={"explain": True}).text
+    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    chunk = json.loads(events[-2])
+    assert chunk["choices"] == []
+    assert chunk["coe"]["attempts"][0]["state"] == "settled"
+    assert '"coe"' not in app.chat(stream=True).text

@@ -27,6 +27,30 @@ OTHER_LETTER: Final = 8
 ASTRAL: Final = 9
 CLASSES: Final = 10
 
+NO_MARK: Final = 0
+MATHS: Final = 1
+CODE: Final = 2
+QUESTION: Final = 3
+EXCLAMATION: Final = 4
+QUOTATION: Final = 5
+BACKTICK: Final = 6
+BACKSLASH: Final = 7
+BRACKET: Final = 8
+SLASH: Final = 9
+MARKS: Final = 10
+
+_MARK_CHARS: Final = {
+    MATHS: "=+^×÷√π∑∫≤≥≠∞°%*<>",
+    CODE: "{};",
+    QUESTION: "?？",
+    EXCLAMATION: "!！",
+    QUOTATION: '"“”「」《》',
+    BACKTICK: "`",
+    BACKSLASH: "\\",
+    BRACKET: "()#-",
+    SLASH: "/",
+}
+
 _SIZE: Final = 0x10000
 
 _RANGES: Final = (
@@ -51,9 +75,35 @@ _RANGES: Final = (
     (ASTRAL, 0xD800, 0xE000),
     (ASTRAL, 0x2600, 0x27C0),
 )
-_SPACES: Final = (*range(0x09, 0x0E), 0x1C, 0x1D, 0x1E, 0x1F, 0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x3000, 0xFEFF)
+_SPACES: Final = (
+    *range(0x09, 0x0E),
+    0x1C,
+    0x1D,
+    0x1E,
+    0x1F,
+    0x20,
+    0x85,
+    0xA0,
+    0x1680,
+    0x2028,
+    0x2029,
+    0x202F,
+    0x3000,
+    0xFEFF,
+)
 _NOT_LETTERS: Final = (0x00D7, 0x00F7)
-_PUNCT_FOLDS: Final = {"。": ".", "、": ",", "“": '"', "”": '"', "‘": "'", "’": "'", "「": '"', "」": '"', "—": "-", "–": "-"}
+_PUNCT_FOLDS: Final = {
+    "。": ".",
+    "、": ",",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+    "「": '"',
+    "」": '"',
+    "—": "-",
+    "–": "-",
+}
 _CASED: Final = ((0x41, 0x5B), (0xC0, 0x250), (0x370, 0x530), (0x1E00, 0x1F00))
 _FULL_WIDTH: Final = (0xFF01, 0xFF5F)
 _FULL_WIDTH_OFFSET: Final = 0xFEE0
@@ -92,6 +142,17 @@ def _fold_table(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     table[0] = 0x20
     return table
 
+
+def _mark_table() -> npt.NDArray[np.uint8]:
+    table = np.full(_SIZE, NO_MARK, dtype=np.uint8)
+    for mark, chars in _MARK_CHARS.items():
+        for char in chars:
+            table[ord(char)] = mark
+    return table
+
+
+MARK_TABLE: Final = _mark_table()
+"""(65536,) uint8: code point to kind of mark, for structural flags."""
 
 CLASS_TABLE: Final = _class_table()
 """(65536,) uint8: code point to class."""

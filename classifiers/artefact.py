@@ -127,14 +127,17 @@ def _manifest(path: Path) -> dict[str, Any]:
     wanted = {"format": FORMAT, "feature_spec": FEATURE_SPEC, "rows": ROWS, "labels": list(INTENTS)}
     for field, value in wanted.items():
         if manifest.get(field) != value:
-            raise ArtefactError(f"{path}: {field!r} is not what this version reads; train the artefact again with `coe train`")
+            raise ArtefactError(
+                f"{path}: {field!r} is not what this version reads; train the artefact again with `coe train`"
+            )
     return manifest
 
 
 def _arrays(content: bytes, path: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
     wanted = {"weights": ((ROWS, len(INTENTS)), np.float16), "bias": ((len(INTENTS),), np.float32)}
+    stream = io.BytesIO(content)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        with np.load(stream, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{path}: not an npz without pickles ({type(error).__name__}); {_RETRAIN}") from error

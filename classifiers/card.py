@@ -76,7 +76,10 @@ def _measured(figures: Mapping[str, Any]) -> list[str]:
     main.append(("own corpus, fold left out", figures["corpus"]))
     if "probe" in figures:
         main.append(("own probe, small", figures["probe"]))
-    controls = [("majority, sources left out", figures["majority"]), ("keywords, sources left out", figures["keywords"])]
+    controls = [
+        ("majority, sources left out", figures["majority"]),
+        ("keywords, sources left out", figures["keywords"]),
+    ]
     controls.append(("keywords, own corpus", figures["corpus_keywords"]))
     if "probe_keywords" in figures:
         controls.append(("keywords, own probe", figures["probe_keywords"]))

@@ -137,7 +137,9 @@ def score_rows(classifier: Classifier, rows: Sequence[Row], progress: Progress |
     )
 
 
-def evaluate_intents(classifier: Classifier, rows: Sequence[Row], progress: Progress | None = None) -> dict[str, object]:
+def evaluate_intents(
+    classifier: Classifier, rows: Sequence[Row], progress: Progress | None = None
+) -> dict[str, object]:
     """The report of `coe evaluate --intents --json`: overall, en, zh, confusion. Accuracy counts abstained rows too."""
     return report_of(score_rows(classifier, rows, progress), [row.language for row in rows])
 
@@ -196,7 +198,7 @@ def leave_source_out(
     A group is the source before the slash. Raises `ValueError` when there are fewer than two groups.
     """
     groups = sorted({row.group for row in rows})
-    if len(groups) < 2:  # noqa: PLR2004 - one group can't be held out against another
+    if len(groups) < 2:
         raise ValueError(f"leave-source-out needs two source groups or more, the rows have {len(groups)}")
     judged: list[Row] = []
     parts: list[Floats] = []

@@ -12,13 +12,14 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.alphabet import CLASSES, FOLD_TABLE, HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
+from classifiers.alphabet import DIGIT, HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
 
 ENGLISH: Final = "en"
 CHINESE: Final = "zh"
@@ -38,16 +39,14 @@ OPENING_LATIN: Final = 9
 ACCENT_WEIGHT: Final = 0.6
 FOREIGN_MARGIN: Final = 0.8
 
-_TABLE_BITS: Final = 16
-
-_ENGLISH_WORDS: Final = (
+ENGLISH_WORDS: Final = (
     "the of and to in a is that for it as was with be by on not he i this are or his from at which but have an had they "
     "you were their one all we can her has there been if more when will would who so no what my your me do how why "
     "does did please into about could should some any than then them these those where out up just like give make "
-    "write explain translate summarize tell help show find need want get following text sentence between following "
+    "write explain translate summarize tell help show find need want get following text sentence between "
     "hello hi hey thanks thank yes don't isn it's i'm its am"
 )
-_FOREIGN_WORDS: Final = (
+FOREIGN_WORDS: Final = (
     "le la les des du et est une que qui dans pour pas sur au aux avec ce cette vous nous je tu il elle sont mais ou "
     "par plus mon ma mes votre être comment quel quelle merci bonjour peux pouvez moi "
     "el los las del y en un una es por con para como más pero sus qué cómo está muy mi tu yo puedes hola gracias "
@@ -64,38 +63,6 @@ _FOREIGN_WORDS: Final = (
 )
 
 
-def _word_hash(word: str) -> int:
-    """The raw word hash of `features`, one word at a time, for the table below."""
-    base, value = 0x9E3779B97F4A7C15, 0
-    for position, char in enumerate(word):
-        value += int(FOLD_TABLE[ord(char)]) * pow(base, position, 1 << 64)
-    return value % (1 << 64)
-
-
-_SPREAD: Final = np.uint64(0xD6E8FEB86659FD93)
-_SHIFT: Final = np.uint64(64 - _TABLE_BITS)
-
-
-def _slot(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    mixed = hashes * _SPREAD
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= _SPREAD
-    return (mixed >> _SHIFT).astype(np.int64)
-
-
-def _word_table() -> npt.NDArray[np.int8]:
-    """(65536,) int8: 1 English function word, -1 one of another language, 0 neither or both."""
-    english, foreign = set(_ENGLISH_WORDS.split()), set(_FOREIGN_WORDS.split())
-    table = np.zeros(1 << _TABLE_BITS, dtype=np.int8)
-    for words, sign in ((english - foreign, 1), (foreign - english, -1)):
-        hashes = np.array([_word_hash(word) for word in sorted(words)], dtype=np.uint64)
-        table[_slot(hashes)] = sign
-    return table
-
-
-_TABLE: Final = _word_table()
-
-
 @dataclass(frozen=True, slots=True)
 class LanguageCounts:
     """What was counted in one text; `language` draws the conclusion."""
@@ -106,8 +73,6 @@ class LanguageCounts:
     kana: int
     elsewhere: int
     digits: int
-    blanks: int
-    length: int
     english_words: int
     foreign_words: int
     english_opening: bool
@@ -115,20 +80,18 @@ class LanguageCounts:
     @classmethod
     def of(
         cls,
+        by_class: Sequence[int],
         classes: npt.NDArray[np.uint8],
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
-        word_hash: npt.NDArray[np.uint64],
+        marks: npt.NDArray[np.int8],
     ) -> Self:
-        """Count classes and function words; all arrays as `features` holds them."""
-        by_class = np.bincount(classes, minlength=CLASSES).tolist()
-        marks = _TABLE[_slot(word_hash)]
+        """`by_class` counts `classes` of the positions; `starts`, `ends` and `marks` (1 English, -1 foreign) are of the words."""
         english = int(np.count_nonzero(marks > 0))
-        foreign = int(np.count_nonzero(marks < 0))
         opening = False
         if by_class[HAN] and english:
             first_han = int((classes == HAN).argmax())
-            before = int(np.searchsorted(starts, first_han))
+            before = int(starts.searchsorted(first_han))
             letters = int((ends[:before] - starts[:before]).sum())
             opening = letters >= OPENING_LATIN and bool((marks[:before] > 0).any())
         return cls(
@@ -137,11 +100,9 @@ class LanguageCounts:
             han=by_class[HAN],
             kana=by_class[KANA],
             elsewhere=by_class[HANGUL] + by_class[OTHER_LETTER],
-            digits=by_class[4],
-            blanks=by_class[0],
-            length=len(classes),
+            digits=by_class[DIGIT],
             english_words=english,
-            foreign_words=foreign,
+            foreign_words=int(np.count_nonzero(marks)) - english,
             english_opening=opening,
         )
 

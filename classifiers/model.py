@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,9 @@ def load_cues(path: Path | None = None) -> Cues:
     if not isinstance(content, dict) or not all(
         isinstance(members, list) and all(isinstance(member, str) for member in members) for members in content.values()
     ):
-        raise ValueError(f"{source.name}: write groups as `name: [cue, cue]`; quote cues that YAML reads as no, yes or a number")
+        raise ValueError(
+            f"{source.name}: write groups as `name: [cue, cue]`; quote cues that YAML reads as no, yes or a number"
+        )
     return content
 
 
@@ -149,11 +151,11 @@ def capped(rows: Sequence[Row], seed: int) -> list[Row]:
 def sample_weights(rows: Sequence[Row]) -> npt.NDArray[np.float32]:
     """(n,) weights of mean 1; see invariant 2."""
     cells = Counter((row.group, row.intent, row.language) for row in rows)
-    shares = [cells[row.group, row.intent, row.language] ** -0.5 for row in rows]
-    totals: Counter[tuple[bool, str, str]] = Counter()
+    shares = [float(cells[row.group, row.intent, row.language]) ** -0.5 for row in rows]
+    totals: defaultdict[tuple[bool, str, str], float] = defaultdict(float)
     keys = [(row.source == CORPUS_SOURCE, row.intent, row.language) for row in rows]
     for key, share in zip(keys, shares, strict=True):
-        totals[key] += share  # type: ignore[assignment]  # Counter adds floats as well
+        totals[key] += share
     weights = [share / totals[key] * (CORPUS_MASS if key[0] else 1.0) for key, share in zip(keys, shares, strict=True)]
     result = np.array(weights, dtype=np.float64)
     return (result / result.mean()).astype(np.float32)
@@ -163,7 +165,7 @@ def fit(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser, *, see
     """Fit on the capped rows. Raises `ValueError` with fewer than two intents: there is nothing to tell apart."""
     taken = capped(rows, seed)
     classes = np.array([INDEX[row.intent] for row in taken], dtype=np.int64)
-    if len(np.unique(classes)) < 2:  # noqa: PLR2004 - two is the least that can be told apart
+    if len(np.unique(classes)) < 2:
         raise ValueError("the training rows hold fewer than two intents; give rows of more intents")
     plain = vectoriser.matrix([row.prompt for row in taken], keep=True)
     documents = np.bincount(plain.indices, minlength=ROWS)
@@ -177,7 +179,7 @@ def fit(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser, *, see
     coefficients = solver.coef_
     present = solver.classes_
     intercept = solver.intercept_
-    if len(present) == 2:  # noqa: PLR2004 - scikit-learn gives one row for two classes
+    if len(present) == 2:
         coefficients = np.concatenate([-coefficients, coefficients]) / 2.0
         intercept = np.concatenate([-intercept, intercept]) / 2.0
     weights = np.zeros((ROWS, len(INTENTS)), dtype=np.float32)

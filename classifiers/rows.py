@@ -48,7 +48,9 @@ class Row:
 def _text(record: dict[str, object], name: str, where: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
-        raise RowError(f"{where}: field {name!r} is missing or not a string; each row needs prompt, intent and language")
+        raise RowError(
+            f"{where}: field {name!r} is missing or not a string; each row needs prompt, intent and language"
+        )
     return value
 
 

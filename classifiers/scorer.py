@@ -168,7 +168,7 @@ def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def whole_words(text: str, start: int, end: int) -> str:
-    """The span of a feature, widened to whole words unless it is Han or kana, in lower case and cut to a readable size."""
+    """The span of a feature, widened to whole words unless it is Han or kana, lower-cased and cut to a readable size."""
     start = max(start, 0)
     while start > 0 and end - start < TERM_CHARS_MAX and _joins(text[start - 1], text[start]):
         start -= 1

@@ -9,8 +9,20 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from classifiers.alphabet import (
+    BACKSLASH,
+    BACKTICK,
+    BRACKET,
+    CODE,
+    EXCLAMATION,
+    MATHS,
+    QUESTION,
+    QUOTATION,
+    SLASH,
+)
 from classifiers.language import CHINESE, ENGLISH, LANGUAGES, LanguageCounts
 
 FLAGS: Final = (
@@ -71,8 +83,10 @@ ACTIONS: Final = (
 )
 """Kinds of action, a line of words for each: a wish with several of them is usually several wishes."""
 
-_CODE_MARKS: Final = ("{", "}", ";", "==", "();", "=>", "->", "def ", "import ", "</", "SELECT ", "#include", "var ", "print(")
-_MATHS_MARKS: Final = "=+^×÷√π∑∫≤≥≠∞°%*/<>"
+_CHOICE_B: Final = ("\nB.", "(B)", "\nB)", "B、")
+_CHOICE_C: Final = ("C.", "C)", "C、")
+_LATEX_WORDS: Final = ("\\frac", "\\sqrt", "$\\", "\\(", "\\[", "\\begin")
+_CODE_WORDS: Final = ("();", "=>", "->", "</", "def ", "import ", "SELECT ", "#include", "print(")
 _LENGTHS: Final = (
     (6, "at most 6 characters"),
     (20, "7-20 characters"),
@@ -86,30 +100,26 @@ _FIRST_LINE_SHORT: Final = 120
 _REST_LONG: Final = 200
 
 
-def _punctuation(text: str) -> list[str]:
+def _punctuation(text: str, marks: Sequence[int]) -> list[str]:
     found = []
-    if "```" in text:
-        found.append("code fence")
-    elif "`" in text:
-        found.append("backtick")
-    code = sum(text.count(mark) for mark in _CODE_MARKS)
+    if marks[BACKTICK]:
+        found.append("code fence" if "```" in text else "backtick")
+    code = marks[CODE]
+    if marks[BRACKET] or marks[MATHS] or code:
+        code += sum(word in text for word in _CODE_WORDS)
     if code:
         found.append("much code punctuation" if code > 2 * _MANY else "code punctuation")
-    if "\n    " in text or "\n\t" in text:
-        found.append("indented lines")
-    if "\\" in text and ("\\frac" in text or "\\sqrt" in text or "$\\" in text or "\\(" in text or "\\[" in text):
+    if marks[BACKSLASH] and any(word in text for word in _LATEX_WORDS):
         found.append("latex")
-    maths = sum(text.count(mark) for mark in _MATHS_MARKS)
-    if maths:
-        found.append("many maths symbols" if maths > _MANY else "maths symbols")
-    questions = text.count("?") + text.count("？")
-    if questions:
-        found.append("several question marks" if questions > 1 else "question mark")
-    if "!" in text or "！" in text:
+    if marks[MATHS]:
+        found.append("many maths symbols" if marks[MATHS] > _MANY else "maths symbols")
+    if marks[QUESTION]:
+        found.append("several question marks" if marks[QUESTION] > 1 else "question mark")
+    if marks[EXCLAMATION]:
         found.append("exclamation mark")
-    if '"' in text or "“" in text or "「" in text or "《" in text:
+    if marks[QUOTATION]:
         found.append("quotation marks")
-    if "http" in text or "www." in text:
+    if marks[SLASH] > 1 and ("://" in text or "www." in text):
         found.append("link")
     return found
 
@@ -126,12 +136,14 @@ def _lines(text: str) -> list[str]:
         found.append("no capital at the start")
     if not breaks:
         return found
+    if "\n    " in text or "\n\t" in text:
+        found.append("indented lines")
     if "\n\n" in stripped:
         found.append("blank line inside")
     first = stripped.find("\n")
     if first <= _FIRST_LINE_SHORT and len(stripped) - first > _REST_LONG:
         found.append("short first line, long rest")
-    if ("\nB." in text or "(B)" in text or "\nB)" in text or "B、" in text) and ("C." in text or "C)" in text or "C、" in text):
+    if any(mark in text for mark in _CHOICE_B) and any(mark in text for mark in _CHOICE_C):
         found.append("answer choices")
     if "\n- " in text or "\n* " in text or "\n• " in text:
         found.append("bullet list")
@@ -140,9 +152,12 @@ def _lines(text: str) -> list[str]:
     return found
 
 
-def flags(text: str, counts: LanguageCounts, language: str, actions: int) -> tuple[int, ...]:
-    """Rows (within `FLAGS`) of the flags that hold for a selection, ascending; `actions` is the number of kinds."""
-    found = _punctuation(text) + _lines(text)
+def flags(text: str, marks: Sequence[int], counts: LanguageCounts, language: str, actions: int) -> tuple[int, ...]:
+    """Places in `FLAGS` of what holds for a selection, ascending.
+
+    `marks` counts the kinds of marks of `alphabet`; `actions` is the number of kinds of action asked for.
+    """
+    found = _punctuation(text, marks) + _lines(text)
     length = len(text)
     found.append(next((name for limit, name in _LENGTHS if length <= limit), "over 800 characters"))
     if counts.digits:

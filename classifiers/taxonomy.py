@@ -1,6 +1,7 @@
 """The intents, in the order of every posterior; the words for people are in `intents.yaml`.
 
-A literal, because the scorer needs no YAML on its way. A test holds it equal to `intents.yaml` and to the service's own.
+A literal, because the scorer needs no YAML on its way. A test holds it equal to `intents.yaml` and to the
+service's own.
 """
 
 from __future__ import annotations

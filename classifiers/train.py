@@ -29,6 +29,8 @@ from classifiers.calibration import Calibration
 from classifiers.card import render
 from classifiers.controls import KeywordControl, MajorityControl
 from classifiers.evaluate import (
+    Floats,
+    Labels,
     LeftOut,
     Progress,
     Scored,
@@ -50,6 +52,7 @@ CORPUS_SHARE: Final = 0.5
 
 RANDOM_TEST_SHARE: Final = 0.2
 
+Words = npt.NDArray[np.str_]
 Fit = Callable[[Sequence[Row]], model.LinearModel]
 
 
@@ -73,7 +76,7 @@ class _Evidence:
     def rows(self) -> tuple[Row, ...]:
         return self.external.rows + self.corpus.rows
 
-    def joined(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+    def joined(self) -> tuple[Floats, Labels, Words, Words]:
         """logits, true classes, languages, groups of all rows."""
         return (
             np.concatenate([self.external.logits, self.corpus.logits]),
@@ -83,7 +86,9 @@ class _Evidence:
         )
 
 
-def corpus_folds(corpus: Sequence[Row], fit: Fit, others: Sequence[Row], seed: int, progress: Progress | None) -> LeftOut:
+def corpus_folds(
+    corpus: Sequence[Row], fit: Fit, others: Sequence[Row], seed: int, progress: Progress | None
+) -> LeftOut:
     """Predict each corpus row by a model that saw all other sources and the other folds of the corpus."""
     cells: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(corpus):
@@ -274,7 +279,7 @@ def train(
     sources = {"sha256": file_sha256(data), "corpus_sha256": file_sha256(corpus_path), "counts": _counts(rows)}
     sources["corpus_counts"] = _counts(own)
     manifest = _manifest(name, seed, fitted, shipped, sources)
-    arrays = {"weights": fitted.weights.astype(np.float16), "bias": fitted.bias}
+    arrays: dict[str, npt.NDArray[Any]] = {"weights": fitted.weights.astype(np.float16), "bias": fitted.bias}
     # Written twice: the figures on the probe and the timings are of the artefact as shipped, so it has to exist first.
     artefact.write(out, arrays, manifest, "")
     classifier = IntentClassifier.load(out)

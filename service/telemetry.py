@@ -9,11 +9,12 @@ Invariants
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -61,7 +62,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Stderr())),
         cache_logger_on_first_use=False,
     )
     server = logging.getLogger("uvicorn")
@@ -73,14 +74,31 @@ def logger() -> Any:  # noqa: ANN401 # structlog's loggers are typed by protocol
     return structlog.get_logger()
 
 
+class _Stderr:
+    """Standard error as it is now. A log that nobody can read any more (a closed pipe) must not fail a request."""
+
+    def write(self, text: str) -> None:
+        """Write, or drop it when the stream is gone: there is nobody left to tell."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """As `write`."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 class _ServerLog(logging.Handler):
     """What the HTTP server logs, as an event of ours. Without tracebacks: an exception's text may hold a prompt."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See the class."""
-        kind = record.exc_info[0] if record.exc_info else None
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        said = str(record.msg).strip()
+        if said.startswith("Traceback"):
+            said, kind = "an exception at start or stop", said.splitlines()[-1].partition(":")[0]
         # The template, not the message: its arguments may be what a caller sent.
-        logger().error(SERVER_TROUBLE, server=str(record.msg).partition("\n")[0], error=kind.__name__ if kind else None)
+        logger().error(SERVER_TROUBLE, server=said.partition("\n")[0], error=kind)
 
 
 def _redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

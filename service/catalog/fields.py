@@ -196,14 +196,16 @@ class Text(Shape):
 
 @dataclass(frozen=True, slots=True)
 class OneOrMany:
-    """A list that may be written as a single value."""
+    """A list that may be written as a single value. `secret` keeps the value out of messages."""
+
+    secret: bool = False
 
     def wrap(self, value: object) -> object:
         """A list as it is, a single text as a list of one."""
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list):
-            refuse(f"expected a text or a list of texts, got {shown(value)}")
+            refuse(f"expected a text or a list of texts, got {'another value' if self.secret else shown(value)}")
         return value
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -121,7 +121,7 @@ class ProviderEntry(SwitchFields):
     protocol: Annotated[str, OneOf("protocol", words.PROTOCOLS)] = Field(
         "openai_chat", description="The wire it speaks."
     )
-    api_key: Annotated[list[EnvReference], OneOrMany()] | None = Field(
+    api_key: Annotated[list[EnvReference], OneOrMany(secret=True)] | None = Field(
         None, description="${env:NAME}, or a list of them. Unset variables make the provider inactive. Absent: no key."
     )
     title: Prose | None = Field(None, description="Its name for people.")

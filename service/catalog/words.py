@@ -45,7 +45,6 @@ CAPABILITIES = {
 OBJECTIVES = {
     "min_cost": "the cheapest whose quality is good enough",
     "max_quality": "the best whose cost is low enough",
-    "utility": "the best balance of quality and cost",
 }
 
 ON_UNAVAILABLE = {

@@ -7,6 +7,7 @@ Exit codes: 64 wrong flags, 73 the data directory can't be written, 75 the port 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -103,10 +104,17 @@ def _run(app: FastAPI, listener: socket.socket) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         await server.serve(sockets=[listener])
 
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(serving())
+    # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _done_already)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner, contextlib.suppress(SystemExit):
+        runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
     if not server.started:
         raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
+
+
+def _done_already(_signal: int, _frame: object) -> None:
+    """Nothing: see `_run`."""
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 DEPTH_MAX = 64
 """Nesting of a request body; deeper ones are refused."""
 
-TOKENS_MAX = 100_000
+TOKENS_MAX = 60_000
 """Keys and brackets in a body. 2,048 messages with tool calls have some 40,000; more would hold the event loop."""
 
 KEY_CHARACTERS_SHOWN = 100
@@ -101,17 +101,14 @@ def scan(body: bytes) -> RawObject:
     # One entry per open bracket: the keys of an object so far, or `None` for an array.
     levels: list[set[bytes] | None] = []
     pending: tuple[str, int, int] | None = None
-    tokens = 0
-    for match in _TOKEN.finditer(body):
-        tokens += 1
+    for tokens, match in enumerate(_TOKEN.finditer(body), 1):
         if tokens > TOKENS_MAX:
             raise RawJsonError(f"the body has more than {TOKENS_MAX} JSON keys and brackets")
         mark = match[2]
         if mark is None:
             key = _new_key(match[1], levels[-1] if levels else None, pending)
             if len(levels) == 1:
-                if pending is not None:
-                    _close_member(body, members, pending, before=match.start(1))
+                _close_member(body, members, pending, before=match.start(1))
                 pending = (key.decode("utf-8", "replace"), match.start(1), match.end())
         elif mark in (b"{", b"["):
             if len(levels) >= DEPTH_MAX:
@@ -124,8 +121,7 @@ def scan(body: bytes) -> RawObject:
             if not levels or (levels.pop() is None) != (mark == b"]"):
                 raise RawJsonError("the body is not valid JSON: brackets do not match")
             if not levels:
-                if pending is not None:
-                    _close_member(body, members, pending, before=match.start(2))
+                _close_member(body, members, pending, before=match.start(2))
                 return RawObject(body, members)
     raise RawJsonError("the body is not valid JSON: it ends too early")
 
@@ -158,9 +154,11 @@ def objects_in(array: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _close_member(
-    body: bytes, members: dict[str, tuple[int, int, int]], pending: tuple[str, int, int], *, before: int
+    body: bytes, members: dict[str, tuple[int, int, int]], pending: tuple[str, int, int] | None, *, before: int
 ) -> None:
-    """Trim blanks around the value that ends before the next key or the closing brace."""
+    """Note the member that ends before the next key or the closing brace, without the blanks around its value."""
+    if pending is None:
+        return
     key, key_start, value_start = pending
     value = body[value_start:before]
     end = value_start + len(value.rstrip(b" \t\r\n,"))

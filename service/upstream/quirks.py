@@ -93,6 +93,7 @@ def body_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: i
     if "no_developer_role" in deployment.provider.quirks:
         _role_changes(chat, changes)
     if "strict_fields" in deployment.provider.quirks:
+        changes = {name: change for name, change in changes.items() if name in STRICT_FIELDS}
         _remove(chat, [name for name in chat.body if name not in STRICT_FIELDS], changes)
     return changes
 
@@ -124,7 +125,12 @@ def _limit_changes(
     chat: ChatRequest, deployment: Deployment, output_tokens_cap: int | None, changes: Changes
 ) -> None:
     """The output cap under the vendor's name for it; never above the caller's own."""
-    only = next((name for name in reversed(_CAPS) if name in deployment.provider.quirks), None)
+    quirks = deployment.provider.quirks
+    only = None
+    if "max_tokens" in quirks or "strict_fields" in quirks:
+        only = "max_tokens"
+    elif "max_completion_tokens" in quirks:
+        only = "max_completion_tokens"
     own = chat.output_tokens_max
     bounds = [bound for bound in (own, output_tokens_cap) if bound is not None]
     cap = min(bounds, default=None)

@@ -2,7 +2,7 @@
 
 Where on the path: `protocols.openai_chat` calls `chat_usage` on a unary body and on every stream event that has usage.
 
-What is inside what (source: vendors' documentation, and the table in docs/usage.md):
+What is inside what (source: the vendors' documentation):
 OpenAI, Azure, Moonshot, DeepSeek, Qwen: cached and audio tokens are inside `prompt_tokens`, reasoning and audio inside
 `completion_tokens`. xAI, Perplexity: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache
 hits differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).

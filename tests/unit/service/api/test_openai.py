@@ -65,7 +65,7 @@ def test_with_keys_everybody_needs_one(app):
     key = with_key(app)
     missing = app.chat()
     assert (missing.status_code, missing.json()["error"]["code"]) == (401, "missing_api_key")
-    for wrong in ("Bearer coe-wrong-canary", "Basic canary", "Bearer ", "canary"):
+    for wrong in ("Bearer coe-wrong-canary", "Basic canary", "Bearer", "canary"):
         reply = app.chat(headers={"authorization": wrong})
         assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
         assert "canary" not in reply.text

@@ -164,6 +164,10 @@ def test_unknown_quirks_are_errors_when_the_table_is_given(wrong: Wrong, load_te
         ("api_key: ${env:DEEPSEEK_API_KEY}", "api_key: ${env:A:-sk-canary-7f3a}"),
         ("api_key: ${env:DEEPSEEK_API_KEY}", "api_key: {sk-canary-7f3a: 1}"),
         ("api_key: ${env:DEEPSEEK_API_KEY}", "apikey: sk-canary-7f3a"),
+        ("api_key: ${env:DEEPSEEK_API_KEY}", "api_key: 5551234"),
+        ("api_key: ${env:DEEPSEEK_API_KEY}", "api_key: [5551234]"),
+        ("{x-team: router}", "sk-canary-7f3a"),
+        ("{x-team: router}", "{x-team: 5551234}"),
         ("{x-team: router}", "{authorization: sk-canary-7f3a}"),
         ("{x-team: router}", '{x-team: "sk-canary-7f3a ${env:A}"}'),
         ("{x-team: router}", '{x-team: "sk-canary-7f3a\\n"}'),
@@ -177,6 +181,7 @@ def test_a_key_in_the_file_is_refused_and_not_repeated(wrong: Wrong, example: st
     found = wrong(edited(example, old, new))
     assert found
     assert "canary" not in "\n".join(found)
+    assert "5551234" not in "\n".join(found)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

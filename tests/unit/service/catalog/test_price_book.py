@@ -217,6 +217,7 @@ def test_whole_days_and_week_ranges(load_text: LoadText) -> None:
         '{utc: "22:00-02:00", days: sun, multiply: 2}, {utc: "01:00-03:00", days: mon, multiply: 2}',
         '{utc: "00:00-24:00", multiply: 2}, {utc: "12:00-12:01", days: wed, multiply: 3}',
         '{utc: "16:00-17:00", multiply: 2}, {hours: "17:30-19:00", zone: Europe/Berlin, multiply: 2}',
+        '{utc: "15:00-16:00", multiply: 2}, {hours: "17:30-19:00", zone: Europe/Berlin, multiply: 2}',
     ],
 )
 def test_overlapping_windows_are_refused(wrong: Wrong, windows: str) -> None:

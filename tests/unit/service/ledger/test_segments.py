@@ -129,3 +129,19 @@ def test_a_write_that_is_taken_in_parts_is_completed(tmp_path, monkeypatch):
     segments.write_at(descriptor, b"0123456789", 2)
     os.close(descriptor)
     assert path.read_bytes() == b"\0\x000123456789"
+
+
+def test_sweepers_are_kept_durably_and_a_torn_name_hurts_nobody(tmp_path, monkeypatch):
+    """Each name is on disk before its sweep goes on; a name that was torn off ends where the next begins."""
+    assert segments.sweepers_of(tmp_path, WRITER) == set()
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
+    segments.note_sweeper(tmp_path, WRITER, "first")
+    path = segments.sweepers_path(tmp_path, WRITER)
+    assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+    with path.open("ab") as file:
+        file.write(b"\nsec")
+    segments.note_sweeper(tmp_path, WRITER, "third")
+    assert segments.sweepers_of(tmp_path, WRITER) == {"first", "sec", "third"}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

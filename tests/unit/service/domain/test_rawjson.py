@@ -1,0 +1,235 @@
+"""Spans and splices of raw JSON: nothing but the edited members moves, whatever the body looks like."""
+
+import json
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.chat_body import parse_object
+from service.domain import rawjson
+from service.domain.rawjson import DEPTH_MAX, TOKENS_MAX, RawJsonError, objects_in, scan
+from service.errors import InvalidRequest
+
+BLANKS = st.text(alphabet=" \t\r\n", max_size=3)
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+MEMBERS = st.lists(st.tuples(TEXT, VALUES), max_size=6, unique_by=lambda pair: pair[0])
+
+
+def spelled(draw, text):
+    """A JSON string with some of its characters escaped at will."""
+    pieces = []
+    for character in text:
+        if draw(st.booleans()) and ord(character) < 0x10000:
+            pieces.append(f"\\u{ord(character):04x}")
+        else:
+            pieces.append(json.dumps(character, ensure_ascii=False)[1:-1])
+    return '"' + "".join(pieces) + '"'
+
+
+def written(draw, value):
+    """JSON text of a value with random blanks and escapes."""
+    if isinstance(value, str):
+        return spelled(draw, value)
+    if isinstance(value, dict):
+        members = [
+            f"{draw(BLANKS)}{spelled(draw, key)}{draw(BLANKS)}:{draw(BLANKS)}{written(draw, one)}{draw(BLANKS)}"
+            for key, one in value.items()
+        ]
+        return "{" + (",".join(members) or draw(BLANKS)) + "}"
+    if isinstance(value, list):
+        items = [f"{draw(BLANKS)}{written(draw, one)}{draw(BLANKS)}" for one in value]
+        return "[" + (",".join(items) or draw(BLANKS)) + "]"
+    return json.dumps(value)
+
+
+@st.composite
+def bodies(draw):
+    """(the parsed object, its bytes)."""
+    value = dict(draw(MEMBERS))
+    return value, (draw(BLANKS) + written(draw, value) + draw(BLANKS)).encode()
+
+
+@given(bodies())
+def test_values_are_the_callers_bytes(body):
+    """Every top-level member is found, under its decoded name, with the bytes of its value and no blanks."""
+    value, raw = body
+    found = scan(raw)
+    assert list(found.members) == list(value)
+    for key, one in value.items():
+        assert orjson.loads(found.value(key)) == one
+        assert found.value(key) == found.value(key).strip()
+    assert found.value("\x00no such key") is None
+
+
+@given(bodies(), st.data())
+def test_an_edit_changes_what_it_names_and_no_other_byte(body, data):
+    """Parsed, it is the expected object; and with the edited members cut out, both texts hold the same kept bytes."""
+    value, raw = body
+    names = data.draw(st.lists(st.sampled_from([*value, "new", "other"]), unique=True) if value else st.just(["new"]))
+    changes = {name: data.draw(st.none() | VALUES.map(lambda one: json.dumps(one).encode())) for name in names}
+    edited = scan(raw).edited(changes)
+    expected = {key: one for key, one in value.items() if key not in changes or changes[key] is not None}
+    expected |= {key: json.loads(change) for key, change in changes.items() if change is not None}
+    assert orjson.loads(edited) == expected
+    before, after = scan(raw), scan(edited)
+    for key, (start, _, end) in before.members.items():
+        if key not in changes:
+            new_start, _, new_end = after.members[key]
+            assert edited[new_start:new_end] == raw[start:end]
+    if not any(key in value and change is None for key, change in changes.items()):
+        # Nothing was removed: what is left after taking out the edits is the caller's text, blanks included.
+        rest = after.edited({key: before.value(key) for key in changes if key in value})
+        added = [key for key in changes if key not in value and changes[key] is not None]
+        assert scan(rest).edited(dict.fromkeys(added)) == raw
+
+
+def test_removing_takes_one_comma_along():
+    """First, middle, last, all: always valid JSON, the blanks of the others stay."""
+    raw = scan(b' {\n  "a": 1,\n  "b": 2,\n  "c": 3\n}\n')
+    assert raw.edited({"a": None}) == b' {\n  "b": 2,\n  "c": 3\n}\n'
+    assert raw.edited({"b": None}) == b' {\n  "a": 1,\n  "c": 3\n}\n'
+    assert raw.edited({"c": None}) == b' {\n  "a": 1,\n  "b": 2\n}\n'
+    assert orjson.loads(raw.edited(dict.fromkeys("abc"))) == {}
+    assert raw.edited({"a": None, "b": None, "c": None, "d": b"4"}).split() == [b'{"d":4', b"}"]
+    assert scan(b"{}").edited({"x": b"1", "y": b"2"}) == b'{"x":1,"y":2}'
+
+
+@pytest.mark.parametrize(
+    ("body", "member"),
+    [
+        (b'{"a":1,"a":2}', "a"),
+        (b'{"a":1,"\\u0061":2}', "a"),
+        (b'{"\xe4\xb8\xad":1,"\\u4e2d":2}', "\u4e2d"),
+        (b'{"m":[{"x":{"k":1,"\\u006b" :2}}]}', "m"),
+        (b'{"a/b":1,"a\\/b":2}', "a/b"),
+        (b'{"m":{"":1,"":2}}', "m"),
+    ],
+)
+def test_duplicate_keys_are_refused_at_every_depth(body, member):
+    """Also when one of them is spelled with escapes; the member it lies in is named."""
+    with pytest.raises(RawJsonError, match="appears twice") as refusal:
+        scan(body)
+    assert refusal.value.member == member
+
+
+def test_the_same_key_in_two_objects_is_fine():
+    """Siblings and levels have their own keys; strings that look like keys are none."""
+    body = b'{"a":{"a":[{"a":1},{"a":2}]},"b":["a","a"],"c":"\\"a\\":1,\\"a\\":2"}'
+    assert list(scan(body).members) == ["a", "b", "c"]
+
+
+def test_depth_has_a_limit():
+    """`DEPTH_MAX` levels pass, one more is refused with the member it is in."""
+    fits = b'{"a":' + b"[" * (DEPTH_MAX - 1) + b"]" * (DEPTH_MAX - 1) + b"}"
+    assert scan(fits).members
+    with pytest.raises(RawJsonError, match="deeper") as refusal:
+        scan(b'{"a":' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b"}")
+    assert refusal.value.member == "a"
+
+
+def test_tokens_have_a_limit():
+    """Exactly `TOKENS_MAX` keys and brackets pass; strings and numbers in lists are not counted."""
+    room = TOKENS_MAX - 5  # the outer braces, one key, the list's brackets
+    fits = b'{"a":[' + b",".join([b"[]"] * (room // 2)) + b"]}"
+    assert scan(fits).members
+    with pytest.raises(RawJsonError, match="more than"):
+        scan(b'{"a":[' + b",".join([b"[]"] * (room // 2 + 1)) + b"]}")
+    assert scan(b'{"a":[' + b",".join([b'"s",1'] * TOKENS_MAX) + b"]}").members
+
+
+JSONISH = st.lists(
+    st.sampled_from(
+        ['{', '}', '[', ']', ':', ',', '"', '"a"', '"b"', '\\', '\\"', '"\\u0061"', "1", "-", "1e400", "true", "null",
+         " ", "\n", "\x00", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "NaN", "/**/", "9" * 400]
+    ),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
+@given(JSONISH, st.booleans())
+def test_nothing_passes_that_the_strict_parser_refuses(text, wrapped):
+    """Both ran: what comes out agrees with orjson, and what orjson or the limits refuse is a 400."""
+    data = ('{"k":' + text + "}" if wrapped else text).encode("latin-1")
+    try:
+        strict = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        strict = None
+    try:
+        raw, body = parse_object(data)
+    except InvalidRequest as refusal:
+        assert refusal.status == 400
+        repeated = "appears twice" in refusal.message
+        assert repeated or not isinstance(strict, dict), f"{data!r} is a good object"
+    else:
+        assert body == strict
+        assert {key: orjson.loads(raw.value(key)) for key in raw.members} == strict
+
+
+class CountingPattern:
+    """Counts what the scan looks at one by one, and checks that the matches leave no byte to be tried again."""
+
+    def __init__(self, pattern):
+        self.pattern, self.count, self.gaps = pattern, 0, 0
+
+    def finditer(self, body):
+        end = 0
+        for match in self.pattern.finditer(body):
+            self.count += 1
+            self.gaps += match.start() - end
+            end = match.end()
+            yield match
+
+
+MIB4 = 4 * 1024 * 1024
+HOSTILE = {
+    "quotes": b'{"a":' + b'"' * MIB4,
+    "odd quotes": b'{"a":' + b'"' * (MIB4 + 1),
+    "backslashes": b'{"a":"' + b"\\" * MIB4,
+    "backslashes outside": b"{" + b"\\" * MIB4,
+    "escaped quotes without end": b'{"a":"' + b'\\"' * (MIB4 // 2),
+    "escaped quotes": b'{"a":"' + b'\\"' * (MIB4 // 2) + b'"}',
+    "open brackets": b'{"a":' + b"[" * MIB4,
+    "closing brackets": b"{" + b"]" * MIB4,
+    "braces": b"{" * MIB4,
+    "blanks after a string": b'{"a":"x"' + b" " * MIB4,
+    "strings and blanks": b'{"a":[' + b'"" ' * (MIB4 // 3),
+    "digits": b'{"a":' + b"9" * MIB4 + b"}",
+    "long escapes": b'{"a":"' + b"\\u0041" * (MIB4 // 6) + b'"}',
+    "a key of escapes": b'{"' + b"\\u0041" * (MIB4 // 6) + b'":1}',
+    "commas": b'{"a":[' + b"," * MIB4 + b"]}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_bodies_cost_one_walk(name, monkeypatch):
+    """4 MiB of anything: every byte belongs to exactly one match, and few matches are looked at. No time is measured."""
+    counting = CountingPattern(rawjson._TOKEN)
+    monkeypatch.setattr(rawjson, "_TOKEN", counting)
+    try:
+        found = scan(HOSTILE[name])
+    except RawJsonError as refusal:
+        assert len(str(refusal)) < 300
+    else:
+        assert list(found.members)
+    assert counting.gaps == 0
+    assert counting.count <= TOKENS_MAX + 1
+
+
+@given(st.lists(VALUES, max_size=6), st.data())
+def test_objects_in_an_array_are_found(values, data):
+    """Only elements, not what lies deeper; each span is the object's own bytes."""
+
+    @st.composite
+    def text(draw):
+        return written(draw, values)
+
+    array = data.draw(text()).encode()
+    found = [orjson.loads(array[start:end]) for start, end in objects_in(array)]
+    assert found == [orjson.loads(orjson.dumps(value)) for value in values if isinstance(value, dict)]

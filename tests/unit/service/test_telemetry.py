@@ -1,0 +1,99 @@
+"""Log lines: one JSON object a line, no secrets, no tracebacks of the server, and never a failed request."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import telemetry
+
+SOURCES = Path(telemetry.__file__).parent
+
+
+def test_an_event_is_one_line_of_json(capsys):
+    """With level and UTC time; control characters can't begin a second line."""
+    telemetry.configure("INFO")
+    telemetry.logger().info(telemetry.STARTED, registry="a\nb\x1b[31m", simulated=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["level"], told["registry"]) == ("started", "info", "a\nb\x1b[31m")
+    assert told["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-abcdefgh12345678", "coe-AbCdEfGh_12345678", "Bearer abcdefgh.12345678", "bce-v3/ALTAK-abcdefgh/1234"],
+)
+def test_what_looks_like_a_secret_is_redacted(secret, capsys):
+    """The second net: nobody should pass one, and if somebody does it is not written."""
+    telemetry.configure("INFO")
+    telemetry.logger().error(telemetry.SETTLE_FAILED, error=f"the vendor said {secret} is wrong")
+    written = capsys.readouterr().err
+    assert secret not in written
+    assert "[redacted] is wrong" in written
+
+
+def test_the_level_holds(capsys):
+    """Below it nothing is written."""
+    telemetry.configure("ERROR")
+    telemetry.logger().warning(telemetry.ATTEMPT_FAILED)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_closed_stream_does_not_fail_the_caller(monkeypatch):
+    """`coe serve 2>&1 | head`: requests go on when nobody reads the log."""
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+    telemetry.configure("INFO")
+    monkeypatch.setattr(sys, "stderr", Gone())
+    telemetry.logger().info(telemetry.STOPPED)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    telemetry.logger().info(telemetry.STOPPED)
+
+
+def test_what_the_server_logs_becomes_an_event_without_texts(capsys):
+    """Its tracebacks and arguments may hold what a caller sent: only the template and the type are told."""
+    telemetry.configure("INFO")
+    log = logging.getLogger("uvicorn.error")
+    try:
+        raise ValueError("secret prompt")
+    except ValueError:
+        log.exception("Exception in %s application\n", "secret path")
+    log.info("Started server process")
+    (line,) = capsys.readouterr().err.splitlines()
+    log.error("Traceback (most recent call last):\n  File x\nservice.errors.Broken: secret\n")
+    (other,) = capsys.readouterr().err.splitlines()
+    assert json.loads(other)["error"] == "service.errors.Broken"
+    assert "secret" not in other
+    told = json.loads(line)
+    assert (told["event"], told["server"], told["error"]) == (
+        "server_trouble", "Exception in %s application", "ValueError",
+    )
+    assert "secret" not in line
+
+
+def test_every_event_has_a_meaning_and_is_used():
+    """A constant each, one line of documentation each, and somebody who logs it."""
+    constants = {
+        name: value
+        for name, value in vars(telemetry).items()
+        if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    }
+    assert set(constants.values()) == set(telemetry.EVENTS)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES.rglob("*.py"))
+    for name in constants:
+        used = f"telemetry.{name}" in text or text.count(f"({name}") > 0
+        assert used, f"nobody logs {name}"

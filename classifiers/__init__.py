@@ -1,4 +1,4 @@
-"""Which of fifteen things a person wants, in English and Chinese: training, scoring and judging of the intent classifier.
+"""Which of fifteen things a person wants, in English and Chinese: the intent classifier, its training and judging.
 
 It stands beside the service and imports nothing of it; the service calls `IntentClassifier.predict` once per request.
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.features import FEATURE_SPEC, ROWS
+from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
 from classifiers.taxonomy import INTENTS
 
@@ -124,7 +124,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path}: not JSON; {_RETRAIN}") from error
     if not isinstance(manifest, dict):
         raise ArtefactError(f"{path}: not an object; {_RETRAIN}")
-    wanted = {"format": FORMAT, "feature_spec": FEATURE_SPEC, "rows": ROWS, "labels": list(INTENTS)}
+    wanted = {"format": FORMAT, "features": fingerprint(), "rows": ROWS, "labels": list(INTENTS)}
     for field, value in wanted.items():
         if manifest.get(field) != value:
             raise ArtefactError(
@@ -159,7 +159,8 @@ def load(directory: Path) -> Artefact:
     digest = hashlib.sha256(content).hexdigest()
     if digest != manifest.get("sha256"):
         raise ArtefactError(
-            f"{weights_path}: SHA-256 is {digest[:SHORT_HASH]}…, the manifest says {str(manifest.get('sha256'))[:SHORT_HASH]}…; "
+            f"{weights_path}: SHA-256 is {digest[:SHORT_HASH]}…, "
+            f"the manifest says {str(manifest.get('sha256'))[:SHORT_HASH]}…; "
             f"{_RETRAIN}"
         )
     weights, bias = _arrays(content, weights_path)

@@ -1,4 +1,4 @@
-"""How good is a classifier, said without flattery: metrics per language, beside controls, and with whole sources left out.
+"""How good is a classifier, said without flattery: per language, beside controls, with whole sources left out.
 
 Where on the path: beside it. `coe evaluate --intents` prints what `evaluate_intents` returns; `train` uses the rest for
 calibration and for the card.
@@ -145,7 +145,7 @@ def evaluate_intents(
 
 
 def confusion_cost(report: Mapping[str, object]) -> dict[str, float | None]:
-    """What the confusions cost: share of strong-tier prompts sent to a cheap tier, and of cheap ones to a strong tier."""
+    """Share of strong-tier prompts that went to a cheap tier, and of cheap-tier ones that went to a strong tier."""
     table = report["confusion"]
     if not isinstance(table, dict):
         raise TypeError("report['confusion'] must be the object that evaluate_intents returns")
@@ -163,7 +163,7 @@ def confusion_cost(report: Mapping[str, object]) -> dict[str, float | None]:
 class LeftOut:
     """Predictions for rows whose whole source group was absent from training.
 
-    `logits` (n, 15); `known` marks rows whose intent and language still occurred in that fold's training rows.
+    `logits` (n, 15); `known` marks rows whose intent and language occur together in another group, too.
     """
 
     rows: tuple[Row, ...]
@@ -208,7 +208,7 @@ def leave_source_out(
             progress(done, len(groups), f"without {group}")
         training = [row for row in rows if row.group != group] + list(always)
         held_out = [row for row in rows if row.group == group]
-        seen = {(row.intent, row.language) for row in training}
+        seen = {(row.intent, row.language) for row in rows if row.group != group}
         judged += held_out
         parts.append(fit(training).logits([row.prompt for row in held_out]))
         known += [(row.intent, row.language) in seen for row in held_out]

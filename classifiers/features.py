@@ -1,7 +1,7 @@
 """From text to a sparse vector: what the classifier sees of a request. Pure: standard library and NumPy only.
 
 Where on the path: `scorer.predict` and `model.fit` call `extract`; nothing else knows how a bucket number comes about.
-Any change here that moves a number must raise `FEATURE_SPEC`: an artefact trained under another spec is refused.
+Any change here that moves a number changes `fingerprint`: an artefact trained under another one is refused.
 
 Invariants:
 1. Work is bounded. Of a text of any length only `HEAD_CHARS + TAIL_CHARS` characters are sliced out (fewer for earlier
@@ -15,6 +15,7 @@ So all words and all n-grams of a text cost a few vector operations, not a Pytho
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -34,11 +35,8 @@ from classifiers.folding import (
 )
 from classifiers.language import ENGLISH_WORDS, FOREIGN_WORDS, LanguageCounts
 
-FEATURE_SPEC: Final = 1
-"""Version of everything that moves a number here and in the modules below; part of the manifest."""
-
-HEAD_CHARS: Final = 1_400
-TAIL_CHARS: Final = 600
+HEAD_CHARS: Final = 1_200
+TAIL_CHARS: Final = 400
 """Characters read of the last user turn: instructions stand at the start or at the end of a pasted text."""
 
 EARLIER_HEAD_CHARS: Final = 300
@@ -58,7 +56,7 @@ ROWS: Final = BUCKETS + len(structure.FLAGS)
 SCALE_WORDS: Final = 1.0
 SCALE_CHARS: Final = 1.0
 SCALE_ANCHORS: Final = 0.6
-SCALE_FLAGS: Final = 0.5
+SCALE_FLAGS: Final = 0.3
 """Each block of features is brought to unit length, then multiplied by its scale; a flag has its scale as it is."""
 
 CJK_SIZES: Final = (1, 2, 3, 4)
@@ -73,9 +71,9 @@ PAIR_GAP: Final = 2
 """Characters that may stand between the two words of a pair."""
 
 GRAM_EDGE_MIN: Final = 0.5
-CJK_NEAR_SIZE: Final = 3
-"""Alphabet n-grams, and Han n-grams from this size on, are taken only where a wish may stand; words and short Han grams
-speak for the rest. That halves the work on long texts."""
+CJK_EVERYWHERE: Final = 2
+"""n-grams are taken only where a wish may stand; words and Han pairs speak for the rest. That halves the work on long
+texts."""
 
 ACTION_EDGE_MIN: Final = 0.5
 """An action word counts as one only where a wish may stand."""
@@ -87,6 +85,17 @@ _SEED_CJK: Final = 0x38495AB5C2B2AE35
 _SEED_CHAR: Final = 0x0EA5B1C7A24BAED4
 _SEED_START: Final = np.uint64(0x6A09E667F3BCC908)
 _SEED_END: Final = np.uint64(0x3C6EF372FE94F82B)
+
+_TUNING: Final = (
+    *(HEAD_CHARS, TAIL_CHARS, EARLIER_HEAD_CHARS, EARLIER_TAIL_CHARS, EARLIER_TURNS, EARLIER_WEIGHT, BUCKET_BITS),
+    *(SCALE_WORDS, SCALE_CHARS, SCALE_ANCHORS, SCALE_FLAGS, *structure.FLAGS),
+)
+_SPECIMENS: Final = (
+    'Translate "see you at 6:30" into French, then e-mail it: thanks!',
+    "Résumé of the following text\n\nThe  Ferry was late; nobody minded.\n- one\n- two\nIs 3 < 5?",
+    "请把下面这段话总结成两句话：２０２３年，他学会了用Python写代码。",
+    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 40,
+)
 
 Buckets: TypeAlias = npt.NDArray[np.int64]
 Values: TypeAlias = npt.NDArray[np.float32]
@@ -109,7 +118,7 @@ class Features:
 
     `buckets` (n,) are row numbers below `ROWS`, repeated when a feature occurs twice; `values` (n,) their weights.
     `starts` and `ends` (h,) give the span in `text` of the first h features when asked for (flags have no span).
-    `flags` are places in `structure.FLAGS`. `has_evidence` is false when there is no letter and no digit.
+    `flags` are places in `structure.FLAGS`; the last `shapes` of them, and so of all features, speak of shape only. `has_evidence` is false when there is no letter and no digit.
     `text` is the selection that was read.
     """
 
@@ -118,6 +127,7 @@ class Features:
     starts: Positions
     ends: Positions
     flags: tuple[int, ...]
+    shapes: int
     language: str
     has_evidence: bool
     text: str
@@ -170,9 +180,7 @@ def _grams(folded: Folded) -> list[Part]:
         for size in CJK_SIZES:
             if size > 1:
                 run = run[:-1] & folded.cjk[size - 1 :]
-            if size == CJK_NEAR_SIZE:
-                run = run & near[: len(run)]
-            at = run.nonzero()[0]
+            at = (run if size == CJK_EVERYWHERE else run & near[: len(run)]).nonzero()[0]
             if not len(at):
                 break
             parts.append((folded.spans(at, at + size) ^ _CJK_SEEDS[size], at, size))
@@ -279,6 +287,7 @@ def extract(text: str, *, spans: bool = False) -> Features:
         starts=begin,
         ends=end,
         flags=flags,
+        shapes=sum(flag >= structure.FIRST_SHAPE for flag in flags),
         language=language,
         has_evidence=counts.letters + counts.digits > 0,
         text=text,
@@ -300,6 +309,7 @@ def _bare(text: str, by_class: list[int], marks: list[int]) -> Features:
         starts=_NO_POSITIONS,
         ends=_NO_POSITIONS,
         flags=flags,
+        shapes=sum(flag >= structure.FIRST_SHAPE for flag in flags),
         language=counts.language(),
         has_evidence=False,
         text=text,
@@ -336,6 +346,17 @@ def opening_buckets(cue: str) -> list[int]:
     folded = Folded(cue)
     start, end = np.array([1], dtype=np.int64), np.array([folded.length - 1], dtype=np.int64)
     return [int(_to_buckets((folded.spans(start, end) ^ _SEED_START) * MIX_A)[0])]
+
+
+def fingerprint() -> str:
+    """What the features of a few texts are, in 16 hex characters: it changes when anything here moves a number."""
+    digest = hashlib.sha256(repr(_TUNING).encode())
+    for text in _SPECIMENS:
+        features = extract(text)
+        digest.update(features.buckets.astype("<i8").tobytes())
+        # Whole percents: the last bits of an exponential differ between C libraries.
+        digest.update(np.rint(features.values * 100).astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _action_table() -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from classifiers.alphabet import CLASS_TABLE, FOLD_TABLE, HAN, KANA, MARK_TABLE, SPACE, WORD_TABLE
 
-FOLDED_CHARS_MAX: Final = 2_003
+FOLDED_CHARS_MAX: Final = 1_603
 """The longest selection, a line break between its parts, and a space of our own at both ends."""
 
 EDGE_FLOOR: Final = 0.3

@@ -40,27 +40,28 @@ ACCENT_WEIGHT: Final = 0.6
 FOREIGN_MARGIN: Final = 0.8
 
 ENGLISH_WORDS: Final = (
-    "the of and to in a is that for it as was with be by on not he i this are or his from at which but have an had they "
-    "you were their one all we can her has there been if more when will would who so no what my your me do how why "
-    "does did please into about could should some any than then them these those where out up just like give make "
+    "the of and to in a is that for it as was with be by on not he i this are or his from at which but have an had "
+    "they you were their one all we can her has there been if more when will would who so no what my your me do how "
+    "why does did please into about could should some any than then them these those where out up just like give make "
     "write explain translate summarize tell help show find need want get following text sentence between "
-    "hello hi hey thanks thank yes don't isn it's i'm its am"
+    "hello hi hey thanks thank yes its am don isn didn ll ve"
 )
 FOREIGN_WORDS: Final = (
     "le la les des du et est une que qui dans pour pas sur au aux avec ce cette vous nous je tu il elle sont mais ou "
-    "par plus mon ma mes votre être comment quel quelle merci bonjour peux pouvez moi "
+    "où quand par plus mon ma mes votre être comment quel quelle merci bonjour peux pouvez moi "
     "el los las del y en un una es por con para como más pero sus qué cómo está muy mi tu yo puedes hola gracias "
-    "cuál quiero sobre este esta hacer "
+    "cuando cuándo donde dónde cual cuál quiero sobre este esta hacer "
     "der die das und ist nicht ein eine einen zu den mit von für auf sich dem im auch es ich du sie wir wie was kann "
-    "bitte mir mein wenn oder aber zum zur über nach hallo danke schreibe können warum "
-    "il lo gli di che è non per sono della del nel con una alla come più mi ciao grazie puoi perché questo "
-    "o os da do dos das não um uma é para com por mais como você eu olá obrigado pode quais "
+    "bitte mir mein wenn oder aber zum zur über nach hallo danke schreibe können warum wann "
+    "il lo gli di che è non per sono della del nel con una alla più mi ciao grazie puoi perché questo quando dove "
+    "a o os da do dos das não um uma é para com por mais como você eu olá obrigado pode qual quais onde "
     "de het een van niet dat voor zijn met op ik je hij maar ook kunt wat hoe "
     "och att det som en på är av jag inte han med för till den hur kan vad "
     "na nie się jest w i do że z jak to co proszę "
     "bir ve bu için ile ne nasıl mi da de çok "
     "và là của không có được cho một những này tôi bạn yang dan di untuk dengan ini itu tidak saya apa bagaimana"
 )
+"""Function words, and the imperatives that open requests. A word of both lists counts for neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class LanguageCounts:
         ends: npt.NDArray[np.int64],
         marks: npt.NDArray[np.int8],
     ) -> Self:
-        """`by_class` counts `classes` of the positions; `starts`, `ends` and `marks` (1 English, -1 foreign) are of the words."""
+        """`by_class` counts `classes`; `starts`, `ends` and `marks` (1 English, -1 foreign) are of the words."""
         english = int(np.count_nonzero(marks > 0))
         opening = False
         if by_class[HAN] and english:

@@ -39,7 +39,7 @@ CUE_SCALE: Final = 2.0
 OPENING_SCALE: Final = 2.0
 """Tied columns are this much longer than plain ones, so the penalty prefers to explain a row by its cues."""
 
-INVERSE_PENALTY: Final = 4.0
+INVERSE_PENALTY: Final = 1.5
 ITERATIONS_MAX: Final = 80
 TOLERANCE: Final = 2e-3
 DOCUMENTS_MIN: Final = 2
@@ -157,8 +157,9 @@ def sample_weights(rows: Sequence[Row]) -> npt.NDArray[np.float32]:
     for key, share in zip(keys, shares, strict=True):
         totals[key] += share
     weights = [share / totals[key] * (CORPUS_MASS if key[0] else 1.0) for key, share in zip(keys, shares, strict=True)]
-    result = np.array(weights, dtype=np.float64)
-    return (result / result.mean()).astype(np.float32)
+    result = np.array(weights, dtype=np.float32)
+    result /= result.mean()
+    return result
 
 
 def fit(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser, *, seed: int) -> LinearModel:

@@ -3,8 +3,8 @@
 Where on the path: step 2, before planning. NumPy and the standard library only; scikit-learn is never imported here.
 
 Invariants:
-1. Only turns of the role `user` are read: harness text is not the person's wish. No user turn, or no letter and no
-   digit in the last one: abstain.
+1. Only turns of the role `user` are read: harness text is not the person's wish. Without evidence it abstains: no user
+   turn, no letter and no digit in the last one, or words and marks that say less than `EVIDENCE_MIN` for the label.
 2. Bounded work: see `features`. No clock, no network, no state: the same turns give the same prediction.
 3. The posterior names every intent in the order of `INTENTS` and sums to 1.
 4. An abstention is never "simple": the label is then only the likeliest guess.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
-from classifiers.features import BUCKETS, Features, extract, user_texts
+from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract, user_texts
 from classifiers.language import UNDETERMINED
 from classifiers.structure import FLAGS
 from classifiers.taxonomy import INDEX, INTENTS
@@ -36,6 +36,10 @@ TERMS_MAX: Final = 6
 TERM_CHARS_MAX: Final = 32
 TERM_PIECES: Final = 60
 """An explanation has at most `TERMS_MAX` terms, gathered from the `TERM_PIECES` heaviest features."""
+
+EVIDENCE_MIN: Final = 0.5
+"""Logits that words, n-grams and marks must add to the label above the mean of all labels. Length and line count don't
+count: every short line looks like small talk, `go on` after a page of code included."""
 
 _WIDTH: Final = 16
 """Columns in memory: 15 intents and one of zeros, so that a row is one cache line."""
@@ -113,17 +117,22 @@ class IntentClassifier:
     def _judge(self, found: list[tuple[float, Features]], *, terms: bool) -> Prediction:
         last = found[0][1]
         evidence = np.zeros(_WIDTH, dtype=np.float64)
+        shape = np.zeros(_WIDTH, dtype=np.float64)
+        # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
+        norm = sum(weight * weight for weight, _ in found) ** 0.5
         for weight, features in found:
             rows = self._weights.take(features.buckets, axis=0, mode="clip")
-            evidence += weight * (features.values @ rows)
-        if len(found) > 1:
-            # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
-            evidence /= sum(weight * weight for weight, _ in found) ** 0.5
+            # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
+            evidence += weight / norm * np.einsum("i,ij->j", features.values, rows)
+            if features.shapes:
+                shape += weight / norm * SCALE_FLAGS * rows[-features.shapes :].sum(axis=0)
+        said = (evidence - shape)[: len(INTENTS)]
         logits = evidence[: len(INTENTS)] + self._bias
         posterior = softmax(logits / self._artefact.temperatures[last.language])
         best = int(posterior.argmax())
         confidence = float(posterior[best])
-        abstained = not last.has_evidence or confidence < self._artefact.thresholds[last.language]
+        unsupported = float(said[best] - said.mean()) < EVIDENCE_MIN
+        abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[last.language]
         label = INTENTS[best]
         return Prediction(
             label=label,
@@ -168,7 +177,7 @@ def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def whole_words(text: str, start: int, end: int) -> str:
-    """The span of a feature, widened to whole words unless it is Han or kana, lower-cased and cut to a readable size."""
+    """The span of a feature in lower case, widened to whole words unless it is Han or kana, cut to a readable size."""
     start = max(start, 0)
     while start > 0 and end - start < TERM_CHARS_MAX and _joins(text[start - 1], text[start]):
         start -= 1

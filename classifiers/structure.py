@@ -4,7 +4,7 @@ Where on the path: `features.extract` asks once per text; the flags are the last
 
 Invariants:
 1. Only the selection is read, with a fixed number of passes.
-2. `FLAGS` is append-only within a feature spec: the place in the tuple is the row.
+2. The place of a name in `FLAGS` is its row: moving one changes the fingerprint of the features.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from classifiers.alphabet import (
 )
 from classifiers.language import CHINESE, ENGLISH, LANGUAGES, LanguageCounts
 
-FLAGS: Final = (
+EVIDENCE_FLAGS: Final = (
     "code fence",
     "backtick",
     "code punctuation",
@@ -38,32 +38,37 @@ FLAGS: Final = (
     "many digits",
     "question mark",
     "several question marks",
-    "ends with a question mark",
-    "ends with a colon",
     "exclamation mark",
     "quotation marks",
     "answer choices",
     "bullet list",
     "numbered list",
     "link",
+    "two kinds of action",
+    "three or more kinds of action",
+)
+SHAPE_FLAGS: Final = (
+    "ends with a question mark",
+    "ends with a colon",
     "one line",
     "2-4 lines",
     "5+ lines",
     "blank line inside",
     "short first line, long rest",
-    "at most 6 characters",
-    "7-20 characters",
+    "at most 20 characters",
     "21-60 characters",
     "61-200 characters",
     "201-800 characters",
     "over 800 characters",
     "Han and Latin mixed",
     "no capital at the start",
-    "two kinds of action",
-    "three or more kinds of action",
     *(f"language {language}" for language in LANGUAGES),
 )
-"""Names of the flags, as an explanation shows them; the order is the row order."""
+FLAGS: Final = EVIDENCE_FLAGS + SHAPE_FLAGS
+"""Names of the flags, as an explanation shows them; the order is the row order. Shape alone is no evidence: `ok`, `继续`
+and `asdf` are all short single lines."""
+
+FIRST_SHAPE: Final = len(EVIDENCE_FLAGS)
 
 _ROW: Final = {name: row for row, name in enumerate(FLAGS)}
 
@@ -86,10 +91,9 @@ ACTIONS: Final = (
 _CHOICE_B: Final = ("\nB.", "(B)", "\nB)", "B、")
 _CHOICE_C: Final = ("C.", "C)", "C、")
 _LATEX_WORDS: Final = ("\\frac", "\\sqrt", "$\\", "\\(", "\\[", "\\begin")
-_CODE_WORDS: Final = ("();", "=>", "->", "</", "def ", "import ", "SELECT ", "#include", "print(")
+_CODE_WORDS: Final = ("()", "=>", "</")
 _LENGTHS: Final = (
-    (6, "at most 6 characters"),
-    (20, "7-20 characters"),
+    (20, "at most 20 characters"),
     (60, "21-60 characters"),
     (200, "61-200 characters"),
     (800, "201-800 characters"),

@@ -40,7 +40,7 @@ from classifiers.evaluate import (
     macro_f1,
     report_of,
 )
-from classifiers.features import FEATURE_SPEC, ROWS
+from classifiers.features import ROWS, fingerprint
 from classifiers.rows import Row, file_sha256, read_rows
 from classifiers.scorer import IntentClassifier
 from classifiers.taxonomy import INDEX, INTENTS
@@ -196,7 +196,7 @@ def _manifest(
     return {
         "format": artefact.FORMAT,
         "name": name,
-        "feature_spec": FEATURE_SPEC,
+        "features": fingerprint(),
         "rows": ROWS,
         "labels": list(INTENTS),
         "dtype": "float16",

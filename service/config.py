@@ -1,5 +1,7 @@
-"""Process settings, from the environment (`COE_*`). Nothing else in the service reads `os.environ`, but for the
-provider keys that providers.yaml names, which `environ()` hands to the loader.
+"""Process settings, from the environment (`COE_*`).
+
+Nothing else in the service reads `os.environ`, but for the provider keys that providers.yaml names, which `environ()`
+hands to the loader.
 
 Where on the path: `cli` builds `Settings` once and passes it down.
 """
@@ -13,7 +15,6 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
 
 PREFIX = "COE_"
 

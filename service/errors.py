@@ -185,9 +185,7 @@ class Replied(UpstreamError):
         param: str | None = None,
     ) -> None:
         """See the class; `param` and `code` are the vendor's when passed through."""
-        super().__init__(
-            message, cause=cause, upstream_status=upstream_status, retry_after_s=retry_after_s, code=code
-        )
+        super().__init__(message, cause=cause, upstream_status=upstream_status, retry_after_s=retry_after_s, code=code)
         self.passthrough = passthrough
         self.param = param
         if passthrough:

@@ -105,12 +105,15 @@ class House:
             return
         async with self._reloading:
             now = self.clock.utc()
+            refusal: ConfigurationError | None = None
             try:
                 catalog = await asyncio.to_thread(read_registry, self.settings, now)
                 catalog = await find_local(catalog, self.settings, self.settings.port)
                 refuse_unusable(catalog, now)
             except ConfigurationError as problem:
-                told = list(problem.problems) if isinstance(problem, RegistryError) else [str(problem)]
+                refusal = problem
+            if refusal is not None:
+                told = list(refusal.problems) if isinstance(refusal, RegistryError) else [str(refusal)]
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
                 return
             self.pipeline.catalog = catalog

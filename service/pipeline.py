@@ -137,8 +137,8 @@ class Pipeline:
             if work.settling:
                 await asyncio.wait(work.settling)
         if own:
-            raise _slow("no answer within `max_latency_ms`", "max_latency_exceeded")
-        raise _slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", "upstream_timeout")
+            raise _slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
+        raise _slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
 
     def _limit_ms(self, work: Work, catalog: Catalog) -> tuple[float, bool]:
         """(milliseconds from arrival to the answer, whether that is the caller's or policy's limit and not ours)."""
@@ -318,7 +318,7 @@ def explanation(work: Work) -> dict[str, object]:
 
 
 def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:
-    """The candidate with what is left of the money, or `None`. After a context-length refusal only a larger one helps."""
+    """The candidate with what is left of the money, or `None`; after a context-length refusal only a larger one."""
 
     def context(one: Candidate) -> int:
         return one.deployment.context_tokens or catalog.models[one.deployment.model].context_tokens or 0
@@ -337,7 +337,7 @@ def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candida
     return found if reason is None else None
 
 
-def _slow(message: str, code: str) -> AllAttemptsFailed:
+def _slow(message: str, *, code: str) -> AllAttemptsFailed:
     slow = AllAttemptsFailed(message, code=code)
     slow.status = 504
     return slow

@@ -29,7 +29,6 @@ from service.ledger.recorder import Identity, Outcome, Timing, ending, opening, 
 from service.ledger.writer import EntryOrderError
 from service.upstream.client import Tally
 
-
 SETTLE_S = 5.0
 """How long the drain waits for open attempts; what is open then is closed by recovery at the next start."""
 

@@ -1,5 +1,6 @@
-"""What must be known before the first part is built: the registry to serve, whether the simulator stands in, what was
-found on loopback, and whether this process may serve at all.
+"""What must be known before the first part is built, and whether this process may serve at all.
+
+That is: the registry to serve, whether the simulator stands in, what was found on loopback, who owns the data.
 
 Where on the path: `cli.serve` and `app.build` call it once, in the order written here.
 
@@ -108,7 +109,9 @@ def choose(catalog: Catalog, *, simulate: bool, simulate_if_empty: bool, now: da
     if simulate or (simulate_if_empty and not check(catalog, now=now).usable):
         scripts = scripts_for(catalog)
         if not scripts:
-            raise ConfigurationError("the registry has no provider that can be simulated: add one that speaks openai_chat")
+            raise ConfigurationError(
+                "the registry has no provider that can be simulated: add one that speaks openai_chat"
+            )
         simulator = SimulatorThread(scripts, keep_bodies=False)
         simulator.start()
         return Served(simulated(catalog, simulator.base_url), simulator)

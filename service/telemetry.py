@@ -40,7 +40,7 @@ EVENTS = {
     SETTLE_FAILED: "a terminal row could not be written; fields: attempt_id, error",
     RECOVERED: "attempts of a crashed process were closed at start; fields: attempts, segments",
     INDEXER_FAILED: "the SQLite index could not follow the journal; fields: error, retry_s",
-    JOURNAL_TROUBLE: "the journal could not do a step (write, sync, cut, wipe, mark, withdraw, recover); fields: step, error",
+    JOURNAL_TROUBLE: "the journal could not write, sync, cut, wipe, mark, withdraw or recover; fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
     SERVER_TROUBLE: "the HTTP server met what it did not expect; fields: server, error",
     REGISTRY_RELOADED: "a new registry serves; fields: version",

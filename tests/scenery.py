@@ -87,9 +87,7 @@ def a_catalog(
 
 def a_chat(text: str = "hello", *, headers: Mapping[str, str] = MappingProxyType({}), **body: Any) -> ChatRequest:
     """A parsed chat request; `body` adds and overrides members."""
-    return read_chat(
-        orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **body}), headers
-    )
+    return read_chat(orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **body}), headers)
 
 
 def an_intent(label: str = "factual_qa", confidence: float = 0.9, *, language: str = "en", **more: Any) -> Intent:
@@ -99,7 +97,9 @@ def an_intent(label: str = "factual_qa", confidence: float = 0.9, *, language: s
     return Intent(label, confidence, more.pop("posterior", posterior), language, artefact="test-1", **more)
 
 
-def decided(chat: ChatRequest, catalog: Catalog, *, intent: Intent | None = None, caller: Caller = ANONYMOUS) -> Decision:
+def decided(
+    chat: ChatRequest, catalog: Catalog, *, intent: Intent | None = None, caller: Caller = ANONYMOUS
+) -> Decision:
     """The decision at `NOW`."""
     return decide(chat, intent or an_intent(), catalog, Circumstances("dec_1", NOW, caller))
 
@@ -117,7 +117,8 @@ class WordClassifier:
         return an_intent(label, language="zh" if any("一" <= one <= "龥" for one in text) else "en")
 
     def explain(self, turns: Any, label: str | None = None) -> tuple[tuple[str, float], ...]:
-        """The first words of the prompt."""
+        """The first words of the prompt, for the label that was predicted."""
+        assert label in (None, self.predict(turns).label)
         self.explained += 1
         return tuple((word, 1.5) for word in (turns[-1][1].split()[:3] if turns else ()))
 
@@ -140,9 +141,7 @@ class Serving:
     def chat(self, text: str = "hello", *, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Response:
         """POST a chat; `body` adds and overrides members."""
         whole = {"model": "auto", "messages": [{"role": "user", "content": text}], **body}
-        return httpx.post(
-            f"{self.url}/v1/chat/completions", json=whole, headers=headers, timeout=20, trust_env=False
-        )
+        return httpx.post(f"{self.url}/v1/chat/completions", json=whole, headers=headers, timeout=20, trust_env=False)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         """GET a path."""

@@ -1,5 +1,7 @@
 """HTTP in and out, no decisions.
 
+The map:
+
     openai.py      the OpenAI routes
     chat_body.py   bytes of a chat request -> `ChatRequest`, or a 400 that names the field
     steering.py    the `coe` object and the `x-coe-*` headers

@@ -47,9 +47,7 @@ def log_unexpected(problem: Exception, request_id: str) -> None:
     while where is not None and where.tb_next is not None:
         where = where.tb_next
     place = f"{where.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{where.tb_lineno}" if where else "unknown"
-    telemetry.logger().error(
-        telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=place
-    )
+    telemetry.logger().error(telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=place)
 
 
 def from_framework(status: int, path: str, method: str, headers: Mapping[str, str] | None = None) -> CoeError:

@@ -1,7 +1,7 @@
 """What the pipeline answers -> ASGI: a JSON body, or a stream that notices when the caller leaves.
 
-Where on the path: last step of the chat route. Back-pressure is the server's: `send` waits while its buffer is full, and
-while it waits nothing more is read from the vendor.
+Where on the path: last step of the chat route. Back-pressure is the server's: `send` waits while its buffer is full,
+and while it waits nothing more is read from the vendor.
 
 Invariants
 1. A caller that leaves is noticed at once, not at the next chunk: the disconnect is awaited beside the stream.
@@ -45,7 +45,7 @@ class StreamResponse(Response):
         self._drain = on_disconnect is OnDisconnect.DRAIN
         self.init_headers(plain({**reply.headers, **_STREAM_HEADERS, "x-request-id": request_id}))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, and let go of it when the caller does."""
         pump = asyncio.create_task(self._pump(send))
         gone = asyncio.create_task(_disconnected(receive))

@@ -1,4 +1,4 @@
-"""`coe`: the command line. One file a command; `main` turns every way to fail into a sysexits code and one clear line."""
+"""`coe`: the command line. One file a command; `main` turns every way to fail into a sysexits code and a clear line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import click
 from service import __version__
 from service.cli.check import check
 from service.cli.costs import costs
+from service.cli.evaluate import evaluate
 from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
 from service.cli.route import route
 from service.cli.serve import serve
+from service.cli.train import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,7 +23,7 @@ def cli() -> None:
     """One OpenAI-compatible entrance to many models: the cheapest capable one answers, every cent is written down."""
 
 
-for command in (serve, check, route, costs, keys):
+for command in (serve, check, route, costs, keys, train, evaluate):
     cli.add_command(command)
 
 

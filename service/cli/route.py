@@ -50,9 +50,11 @@ def route(
 ) -> None:
     """Show which model a prompt would go to, and why."""
     if (prompt is None) == (body is None):
-        raise click.UsageError('give a prompt ("coe route \'…\'") or a request body (--body FILE), one of them')
+        raise click.UsageError("give a prompt (\"coe route '…'\") or a request body (--body FILE), one of them")
     if body is not None and (model is not None or policy is not None):
-        raise click.UsageError("--model and --policy go with a prompt; in a request body they are `model` and `coe.policy`")
+        raise click.UsageError(
+            "--model and --policy go with a prompt; in a request body they are `model` and `coe.policy`"
+        )
     settings = read_settings(providers=providers)
     now = datetime.now(UTC)
     with exits():

@@ -141,10 +141,12 @@ def _banner(catalog: Catalog, settings: Settings, *, simulated: bool) -> str:
     active = [name for name, one in catalog.providers.items() if one.active]
     shown = ", ".join(active[:8]) + (f" and {len(active) - 8} more" if len(active) > 8 else "")
     lines = [
-        f"coe-router {__version__} on http://{host}:{settings.port}/v1   (base_url for your SDK; model \"auto\")",
+        f'coe-router {__version__} on http://{host}:{settings.port}/v1   (base_url for your SDK; model "auto")',
         f"  {counts.models_active} models at {counts.providers_active} providers: {shown}",
-        f"  registry {catalog.version} · policy {catalog.default_policy} · baseline {catalog.baseline or 'none'}"
-        f" · ledger in {settings.data_dir}",
+        (
+            f"  registry {catalog.version} · policy {catalog.default_policy} · baseline {catalog.baseline or 'none'}"
+            f" · ledger in {settings.data_dir}"
+        ),
     ]
     if simulated:
         lines.append("  SIMULATED: every answer is made up by simulated vendors on this machine; nothing is paid")

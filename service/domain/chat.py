@@ -140,4 +140,3 @@ def texts(content: object) -> Iterator[str]:
                 text = part.get("text") if part.get("type") in ("text", "input_text") else part.get("refusal")
                 if isinstance(text, str):
                     yield text
-

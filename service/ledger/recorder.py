@@ -4,7 +4,8 @@ Where on the path: `pipeline` calls `opening` before the first upstream byte, an
 
 Invariants
 1. The price is the one quoted at dispatch, whatever the registry says by the time the answer ends.
-2. A failure that the vendor can't have billed costs exactly 0 and is `refused`; one that it may have billed is estimated.
+2. A failure that the vendor can't have billed costs exactly 0 and is `refused`; one that it may have billed is
+   estimated.
 3. The baseline is priced on the same usage, so that a saving is signed and counts failed attempts against us.
 """
 
@@ -119,7 +120,7 @@ def ending(
 
 
 def shown_open(entry: OpenEntry) -> dict[str, object]:
-    """A running attempt as `GET /v1/decisions/{id}` shows it: the names are the index's, what is not known is `None`."""
+    """A running attempt as `GET /v1/decisions/{id}` shows it: names as from the index, `None` for what is not known."""
     return {
         "attempt_id": entry.attempt_id,
         "request_id": entry.request_id,

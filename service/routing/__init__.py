@@ -1,5 +1,7 @@
 """Which expert answers, and why. Pure: the same features and versions give the same decision, bit for bit.
 
+The map, in the order of `decide`:
+
     addressing.py   `model` of the request -> which deployments are meant
     capable.py      hard filters: what can't serve, each with its reason
     estimate.py     expected output, cost and quality of a deployment for a request

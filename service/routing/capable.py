@@ -30,7 +30,7 @@ _NO_LANGUAGE_ASKED = frozenset({UNDETERMINED, "other", ""})
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a deployment must meet to serve one request. `language` is the classifier's; it demands nothing when unsure."""
+    """What a deployment must meet to serve one request. `language` is the classifier's; unsure, it demands nothing."""
 
     needs: frozenset[str]
     modalities: frozenset[str]

@@ -2,10 +2,10 @@
 
 Where on the path: third step of `router.decide`, for every deployment that can serve.
 
-Output lengths are priors per intent, in tokens, as `base + per_input x tokens of the newest user message`: a translation
-is as long as its source, an extraction is not. `p95` bounds what is reserved when the caller set no cap. The figures
-are ours: medians over natural assistant traffic as public length studies report them (chat 100-300, code 500-1,000,
-reasoned maths 500-800), rounded; they stand until a ledger has better ones.
+Output lengths are priors per intent, in tokens, as `base + per_input x tokens of the newest user message`: a
+translation is as long as its source, an extraction is not. `p95` bounds what is reserved when the caller set no cap.
+The figures are ours: medians over natural assistant traffic as public length studies report them (chat 100-300, code
+500-1,000, reasoned maths 500-800), rounded; they stand until a ledger has better ones.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def quality_of(model: Model, intents: Sequence[str]) -> float:
 
 
 def candidate(deployment: Deployment, model: Model, expected: Forecast, at: datetime) -> Candidate:
-    """A deployment with its expected and its reserved cost at this instant; costs are `None` when the price is unknown."""
+    """A deployment with its expected and its reserved cost at this instant, `None` when the price is unknown."""
     reasoning = max(model.reasoning_for(name) for name in expected.intents)
     quote = deployment.prices.quote(at)
     cap = _output_limit(deployment, model)
@@ -151,14 +151,12 @@ def cost_of(quote: PriceQuote | None, input_tokens: int, output_tokens: int, rea
     """Pico-USD of an imagined usage, or `None` when the price is unknown."""
     if quote is None or not quote.known:
         return None
-    usage = Usage(
-        input=input_tokens, output=output_tokens, reasoning=reasoning_tokens, source=UsageSource.ESTIMATED
-    )
+    usage = Usage(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens, source=UsageSource.ESTIMATED)
     return price(usage, quote).pusd
 
 
 def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
-    """Pico-USD that a request with so many output tokens stays under: input with its margin, the dearer kind of output."""
+    """Pico-USD that so many output tokens stay under: input with its margin, output of the dearer kind."""
     padded = input_tokens * INPUT_MARGIN_PERCENT // 100
     visible, hidden = cost_of(quote, padded, output_tokens, 0), cost_of(quote, padded, 0, output_tokens)
     return None if visible is None or hidden is None else max(visible, hidden)

@@ -1,8 +1,8 @@
 """`decide`: one request, one intent, one registry -> a ranked list of deployments with reasons. Pure.
 
-Where on the path: step 4 of `pipeline`. In order: what the caller meant (addressing), which rules apply (routes, policy,
-the caller's own limits), who can serve (capable), what each would cost and how good it would be (estimate), who comes
-first (policies).
+Where on the path: step 4 of `pipeline`. In order: what the caller meant (addressing), which rules apply (routes,
+policy, the caller's own limits), who can serve (capable), what each would cost and how good it would be (estimate),
+who comes first (policies).
 
 Invariants
 1. Same arguments, same decision: no clock, no randomness, no state.
@@ -212,9 +212,7 @@ def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
     )
 
 
-def _spec(
-    name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller
-) -> PolicySpec:
+def _spec(name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller) -> PolicySpec:
     """The policy that applies. A key that is bound to policies stays bound to them when it names a model."""
     if name is None:
         if not caller.policies:
@@ -236,7 +234,9 @@ def _spec(
 def _policy(name: str, catalog: Catalog) -> PolicySpec:
     spec = catalog.policies.get(name)
     if spec is None:
-        raise unknown_name(f"policy {name!r}", name, list(catalog.policies), param="coe.policy", code="policy_not_found")
+        raise unknown_name(
+            f"policy {name!r}", name, list(catalog.policies), param="coe.policy", code="policy_not_found"
+        )
     return spec
 
 
@@ -272,9 +272,7 @@ def _sift(
     return able, rejected
 
 
-def _within_limits(
-    found: Candidate, model: Model, chat: ChatRequest, rules: _Rules
-) -> tuple[Candidate, str | None]:
+def _within_limits(found: Candidate, model: Model, chat: ChatRequest, rules: _Rules) -> tuple[Candidate, str | None]:
     """Apply the caller's quality floor and every cost ceiling; the output cap that makes a ceiling hold is set here."""
     least = chat.steering.min_quality
     if least is not None and found.quality < least:
@@ -306,4 +304,3 @@ def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | 
     reasoning = max(model.reasoning_for(name) for name in expected.intents)
     quote = baseline_quote(catalog, at)
     return cost_of(quote, expected.input_tokens, expected.output_tokens, reasoning * expected.choices)
-

@@ -319,9 +319,7 @@ class AnswerStream:
         """Note what an event says; whether it is forwarded."""
         if event.data is None:
             return True
-        signal = self._protocol.signal(
-            event.data, self._candidate.deployment, asked_for_usage=self._chat.include_usage
-        )
+        signal = self._protocol.signal(event.data, self._candidate.deployment, asked_for_usage=self._chat.include_usage)
         tally = self.tally
         if signal.error is not None:
             if tally.first_content is None:

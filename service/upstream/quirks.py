@@ -121,9 +121,7 @@ def _has_tools(chat: ChatRequest) -> bool:
     return bool(chat.body.get("tools") or chat.body.get("functions"))
 
 
-def _limit_changes(
-    chat: ChatRequest, deployment: Deployment, output_tokens_cap: int | None, changes: Changes
-) -> None:
+def _limit_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: int | None, changes: Changes) -> None:
     """The output cap under the vendor's name for it; never above the caller's own."""
     quirks = deployment.provider.quirks
     only = None

@@ -43,18 +43,12 @@ class SseTap:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._looked_at = 0
-        self._line_feed_pending = False
         self._at_start = True
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by this chunk, in order."""
         self._buffer += chunk
         while self._buffer:
-            if self._line_feed_pending:
-                # The last event ended in CR. A line feed now is the second half of that line end: it stays in front of
-                # the next event's bytes and means nothing.
-                self._looked_at = 1 if self._buffer[0] == 0x0A else 0
-                self._line_feed_pending = False
             match = _BLANK_LINE.search(self._buffer, self._looked_at)
             if match is None:
                 break
@@ -64,10 +58,11 @@ class SseTap:
             raw = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._looked_at = 0
-            self._line_feed_pending = raw.endswith(b"\r")
             yield self._event(raw)
-        # A line end may be cut in two: look again at the last three bytes next time, but never before a skipped one.
-        self._looked_at = max(self._looked_at, len(self._buffer) - 3)
+        # After an event that ended in CR a line feed may stand first: the second half of that line end. At most it makes
+        # an event without data, which means nothing.
+        # A line end may be cut in two: look again at the last three bytes next time.
+        self._looked_at = max(0, len(self._buffer) - 3)
         if len(self._buffer) > EVENT_BYTES_MAX:
             raise EventTooLong
 

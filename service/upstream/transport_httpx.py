@@ -57,7 +57,8 @@ class HttpxTransport:
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
             raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
-        except (httpx.LocalProtocolError, UnicodeError):
+        except (httpx.LocalProtocolError, UnicodeError, ExceptionGroup):
+            # The group holds what the event loop thinks of an impossible port; connecting is all that groups tasks.
             raise NotSent("the request could not be written as HTTP", cause="invalid_request") from None
         except httpx.HTTPError:
             raise NoReply("the vendor hung up before it answered", cause="hung_up") from None

@@ -45,9 +45,7 @@ class _Implausible(Exception):
     """A count that can't be one; the argument is the flag."""
 
 
-def chat_usage(
-    raw: Mapping[str, object], quirks: Mapping[str, str], *, service_tier: object = None
-) -> ReadUsage:
+def chat_usage(raw: Mapping[str, object], quirks: Mapping[str, str], *, service_tier: object = None) -> ReadUsage:
     """Read an OpenAI-shaped `usage` object. Never raises: implausible numbers give `usage=None` and a flag."""
     try:
         tier = service_tier[:SERVICE_TIER_CHARACTERS_MAX] if isinstance(service_tier, str) and service_tier else None

@@ -45,9 +45,7 @@ def bounded(candidates: Sequence[Candidate], floor: float) -> list[Candidate]:
     ]
 
 
-def with_reasons(
-    ranked: Sequence[Candidate], why_first: str, *, quality_first: bool = False
-) -> tuple[Candidate, ...]:
+def with_reasons(ranked: Sequence[Candidate], why_first: str, *, quality_first: bool = False) -> tuple[Candidate, ...]:
     """Fill `reason`: why the first is first, and what each other one lost by (its quality first, or its cost)."""
     if not ranked:
         return ()

@@ -27,7 +27,8 @@ def min_cost(candidates: Sequence[Candidate], spec: PolicySpec) -> Ranking:
     why = f"cheapest of {len(eligible)} with quality of at least {floor:.2f}"
     if not kept:
         code = ReasonCode.FLOOR_UNREACHABLE
-        why = f"nobody reaches quality {spec.min_quality:.2f}; cheapest of the {len(eligible)} near the best ({floor:.2f})"
+        near = f"cheapest of the {len(eligible)} near the best ({floor:.2f})"
+        why = f"nobody reaches quality {spec.min_quality:.2f}; {near}"
     return Ranking(with_reasons([*eligible, *others], why), code, _margin(eligible))
 
 
@@ -38,4 +39,5 @@ def _margin(eligible: Sequence[Candidate]) -> str:
     if first.expected_cost_pusd is None or second.expected_cost_pusd is None:
         return f"the price of {second.deployment.id} is unknown"
     saved = second.expected_cost_pusd - first.expected_cost_pusd
-    return f"{usd_text(saved)} USD cheaper than {second.deployment.id} (quality {first.quality:.2f} against {second.quality:.2f})"
+    qualities = f"quality {first.quality:.2f} against {second.quality:.2f}"
+    return f"{usd_text(saved)} USD cheaper than {second.deployment.id} ({qualities})"

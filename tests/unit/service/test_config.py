@@ -32,7 +32,10 @@ def test_the_environment_speaks(monkeypatch):
         monkeypatch.setenv(f"COE_{name}", value)
     found = Settings()
     assert (found.port, found.data_dir, found.journal_sync, found.local_engines) == (
-        9, Path("/x"), JournalSync.ALWAYS, False,
+        9,
+        Path("/x"),
+        JournalSync.ALWAYS,
+        False,
     )
     assert environ()["COE_PORT"] == "9"
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 import time
 
+import httpx
 import pytest
 from scenery import PATIENCE_S, start_app
 from stage import registry
@@ -58,7 +61,7 @@ def test_a_reload_swaps_the_registry_whole(at_home, capfd):
     [
         lambda text: text.replace("context_tokens", "contxt_tokens"),
         lambda text: text.replace("version: 1", "version: ["),
-        lambda text: "",
+        lambda _: "",
         lambda text: text.replace("protocol: openai_chat", "protocol: gemini"),
         None,
     ],
@@ -96,8 +99,6 @@ def test_a_request_keeps_the_registry_it_began_with(tmp_path, vendors):
     file = registry(tmp_path / "p.yaml", vendors({"alpha": Script(header_delay_s=0.6)}))
     app = start_app(tmp_path / "data", file)
     try:
-        import threading
-
         replies = []
         asking = threading.Thread(target=lambda: replies.append(app.chat(model="alpha-model")))
         asking.start()
@@ -116,20 +117,17 @@ def test_a_request_keeps_the_registry_it_began_with(tmp_path, vendors):
 
 def test_stopping_settles_what_runs(tmp_path, vendors):
     """A server that stops cancels its requests; their rows are in the journal before it closes."""
-    import threading
-
-    file = registry(tmp_path / "p.yaml", vendors({"alpha": Script(fault=Fault.SILENCE)}), timeouts=
-                    "{connect_s: 2, first_token_s: 60, idle_s: 60, total_s: 60}")
+    file = registry(
+        tmp_path / "p.yaml",
+        vendors({"alpha": Script(fault=Fault.SILENCE)}),
+        timeouts="{connect_s: 2, first_token_s: 60, idle_s: 60, total_s: 60}",
+    )
     app = start_app(tmp_path / "data", file)
     app.server.config.timeout_graceful_shutdown = 0.2
 
     def ask():
-        try:
+        with contextlib.suppress(httpx.HTTPError):  # how the connection ends is the server's business
             app.chat(stream=True)
-        except OSError:
-            return
-        except Exception as problem:  # the connection may break in any way of httpx's
-            assert "disconnect" in str(problem).lower()
 
     asking = threading.Thread(target=ask)
     asking.start()

@@ -49,17 +49,17 @@ class Recording:
         if what in self.fails:
             raise LedgerUnavailable("the disk is full")
 
-    async def append_decision(self, record):
+    async def append_decision(self, _record):
         self._note("decision")
 
-    async def append_open(self, entry):
+    async def append_open(self, _entry):
         self._note("open")
 
     async def append_terminal(self, entry):
         self.rows.append(entry)
         self._note("terminal")
 
-    async def send(self, request):
+    async def send(self, _request):
         self.calls.append("send")
         raise NotSent("no", cause="connect_refused")
 
@@ -214,9 +214,7 @@ def test_max_latency_is_a_504_and_the_attempt_is_settled(serving):
 
 def test_a_policys_latency_limit_holds_too(serving):
     """And the tighter of the two wins."""
-    app, _ = serving(
-        {"alpha": Script(fault=Fault.SILENCE)}, extra="  fast: {objective: min_cost, max_latency_ms: 150}"
-    )
+    app, _ = serving({"alpha": Script(fault=Fault.SILENCE)}, extra="  fast: {objective: min_cost, max_latency_ms: 150}")
     reply = app.chat(model="auto:fast", coe={"max_latency_ms": 60_000})
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "max_latency_exceeded")
 

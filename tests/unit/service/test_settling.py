@@ -38,7 +38,7 @@ class Ledger:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def append_decision(self, record):
+    async def append_decision(self, _record):
         if self.problem:
             raise self.problem
 
@@ -73,16 +73,23 @@ async def test_the_open_row_says_what_is_intended():
     _, work, attempt = await opened(ledger, coe={"tags": ["report"]})
     (row,) = ledger.opened
     assert (row.attempt_id, row.request_id, row.attempt_number, row.key_id) == (
-        attempt.entry.attempt_id, "req_1", 1, "key_1",
+        attempt.entry.attempt_id,
+        "req_1",
+        1,
+        "key_1",
     )
     assert row.tags == ("report", "team")
     assert row.reserved_pusd == work.decision.chosen.reserved_pusd
     assert (work.attempts[0]["state"], work.last) == ("open", work.decision.chosen)
 
 
-@pytest.mark.parametrize(("problem", "error"), [
-    (LedgerUnavailable("full"), LedgerUnavailable), (ValueError("a row of 2 MB"), InvalidRequest),
-])
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (LedgerUnavailable("full"), LedgerUnavailable),
+        (ValueError("a row of 2 MB"), InvalidRequest),
+    ],
+)
 async def test_what_can_not_be_opened_leaves_nothing(problem, error):
     """The error goes to the caller, and nobody waits for an attempt that never was."""
     settler, work = Settler(Ledger(problem), Clock()), a_work()
@@ -106,10 +113,13 @@ async def test_a_settled_attempt_is_written_and_told():
     assert work.spent_pusd() == row.cost_pusd
 
 
-@pytest.mark.parametrize(("problem", "state", "free"), [
-    (NotSent("x", cause="connect_refused"), "refused", True),
-    (Replied("x", cause="http_500", upstream_status=500), "refused", True),
-])
+@pytest.mark.parametrize(
+    ("problem", "state", "free"),
+    [
+        (NotSent("x", cause="connect_refused"), "refused", True),
+        (Replied("x", cause="http_500", upstream_status=500), "refused", True),
+    ],
+)
 async def test_a_failure_that_is_not_billed_costs_nothing(problem, state, free, capsys):
     """And is logged by its cause, without a message."""
     telemetry.configure("INFO")

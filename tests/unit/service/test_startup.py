@@ -80,8 +80,10 @@ def test_the_simulator_stands_in_only_when_asked():
     """With `--simulate` always, with `--simulate-if-empty` only while nobody else can be called."""
     usable = a_catalog(a_model("m"))
     assert choose(usable, simulate=False, simulate_if_empty=True, now=NOW).simulator is None
-    for catalog, flags in ((KEYLESS, {"simulate_if_empty": True, "simulate": False}),
-                           (usable, {"simulate": True, "simulate_if_empty": False})):
+    for catalog, flags in (
+        (KEYLESS, {"simulate_if_empty": True, "simulate": False}),
+        (usable, {"simulate": True, "simulate_if_empty": False}),
+    ):
         served = choose(catalog, now=NOW, **flags)
         try:
             assert all(one.simulated and one.active for one in served.catalog.providers.values())
@@ -106,7 +108,9 @@ def test_one_instance_owns_a_data_directory(tmp_path):
     """Another process is refused with what to do; the lock ends with its holder."""
     directory = tmp_path / "data"
     held = own_instance(directory)
-    script = f"from pathlib import Path; from service.startup import own_instance; own_instance(Path({str(directory)!r}))"
+    script = (
+        f"from pathlib import Path; from service.startup import own_instance; own_instance(Path({str(directory)!r}))"
+    )
     second = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=clean_environment(), cwd=ROOT, check=False
     )

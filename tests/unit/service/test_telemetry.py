@@ -49,7 +49,7 @@ def test_a_closed_stream_does_not_fail_the_caller(monkeypatch):
     """`coe serve 2>&1 | head`: requests go on when nobody reads the log."""
 
     class Gone(io.StringIO):
-        def write(self, text):
+        def write(self, _text):
             raise BrokenPipeError
 
         def flush(self):
@@ -80,7 +80,9 @@ def test_what_the_server_logs_becomes_an_event_without_texts(capsys):
     assert "secret" not in other
     told = json.loads(line)
     assert (told["event"], told["server"], told["error"]) == (
-        "server_trouble", "Exception in %s application", "ValueError",
+        "server_trouble",
+        "Exception in %s application",
+        "ValueError",
     )
     assert "secret" not in line
 

@@ -53,8 +53,12 @@ def test_windows_and_exact_prices_of_the_hosts_that_answer():
     (host,) = entry["x_coe"]["deployments"]
     assert host["provider"] == "p"
     assert host["prices"] == {
-        "currency": "USD", "per": "1M tokens", "version": "p/m@2026-01-01", "multiplied_by": "1",
-        "input": "1.5", "output": "2",
+        "currency": "USD",
+        "per": "1M tokens",
+        "version": "p/m@2026-01-01",
+        "multiplied_by": "1",
+        "input": "1.5",
+        "output": "2",
     }
     assert model_object("free?", CATALOG, ANONYMOUS, NOW)["x_coe"]["deployments"][0]["prices"] is None
 

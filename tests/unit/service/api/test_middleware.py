@@ -36,7 +36,9 @@ async def test_a_plain_id_of_the_callers_is_kept(given):
     assert scope["state"]["request_id"] == given
 
 
-@pytest.mark.parametrize("given", [b"", b"short", b"a" * 65, b"has space1", b"inject\\r\\nx", b"\xff" * 10, b'"quoted"'])
+@pytest.mark.parametrize(
+    "given", [b"", b"short", b"a" * 65, b"has space1", b"inject\\r\\nx", b"\xff" * 10, b'"quoted"']
+)
 async def test_anything_else_gets_a_fresh_one(given):
     """No control over our logs, and two requests never share one."""
     (first, _), (second, _) = [await run(quiet, [(b"x-request-id", given)]) for _ in range(2)]

@@ -206,8 +206,9 @@ def test_wrong_urls_and_methods_in_openai_shape(app, method, path, status, code)
 def test_the_dry_run_spends_nothing_and_tells_everything(serving):
     """The full decision with its evidence; no row, no call; the same errors as the real thing."""
     app, simulator = serving({"alpha": Script(), "beta": Script()})
-    reply = httpx.post(f"{app.url}/v1/route", json={**BODY, "messages": [{"role": "user", "content": "translate me"}]},
-                       trust_env=False)
+    reply = httpx.post(
+        f"{app.url}/v1/route", json={**BODY, "messages": [{"role": "user", "content": "translate me"}]}, trust_env=False
+    )
     told = reply.json()
     assert told["dry_run"] is True
     assert told["chosen"] == "alpha/alpha-model"

@@ -54,7 +54,9 @@ def test_a_named_model_is_not_classified(stage):
 @pytest.mark.parametrize("source", ["-", "file"])
 def test_a_whole_request(stage, source, tmp_path):
     """From a file or stdin: all of its fields count."""
-    body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "coe": {"deny": ["alpha-model"]}})
+    body = json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "coe": {"deny": ["alpha-model"]}}
+    )
     path = tmp_path / "body.json"
     path.write_text(body, encoding="utf-8")
     done = stage[0]("--json", "--body", "-" if source == "-" else str(path), stdin=body.encode())

@@ -45,7 +45,7 @@ def test_a_wrong_registry_is_78_before_anything_is_opened(tmp_path):
 
 def test_exposure_without_keys_is_78(tmp_path, file):
     """Every address that is not loopback."""
-    for host in ("0.0.0.0", "192.0.2.1", ""):
+    for host in ("192.0.2.1", "::", ""):
         done = serve(tmp_path, "--providers", str(file), "--host", host)
         assert done.returncode == EX_CONFIG, done.stderr
         assert "without API keys" in done.stderr

@@ -52,7 +52,11 @@ IMAGE = [
             "capability: the vendor refuses a forced tool choice",
         ),
         (replace(PLAIN, languages=frozenset({"en"})), {"language": "zh"}, "language: does not speak zh"),
-        (replace(PLAIN, context_tokens=500), {"text": "word " * 1_000}, "context: about 1,257 input tokens do not fit into 500"),
+        (
+            replace(PLAIN, context_tokens=500),
+            {"text": "word " * 1_000},
+            "context: about 1,257 input tokens do not fit into 500",
+        ),
         (PLAIN, {"max_tokens": 4_001}, "output: 4,001 output tokens asked, 4,000 offered"),
         (PLAIN, {"caller": Caller("k", "k", models=frozenset({"n"}))}, "key: this key may not use the model"),
         (PLAIN, {"deny": [Selector(models=frozenset({"m"}))]}, "deny: its model"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenery import NOW, a_chat, a_model, an_intent
@@ -68,9 +67,7 @@ def test_a_translation_is_as_long_as_its_source():
     short = a_chat("word")
     assert forecast(long, an_intent("translation")).output_tokens > 2_500
     assert forecast(short, an_intent("translation")).output_tokens < 40
-    assert (
-        forecast(long, an_intent("chitchat")).output_tokens == forecast(short, an_intent("chitchat")).output_tokens
-    )
+    assert forecast(long, an_intent("chitchat")).output_tokens == forecast(short, an_intent("chitchat")).output_tokens
 
 
 def test_the_callers_cap_bounds_both_figures_and_n_multiplies():
@@ -119,9 +116,7 @@ def test_the_reservation_is_at_least_the_expected_cost():
 )
 def test_what_a_ceiling_affords_never_exceeds_it_and_is_the_most(input_tokens, rates, factor, nano_usd, ceiling):
     """With any exchange rate and window: the tokens fit, one more would not (or there is no bound)."""
-    quote = PriceQuote(
-        "v", Rates(rates[0], rates[1], reasoning=rates[2]), Fx("CNY", nano_usd), Multiplier(*factor)
-    )
+    quote = PriceQuote("v", Rates(rates[0], rates[1], reasoning=rates[2]), Fx("CNY", nano_usd), Multiplier(*factor))
     fits = affordable_output(quote, input_tokens, ceiling)
     if fits:
         assert worst_cost(quote, input_tokens, fits) <= ceiling
@@ -129,6 +124,14 @@ def test_what_a_ceiling_affords_never_exceeds_it_and_is_the_most(input_tokens, r
         assert price(real, quote).pusd <= ceiling + 1
     if fits < 10**9:
         assert worst_cost(quote, input_tokens, fits + 2) > ceiling or worst_cost(quote, input_tokens, 0) > ceiling
+
+
+def test_a_ceiling_holds_where_rounding_goes_against_it():
+    """Half a pico-dollar of input rounds down, with a token of output it rounds up: the plain quotient is too high."""
+    quote = PriceQuote("v", Rates(1, 2), Fx("CNY", 500_000_000))
+    assert worst_cost(quote, 1, 0) == 0
+    assert worst_cost(quote, 1, 1) == 2
+    assert affordable_output(quote, 1, 1) == 0
 
 
 def ceiled(model, ceiling, **body):
@@ -166,7 +169,9 @@ def test_a_higher_cap_of_the_caller_is_lowered():
 
 def test_what_does_not_fit_is_refused_with_its_reason():
     """Too dear, unknown price, or reasoning of every choice that alone breaks the ceiling."""
-    assert ceiled(a_model("m", (1, 2)), 10_000)[1].startswith("cost: an answer may cost more than the limit of 0.00000001")
+    assert ceiled(a_model("m", (1, 2)), 10_000)[1].startswith(
+        "cost: an answer may cost more than the limit of 0.00000001"
+    )
     assert ceiled(a_model("m", None), 10**12)[1] == "price: unknown, and there is a cost limit"
     thinker = a_model("m", (1, 2), reasoning_tokens={"default": 900})
     assert ceiled(thinker, 4_000_000_000)[1] is None

@@ -27,7 +27,9 @@ def chat():
 def deployment():
     """A deployment of provider `acme`; quirks as in providers.yaml."""
 
-    def make(*quirks, base_url="https://acme.example/v1/", wire_name="wire-1", timeouts=None, headers=None, keys=(KEY,)):
+    def make(
+        *quirks, base_url="https://acme.example/v1/", wire_name="wire-1", timeouts=None, headers=None, keys=(KEY,)
+    ):
         provider = Provider(
             "acme",
             base_url,

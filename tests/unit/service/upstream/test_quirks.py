@@ -48,6 +48,8 @@ def test_without_quirks_only_the_model_changes(sent):
         (("max_completion_tokens",), {"max_tokens": 5, "max_completion_tokens": 9}, {"max_completion_tokens": 5}),
         ((), {"max_tokens": 5, "max_completion_tokens": 9}, {"max_tokens": 5, "max_completion_tokens": 9}),
         ((), {"max_tokens": None}, {"max_tokens": None}),
+        (("strict_fields",), {"max_tokens": 9, "max_completion_tokens": 5}, {"max_tokens": 5}),
+        (("strict_fields",), {"max_completion_tokens": 5}, {"max_tokens": 5}),
     ],
 )
 def test_the_cap_under_the_vendors_name(sent, quirks, said, expected):
@@ -57,7 +59,9 @@ def test_the_cap_under_the_vendors_name(sent, quirks, said, expected):
 
 
 @pytest.mark.parametrize("quirks", [(), ("max_tokens",), ("max_completion_tokens",)])
-@pytest.mark.parametrize("said", [{}, {"max_tokens": 50}, {"max_completion_tokens": 50}, {"max_tokens": 50, "max_completion_tokens": 80}])
+@pytest.mark.parametrize(
+    "said", [{}, {"max_tokens": 50}, {"max_completion_tokens": 50}, {"max_tokens": 50, "max_completion_tokens": 80}]
+)
 @pytest.mark.parametrize("cap", [10, 60, 1000])
 def test_a_bound_of_ours_never_widens_the_callers(sent, quirks, said, cap):
     """Every cap in the body is at most ours and at most the lowest one the caller gave."""
@@ -148,7 +152,9 @@ def test_the_seed_is_renamed_byte_for_byte(chat, deployment):
     assert "random_seed" not in body_changes(chat(seed=None), deployment("seed_field:random_seed"), None)
 
 
-@pytest.mark.parametrize(("wire_name", "kept"), [("gemini-3.8-flash", False), ("gemini-2.5-flash-lite", True), ("x-gemini-3", True)])
+@pytest.mark.parametrize(
+    ("wire_name", "kept"), [("gemini-3.8-flash", False), ("gemini-2.5-flash-lite", True), ("x-gemini-3", True)]
+)
 def test_a_value_narrows_to_wire_names_that_begin_so(sent, deployment, wire_name, kept):
     """`no_sampling:gemini-3` leaves other models alone; without a value it concerns all."""
     assert ("temperature" in sent("no_sampling:gemini-3", wire_name=wire_name, temperature=1)) is kept
@@ -186,7 +192,9 @@ def test_quirks_in_any_combination_give_a_good_body(quirks, members, cap):
     """Valid JSON with model and messages; caps never above the caller's or ours; untouched members byte for byte."""
     raw = json.dumps({"messages": [{"role": "developer", "content": "x"}], "model": "auto", **members}).encode()
     chat = read_chat(raw, {})
-    provider = Provider("acme", "https://acme.example", quirks={q.partition(":")[0]: q.partition(":")[2] for q in quirks})
+    provider = Provider(
+        "acme", "https://acme.example", quirks={q.partition(":")[0]: q.partition(":")[2] for q in quirks}
+    )
     changes = body_changes(chat, Deployment(provider, "m", "wire-1", PriceBook("acme/m")), cap)
     body = json.loads(chat.raw.edited(changes))
     assert body["model"] == "wire-1"
@@ -202,7 +210,11 @@ def test_quirks_in_any_combination_give_a_good_body(quirks, members, cap):
 def test_every_quirk_of_the_shipped_registry_is_known():
     """providers.yaml uses no name that is not in the table, and each name says what it does."""
     text = (ROOT / "providers.yaml").read_text(encoding="utf-8")
-    used = {quirk.strip().partition(":")[0] for line in re.findall(r"quirks: \[([^\]]*)\]", text) for quirk in line.split(",")}
+    used = {
+        quirk.strip().partition(":")[0]
+        for line in re.findall(r"quirks: \[([^\]]*)\]", text)
+        for quirk in line.split(",")
+    }
     assert used
     assert used <= QUIRKS.keys()
     assert all(len(meaning) > 10 for meaning in QUIRKS.values())

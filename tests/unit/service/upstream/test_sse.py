@@ -57,10 +57,16 @@ LINE = st.one_of(
     WORD.map(lambda text: ": " + text),
     WORD.map(lambda text: "event: " + text),
     WORD,
-    st.sampled_from(["data", "data:", "data: ", "data:  ", "id: 1", "retry: 5", "", "", "", "data: [DONE]", "\ufeffdata: x"]),
+    st.sampled_from(
+        ["data", "data:", "data: ", "data:  ", "id: 1", "retry: 5", "", "", "", "data: [DONE]", "\ufeffdata: x"]
+    ),
 )
-STREAMS = st.tuples(st.booleans(), st.lists(st.tuples(LINE, EOL), max_size=14), st.sampled_from(["", "data: tail", "\r"])).map(
-    lambda parts: (BOM if parts[0] else b"") + "".join(line + end for line, end in parts[1]).encode() + parts[2].encode()
+STREAMS = st.tuples(
+    st.booleans(), st.lists(st.tuples(LINE, EOL), max_size=14), st.sampled_from(["", "data: tail", "\r"])
+).map(
+    lambda parts: (
+        (BOM if parts[0] else b"") + "".join(line + end for line, end in parts[1]).encode() + parts[2].encode()
+    )
 )
 
 

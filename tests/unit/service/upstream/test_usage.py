@@ -113,10 +113,17 @@ def test_golden_vectors(sent, quirks, buckets):
     assert read.usage.input_total == sent["prompt_tokens"]
 
 
-@pytest.mark.parametrize(("cost", "pusd"), [(0.00014805, 148_050_000), ("0.5", 5 * 10**11), (0, 0), (1.5e-9, 1500), (3, 3 * 10**12)])
+@pytest.mark.parametrize(
+    ("cost", "pusd"), [(0.00014805, 148_050_000), ("0.5", 5 * 10**11), (0, 0), (1.5e-9, 1500), (3, 3 * 10**12)]
+)
 def test_the_vendors_own_figure_is_booked(cost, pusd):
     """OpenRouter's `usage.cost`, in USD; without the quirk it is only a number."""
-    sent = {"prompt_tokens": 194, "completion_tokens": 2, "cost": cost, "cost_details": {"upstream_inference_cost": None}}
+    sent = {
+        "prompt_tokens": 194,
+        "completion_tokens": 2,
+        "cost": cost,
+        "cost_details": {"upstream_inference_cost": None},
+    }
     read = chat_usage(json.loads(json.dumps(sent)), {"usage_cost": ""})
     cost_of = price(read.usage, QUOTE)
     assert (cost_of.pusd, cost_of.from_vendor) == (pusd, True)
@@ -160,8 +167,12 @@ def test_implausible_numbers_are_flagged_not_booked(changes, flag):
 
 
 COUNTS = st.integers(-3, 200) | st.sampled_from([None, "7", 1.5, 10**12, True, [], {}])
-DETAILS = st.none() | st.just([]) | st.dictionaries(
-    st.sampled_from(["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]), COUNTS
+DETAILS = (
+    st.none()
+    | st.just([])
+    | st.dictionaries(
+        st.sampled_from(["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]), COUNTS
+    )
 )
 
 

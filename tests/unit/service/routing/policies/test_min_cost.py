@@ -21,7 +21,10 @@ def ranked(*figures, **bounds):
 def test_the_cheapest_that_suffices_comes_first():
     """Eligible ones by cost, then the others by quality: the fallback order."""
     ranking, names = ranked(
-        ("best", 0.95, (5, 9)), ("good", 0.85, (1, 2)), ("poor", 0.3, (0.1, 0.2)), ("poorer", 0.2, (0.1, 0.1)),
+        ("best", 0.95, (5, 9)),
+        ("good", 0.85, (1, 2)),
+        ("poor", 0.3, (0.1, 0.2)),
+        ("poorer", 0.2, (0.1, 0.1)),
         min_quality=0.8,
     )
     assert names == ["good", "best", "poor", "poorer"]

@@ -161,7 +161,9 @@ def test_the_usage_chunk_is_hidden_from_who_did_not_ask(read):
     assert not read(event(delta(content="x"), usage=usage)).hide
     assert not read(event(usage=None)).hide
     assert not read(event(prompt_filter_results=[])).hide
-    assert read(event(usage={"prompt_tokens": 1, "completion_tokens": -1})).usage_flags == ("completion_tokens_negative",)
+    assert read(event(usage={"prompt_tokens": 1, "completion_tokens": -1})).usage_flags == (
+        "completion_tokens_negative",
+    )
 
 
 @pytest.mark.parametrize("data", [b"[DONE]", b" [DONE] ", b"[DONE]\n"])

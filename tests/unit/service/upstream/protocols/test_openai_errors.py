@@ -30,7 +30,9 @@ def said(message="Something is wrong.", **more):
         (529, "overloaded"), (302, "http_302"), (418, "http_418"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("body", [said(), b"", b"<html>", b"[]", b"null", b'"x"', b'{"error":7}', b'{"error":{"code":{}}}'])
+@pytest.mark.parametrize(
+    "body", [said(), b"", b"<html>", b"[]", b"null", b'"x"', b'{"error":7}', b'{"error":{"code":{}}}']
+)
 def test_statuses(deployment, status, cause, body):
     """A stable cause for each; only the caller's own faults are passed through; nothing is billed."""
     error = refusal(status, {}, body, deployment())
@@ -52,9 +54,15 @@ def test_statuses(deployment, status, cause, body):
         (said(code="1261"), "context_length"),
         (said(code=1261), "context_length"),
         (said(code="content_filter"), "caller_error"),
-        (b'{"object":"error","message":"prompt is too long: 9 tokens","type":"BadRequestError","code":400}', "context_length"),
+        (
+            b'{"object":"error","message":"prompt is too long: 9 tokens","type":"BadRequestError","code":400}',
+            "context_length",
+        ),
         (said("Incorrect API key provided: sk-1***9."), "auth_failed"),
-        (b'[{"error":{"code":400,"message":"API key not valid. Please pass one.","status":"INVALID_ARGUMENT"}}]', "auth_failed"),
+        (
+            b'[{"error":{"code":400,"message":"API key not valid. Please pass one.","status":"INVALID_ARGUMENT"}}]',
+            "auth_failed",
+        ),
         (b'{"type":"error","error":{"type":"authentication_error","message":"no"}}', "auth_failed"),
     ],
 )

@@ -1,0 +1,88 @@
+"""Folded text: span hashes, collapsed blanks, weights of positions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers.folding import FOLDED_CHARS_MAX, PAYLOAD_WEIGHT, QUOTED_WEIGHT, Folded
+
+
+def _word_hashes(text):
+    return Folded(text).word_hash.tolist()
+
+
+@given(st.text(max_size=300))
+def test_any_text_folds(text):
+    """Surrogates, controls and emoji included: positions, classes and weights have one length, spans are ordered."""
+    folded = Folded(text)
+    assert len(folded.classes) == len(folded.ids) == len(folded.edge) == len(folded.where) == folded.length
+    assert len(folded.prefix) == folded.length + 1
+    assert (folded.starts < folded.ends).all()
+    assert (folded.edge > 0).all()
+    assert (folded.edge <= 1).all()
+    assert (np.diff(folded.where) > 0).all()
+
+
+def test_a_span_hash_does_not_depend_on_its_place():
+    """The same word has the same hash wherever it stands, and another word another one."""
+    hashes = _word_hashes("apple pear, Apple!   APPLE pears")
+    assert hashes[0] == hashes[2] == hashes[3]
+    assert len({hashes[0], hashes[1], hashes[4]}) == 3
+
+
+def test_span_hashes_equal_the_polynomial():
+    """The prefix-sum trick gives what the definition gives."""
+    folded = Folded("fold me, 请")
+    base = 0x9E3779B97F4A7C15
+    for start, end in ((1, 5), (3, 9), (6, 10)):
+        wanted = sum(int(c) * pow(base, i, 1 << 64) for i, c in enumerate(folded.ids[start:end])) % (1 << 64)
+        got = folded.spans(np.array([start]), np.array([end]))
+        assert int(got[0]) == wanted
+
+
+def test_runs_of_blanks_count_as_one():
+    """Indentation doesn't change the words or their pairs, but a line break inside a run stays one."""
+    assert _word_hashes("a  b \t c") == _word_hashes("a b c")
+    assert Folded("first line \n   second").last_line > 0
+    assert Folded("first line     second").last_line == 0
+
+
+def test_the_middle_of_a_long_text_counts_less():
+    """Wishes stand at the ends."""
+    edge = Folded("x" * 1500).edge
+    assert edge[0] == edge[-1] == 1.0
+    assert edge[750] < 0.35
+
+
+@pytest.mark.parametrize("text", ["Translate this: {}", "请翻译：{}", "Fix the text\n{}"])
+def test_material_counts_less_than_the_wish(text):
+    """After the first colon or line break stands what is to be worked on."""
+    folded = Folded(text.format("some words that are the material of this request"))
+    assert folded.edge[2] == 1.0
+    assert folded.edge[-4] == pytest.approx(PAYLOAD_WEIGHT)
+
+
+def test_a_short_last_line_is_a_wish():
+    """The instruction may follow the text."""
+    folded = Folded("A long story about a dog that ran away from home.\nIt came back.\nSummarise please")
+    assert folded.edge[-4] == 1.0
+    assert folded.edge[55] == pytest.approx(PAYLOAD_WEIGHT)
+
+
+def test_quoted_words_count_less():
+    """What stands in quotation marks is mentioned, not wished."""
+    folded = Folded('what does "delete everything" mean')
+    assert folded.edge[15] == pytest.approx(QUOTED_WEIGHT)
+    assert folded.edge[-3] == 1.0
+
+
+def test_a_time_of_day_is_no_instruction_mark():
+    """A colon inside a number or a link doesn't split the text."""
+    assert (Folded("wake me at 6:30 tomorrow").edge == 1.0).all()
+    assert (Folded("look at https://example.org now").edge == 1.0).all()
+
+
+def test_the_longest_selection_fits():
+    """Tables end exactly where the longest selection ends."""
+    assert Folded("é" * (FOLDED_CHARS_MAX - 2)).length == FOLDED_CHARS_MAX

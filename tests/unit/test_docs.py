@@ -1,0 +1,177 @@
+"""The reference pages are complete: names in the code and names in the page are compared both ways."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from scenery import WordClassifier, a_catalog, a_model
+
+from service import telemetry
+from service.api.steering import read_steering
+from service.app import build
+from service.cli import cli
+from service.cli import exits as exit_codes
+from service.config import Settings, variable
+from service.domain.chat import Steering
+from service.startup import open_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs"
+NOT_OVER_HTTP = {"keys_busy", "keys_unwritable"}
+"""Codes of `coe keys`, which writes; a router only reads keys."""
+
+
+def rows(page: str, title: str | None = None) -> list[list[str]]:
+    """The table rows of a page, or of one of its sections: cells without their back-ticks."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    if title is not None:
+        text = re.split(r"\n## ", text.partition(f"\n## {title}\n")[2])[0]
+        assert text, f"{page} has no section {title!r}"
+    found = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+    return [[cell.strip("`| ") for cell in row] for row in found[2:]]
+
+
+def names(page: str, title: str | None = None) -> list[str]:
+    """The first column."""
+    return [row[0] for row in rows(page, title)]
+
+
+def test_settings():
+    """Every field, its default and nothing else."""
+    told = {row[0]: row[1] for row in rows("settings.md")}
+    assert set(told) == {variable(name) for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if field.default is not None:
+            default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+            assert told[variable(name)] == default, name
+
+
+def test_log_events():
+    """Every event with every field that its definition names."""
+    told = {row[0]: set(re.findall(r"`(\w+)`", "`" + row[2] + "`" if len(row) > 2 else "")) for row in rows("logs.md")}
+    assert set(told) == set(telemetry.EVENTS)
+    for event, meaning in telemetry.EVENTS.items():
+        fields = {one.strip() for one in meaning.partition("fields: ")[2].split(",")} - {""}
+        assert told[event] == fields, event
+
+
+def test_routes(tmp_path):
+    """Exactly those that are mounted."""
+    settings = Settings(data_dir=tmp_path)
+    app = build(settings, a_catalog(a_model("m")), open_keys(settings), simulated=False, classifier=WordClassifier())
+    mounted = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    assert set(names("http.md", "Routes")) == mounted
+
+
+def test_fields_of_a_request():
+    """Exactly those that the reader takes."""
+    told = names("http.md", "What a request may ask of the router")
+    for name in told:
+        with pytest.raises(Exception, match=re.escape(f"coe.{name}")):
+            read_steering({name: object()}, {})
+    fields = set(Steering.__dataclass_fields__)
+    assert set(told) == {"max_cost_usd" if name == "max_cost_pusd" else name for name in fields}
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every string in a piece of code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def sources(*places: str) -> Iterator[ast.Module]:
+    """The parsed files of some places."""
+    for place in places:
+        path = ROOT / "service" / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            yield ast.parse(file.read_text(encoding="utf-8"))
+
+
+def test_response_headers():
+    """Every `x-coe-*` header that the pipeline sets."""
+    (tree,) = sources("pipeline.py")
+    set_here = {text for text in strings(tree) if re.fullmatch(r"x-coe-[a-z-]+[a-z]", text)}
+    assert set(names("http.md", "Response headers")) == set_here
+
+
+def outcomes(value: ast.expr) -> Iterator[str]:
+    """The strings that an expression may evaluate to: itself, either branch, either side of an `or`."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield value.value
+    elif isinstance(value, ast.IfExp):
+        yield from (*outcomes(value.body), *outcomes(value.orelse))
+    elif isinstance(value, ast.BoolOp):
+        yield from (text for one in value.values for text in outcomes(one))
+
+
+def codes() -> set[str]:
+    """Every error code in the code: arguments and attributes called `code` that are given a plain name."""
+    found: set[str] = set()
+    places = (
+        "errors.py",
+        "api",
+        "guard",
+        "routing",
+        "pipeline.py",
+        "settling.py",
+        "upstream/protocols",
+        "upstream/client.py",
+    )
+    for tree in sources(*places):
+        for node in ast.walk(tree):
+            values: list[ast.expr] = []
+            if isinstance(node, ast.keyword) and node.arg == "code":
+                values = [node.value]
+            elif isinstance(node, ast.Assign):
+                for target in node.targets:
+                    pairs = (
+                        zip(target.elts, node.value.elts, strict=True)
+                        if (isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple))
+                        else [(target, node.value)]
+                    )
+                    values += [value for one, value in pairs if getattr(one, "id", getattr(one, "attr", "")) == "code"]
+            found |= {text for value in values for text in outcomes(value) if re.fullmatch(r"[a-z]+(_[a-z]+)*", text)}
+    return found
+
+
+def test_error_codes():
+    """Every code that a caller may meet."""
+    told = names("http.md", "Errors")
+    assert codes() - NOT_OVER_HTTP == set(told)
+    assert len(told) == len(set(told))
+
+
+def commands(group: click.Group, prefix: str = "coe") -> Iterator[tuple[str, click.Command]]:
+    """(full name, command) of every command that does something."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def test_commands_and_options():
+    """Every command is a section, every option and argument a row."""
+    text = (PAGES / "cli.md").read_text(encoding="utf-8")
+    every = dict(commands(cli))
+    assert set(re.findall(r"^## (coe .+)$", text, re.MULTILINE)) == set(every)
+    for name, command in every.items():
+        said = {
+            one.opts[0] if isinstance(one, click.Option) else one.name.upper()
+            for one in command.params
+            if one.name != "help"
+        }
+        assert set(names("cli.md", name)) == said, name
+
+
+def test_exit_codes():
+    """Every sysexits code of ours, and success."""
+    (section,) = [rows("cli.md")]
+    told = {row[0] for row in section if row[0].isdigit()}
+    assert told == {"0", *(str(value) for name, value in vars(exit_codes).items() if name.startswith("EX_"))}

@@ -34,6 +34,7 @@ GROUP_INTENT: Final[Mapping[str, str]] = {
     "programming": "coding",
     "programming_languages": "coding",
     "mathematics": "math",
+    "word_problem": "math",
     "puzzle": "logic",
     "law": "domain_expert",
     "medicine": "domain_expert",

@@ -118,7 +118,8 @@ class Features:
 
     `buckets` (n,) are row numbers below `ROWS`, repeated when a feature occurs twice; `values` (n,) their weights.
     `starts` and `ends` (h,) give the span in `text` of the first h features when asked for (flags have no span).
-    `flags` are places in `structure.FLAGS`; the last `shapes` of them, and so of all features, speak of shape only. `has_evidence` is false when there is no letter and no digit.
+    `flags` are places in `structure.FLAGS`; the last `shapes` of them, and so of all features, speak of shape only.
+    `has_evidence` is false when there is no letter and no digit.
     `text` is the selection that was read.
     """
 

@@ -116,7 +116,9 @@ class Folded:
         if again.any():
             self.where = np.concatenate((_COUNTING[:1], (~again).nonzero()[0] + 1))
             # A run of blanks becomes its first one, and is a line break when any of them was.
-            self._lines = np.logical_or.reduceat(self._lines, self.where)
+            at = self.where.searchsorted(self._lines.nonzero()[0], side="right") - 1
+            self._lines = np.zeros(len(self.where), dtype=np.bool_)
+            self._lines[at] = True
             points, classes = points[self.where], classes[self.where]
         self._points = points
         self.classes = classes

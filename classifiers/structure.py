@@ -65,8 +65,8 @@ SHAPE_FLAGS: Final = (
     *(f"language {language}" for language in LANGUAGES),
 )
 FLAGS: Final = EVIDENCE_FLAGS + SHAPE_FLAGS
-"""Names of the flags, as an explanation shows them; the order is the row order. Shape alone is no evidence: `ok`, `继续`
-and `asdf` are all short single lines."""
+"""Names of the flags, as an explanation shows them; the order is the row order. Shape alone is no evidence: `go on`
+and `asdf` are both short single lines."""
 
 FIRST_SHAPE: Final = len(EVIDENCE_FLAGS)
 

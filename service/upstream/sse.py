@@ -59,8 +59,8 @@ class SseTap:
             del self._buffer[:end]
             self._looked_at = 0
             yield self._event(raw)
-        # After an event that ended in CR a line feed may stand first: the second half of that line end. At most it makes
-        # an event without data, which means nothing.
+        # After an event that ended in CR a line feed may stand first: the second half of that line end. At most it
+        # makes an event without data, which means nothing.
         # A line end may be cut in two: look again at the last three bytes next time.
         self._looked_at = max(0, len(self._buffer) - 3)
         if len(self._buffer) > EVENT_BYTES_MAX:

@@ -28,7 +28,7 @@ class CountingText(str):
         self.touched += len(part)
         return part
 
-    def _refuse(self, *args, **kwargs):
+    def _refuse(self, *_args, **_kwargs):
         raise AssertionError("the whole text was read")
 
     __iter__ = __contains__ = __add__ = __mod__ = __eq__ = __hash__ = _refuse
@@ -73,7 +73,15 @@ def test_selection_keeps_both_ends():
 
 def test_only_user_turns_are_read():
     """System and assistant texts are not the person's wish; at most two earlier user turns count, by half."""
-    turns = [("user", "one"), ("user", "two"), ("assistant", "x"), ("user", "three"), ("system", "y"), ("user", "four"), ("tool", "z")]
+    turns = [
+        ("user", "one"),
+        ("user", "two"),
+        ("assistant", "x"),
+        ("user", "three"),
+        ("system", "y"),
+        ("user", "four"),
+        ("tool", "z"),
+    ]
     assert f.user_texts(turns) == [(1.0, "four"), (0.5, "three"), (0.5, "two")]
     assert f.user_texts([("system", "You are a title generator")]) == []
 
@@ -114,7 +122,11 @@ def test_vectors_are_the_same_in_another_process():
     )
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("0", "1", "4711")
     }
@@ -128,13 +140,29 @@ def test_case_width_and_blanks_do_not_matter():
     assert one.buckets[:hashed].tolist() == other.buckets[: len(other.buckets) - len(other.flags)].tolist()
 
 
-@pytest.mark.parametrize(("cue", "text"), [("translate", "Please translate this"), ("act as", "I want you to act as a pirate"), ("翻译", "帮我翻译一下"), ("角色扮演", "来玩角色扮演吧")])
+@pytest.mark.parametrize(
+    ("cue", "text"),
+    [
+        ("translate", "Please translate this"),
+        ("act as", "I want you to act as a pirate"),
+        ("翻译", "帮我翻译一下"),
+        ("角色扮演", "来玩角色扮演吧"),
+    ],
+)
 def test_a_cue_is_found_in_a_text(cue, text):
     """The row that training ties is the row that a text lights up."""
     assert set(f.cue_buckets(cue)) <= set(f.extract(text).buckets.tolist())
 
 
-@pytest.mark.parametrize(("cue", "text"), [("translate", "Translate this to French"), ("翻译", "翻译这句话"), ("act as", "Act as a pirate"), ("总结", "一段很长的话，讲了很多事情。\n总结一下")])
+@pytest.mark.parametrize(
+    ("cue", "text"),
+    [
+        ("translate", "Translate this to French"),
+        ("翻译", "翻译这句话"),
+        ("act as", "Act as a pirate"),
+        ("总结", "一段很长的话，讲了很多事情。\n总结一下"),
+    ],
+)
 def test_an_opening_cue_is_found_at_the_opening(cue, text):
     """At the start of the text, or of its last line; and nowhere else."""
     row = f.opening_buckets(cue)[0]

@@ -39,7 +39,7 @@ def _flags(text):
         ("5+ lines", "a\nb\nc\nd\ne"),
         ("blank line inside", "a\n\nb"),
         ("short first line, long rest", "Summarise:\n" + "word " * 60),
-        ("at most 6 characters", "hi"),
+        ("at most 20 characters", "hi"),
         ("over 800 characters", "word " * 200),
         ("Han and Latin mixed", "用Python写"),
         ("no capital at the start", "hey you"),

@@ -29,4 +29,5 @@ def serving(tmp_path: Path, vendors: Callable[..., SimulatorThread]) -> Iterator
 
     yield start
     for one in running:
-        one.stop()
+        if one.thread.is_alive():
+            one.stop()

@@ -300,14 +300,17 @@ def leave_a_stream(app, **body):
 SLOW = Script(answer="one two three four five six seven eight " * 4, chunks=16, chunk_delay_s=0.06)
 
 
-def test_a_caller_that_leaves_a_stream_is_settled_once(serving):
-    """`close`: the upstream is closed at once, one row, estimated, `client_left`."""
+def test_a_caller_that_leaves_a_stream_is_settled_once(serving, capfd):
+    """`close`: the upstream is closed at once, one row, estimated, `client_left`; no second one is even tried."""
     app, simulator = serving({"alpha": SLOW})
     leave_a_stream(app)
     eventually(lambda: [ends for _, ends in app.books.attempts()] and all(ends for _, ends in app.books.attempts()))
     eventually(lambda: simulator.log[0].outcome is not None and simulator.log[0].outcome.value != "complete")
     ((_, ends),) = app.books.attempts()
     assert [(end["ended"], end["state"]) for end in ends] == [("client_left", "estimated")]
+    app.stop()
+    told = capfd.readouterr()
+    assert "settle_failed" not in told.out + told.err
 
 
 def test_a_drained_stream_is_settled_exactly(serving):

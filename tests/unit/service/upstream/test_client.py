@@ -317,6 +317,7 @@ async def test_a_head_without_end_is_cut(stage, monkeypatch):
         with pytest.raises(Broken) as failure:
             await one.ask(stream=True)
         assert failure.value.cause == "no_content"
+        await one.closed()
 
 
 async def test_a_finish_reason_without_done_is_complete(stage):

@@ -1,0 +1,121 @@
+"""The fit: deterministic, balanced, tied by cues."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from classifiers import model as m
+from classifiers.features import ROWS, cue_buckets
+from classifiers.rows import Row
+from classifiers.taxonomy import INDEX
+
+
+def _rows(prompts, intent, source="A", language="en"):
+    return [
+        Row(id=str(n), source=source, language=language, prompt=text, intent=intent) for n, text in enumerate(prompts)
+    ]
+
+
+TRANSLATE = _rows([f"translate the word {w} now" for w in ("cat", "dog", "sun", "sea")], "translation")
+SOLVE = _rows([f"solve the sum {w} now" for w in ("one", "two", "six", "ten")], "math", "B")
+
+
+def _fit(rows, cues):
+    return m.fit(rows, m.cue_matrix(cues), m.Vectoriser(), seed=3)
+
+
+def test_it_learns_and_repeats_itself():
+    """Right on its own rows, and bit for bit the same the second time."""
+    cues = {"translate": ["translate"], "mathematics": ["solve"]}
+    first, second = _fit(TRANSLATE + SOLVE, cues), _fit(TRANSLATE + SOLVE, cues)
+    assert first.weights.tobytes() == second.weights.tobytes()
+    assert first.bias.tobytes() == second.bias.tobytes()
+    logits = first.logits([row.prompt for row in TRANSLATE + SOLVE])
+    assert logits.argmax(axis=1).tolist() == [INDEX["translation"]] * 4 + [INDEX["math"]] * 4
+
+
+def test_a_tied_cue_works_without_a_row():
+    """No training row holds 翻译; the group carries it. Without the group it means nothing."""
+    tied = _fit(TRANSLATE + SOLVE, {"translate": ["translate", "翻译"]})
+    loose = _fit(TRANSLATE + SOLVE, {"translate": ["translate"]})
+    row = cue_buckets("翻译")[0]
+    assert tied.weights[row, INDEX["translation"]] > 0.1
+    assert loose.weights[row, INDEX["translation"]] == 0.0
+
+
+def test_an_absent_intent_is_never_predicted():
+    """Its logit is finite and far below."""
+    fitted = _fit(TRANSLATE + SOLVE, {})
+    logits = fitted.logits(["write a poem"])
+    assert np.isfinite(logits).all()
+    assert logits[0, INDEX["writing"]] < logits[0, INDEX["math"]] - 5
+
+
+def test_one_intent_is_nothing_to_learn():
+    """Said in words, not by a stack of another library."""
+    with pytest.raises(ValueError, match="fewer than two intents"):
+        _fit(TRANSLATE, {})
+
+
+def test_sources_are_capped_by_the_seed_and_the_corpus_is_whole():
+    """The same seed draws the same rows; own rows are all kept."""
+    many = _rows([f"p{n}" for n in range(200)], "math")
+    own = _rows([f"o{n}" for n in range(200)], "math", m.CORPUS_SOURCE)
+    taken = m.capped(many + own, 1)
+    assert sum(row.source == "A" for row in taken) == m.ROWS_PER_CELL
+    assert sum(row.source == m.CORPUS_SOURCE for row in taken) == 200
+    assert taken == m.capped(many + own, 1)
+    assert taken != m.capped(many + own, 2)
+
+
+def test_no_source_drowns_another():
+    """Each pair of intent and language has one mass; own rows their multiple; a source's share grows by the root."""
+    rows = (
+        _rows(["x"] * 36, "math")
+        + _rows(["y"] * 4, "math", "B")
+        + _rows(["z"], "logic", "B")
+        + _rows(["w"] * 2, "math", m.CORPUS_SOURCE)
+    )
+    weights = m.sample_weights(rows)
+    assert weights.mean() == pytest.approx(1.0)
+    math, logic, own = weights[:40].sum(), weights[40], weights[41:].sum()
+    assert math == pytest.approx(logic)
+    assert own == pytest.approx(m.CORPUS_MASS * math)
+    assert weights[:36].sum() / weights[36:40].sum() == pytest.approx(3.0)
+
+
+def test_a_full_fit_warns_of_nothing(recwarn):
+    """The early stop is silent because it is on purpose; anything else would show."""
+    warnings.simplefilter("always")
+    _fit(TRANSLATE + SOLVE, {})
+    assert not [w for w in recwarn.list if issubclass(w.category, UserWarning)]
+
+
+def test_the_cue_file_is_well_formed(tmp_path):
+    """Every cue of the shipped file has a row; a file of another shape is refused."""
+    matrix = m.cue_matrix(m.load_cues())
+    assert matrix.shape == (ROWS, 2 * len(m.load_cues()))
+    assert isinstance(matrix, sp.csr_matrix)
+    for text in ("- a\n", "greeting: hi\n", "yes_words: [yes]\n"):
+        path = tmp_path / "cues.yaml"
+        path.write_text(text)
+        with pytest.raises(ValueError, match="cue, cue"):
+            m.load_cues(path)
+
+
+def test_no_cue_is_listed_twice_in_a_group():
+    """A repeated cue would count double."""
+    for group, members in m.load_cues().items():
+        assert len({member.lower() for member in members}) == len(members), group
+
+
+def test_vectors_are_computed_once():
+    """A fold must not pay for the rows of another one again, and a remembered row is the same row."""
+    vectoriser = m.Vectoriser()
+    first = vectoriser.matrix(["solve the sum"], keep=True)
+    assert (first != vectoriser.matrix(["solve the sum"], keep=False)).nnz == 0
+    assert len(vectoriser._known) == 1
+    vectoriser.matrix(["another"], keep=False)
+    assert len(vectoriser._known) == 1

@@ -1,6 +1,7 @@
 # Ten targets at most; `make` alone lists them.
 PYTHON ?= python3
 VENV   := .venv
+PEER   := .venv-peer
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
@@ -30,7 +31,13 @@ serve: $(BIN)/coe ## start the router on 127.0.0.1:8000 (simulated vendors when 
 check: $(BIN)/coe ## check providers.yaml and say what is active
 	@$(BIN)/coe check
 
-test: $(VENV)/.dev ## lint, type-check and run every test
+$(PEER)/.done: requirements-peer.lock
+	@echo "installing the third-party server that one test runs as upstream, into an environment of its own"
+	@$(PYTHON) -m venv $(PEER)
+	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peer.lock
+	@touch $@
+
+test: $(VENV)/.dev $(PEER)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
@@ -44,10 +51,11 @@ lock: ## resolve the lock files again (needs uv); a release must be a week old
 	uv pip compile pyproject.toml $(LOCK) -o requirements.lock
 	uv pip compile --group build $(LOCK) -o requirements-build.lock
 	uv pip compile pyproject.toml --extra train --group dev $(LOCK) -o requirements-dev.lock
+	uv pip compile --group peer $(LOCK) -o requirements-peer.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --exclude-newer "1 week"
 
 bench: $(VENV)/.dev ## what the router adds to a request, against the simulator (prints ratios, asserts nothing)
 	@$(BIN)/python bench/overhead.py
 
 clean: ## remove the environment and caches, never data
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache dist build

@@ -125,7 +125,7 @@ class OpenAIChat:
             finished_choices=tuple(finished),
             usage=read.usage,
             usage_flags=read.flags,
-            hide=not choices and parsed.get("usage") is not None and not asked_for_usage,
+            hide=not asked_for_usage and parsed.get("usage") is not None and not any(map(_says_something, choices)),
             model=_name(parsed.get("model")),
             id=_name(parsed.get("id")),
             output_characters=characters,
@@ -135,6 +135,14 @@ class OpenAIChat:
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
         """See `WireProtocol.refusal`."""
         return openai_errors.refusal(status, headers, body, deployment)
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice of a usage event carries more than its index: LiteLLM's has an empty delta where OpenAI's list
+    of choices is empty.
+    """
+    delta = choice.get("delta")
+    return choice.get("finish_reason") not in _UNFINISHED or (isinstance(delta, dict) and any(delta.values()))
 
 
 def _object(data: bytes, what: str) -> dict[str, Any]:

@@ -159,6 +159,9 @@ def test_the_usage_chunk_is_hidden_from_who_did_not_ask(read):
     assert not read(extra, asked=True).hide
     assert read(extra).usage == Usage(input=3, output=4)
     assert not read(event(delta(content="x"), usage=usage)).hide
+    assert read(event({"index": 0, "delta": {}}, usage=usage)).hide, "LiteLLM's usage chunk"
+    assert not read(event({"index": 0, "delta": {"role": "assistant"}}, usage=usage)).hide
+    assert not read(event({"index": 0, "delta": {}, "finish_reason": "stop"}, usage=usage)).hide
     assert not read(event(usage=None)).hide
     assert not read(event(prompt_filter_results=[])).hide
     assert read(event(usage={"prompt_tokens": 1, "completion_tokens": -1})).usage_flags == (

@@ -18,9 +18,9 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from stage import registry, start_router  # noqa: E402 # the stage lives with the tests
+from stage import registry, start_router  # the stage lives with the tests
 
-from service.simulator import Script, SimulatorThread  # noqa: E402 # after the path is set
+from service.simulator import Script, SimulatorThread  # after the path is set
 
 ROUNDS = 5
 REQUESTS = 150

@@ -1,4 +1,7 @@
-"""`coe train`: the intent classifier from labelled rows, one deterministic command. Needs scikit-learn (extra `train`)."""
+"""`coe train`: the intent classifier from labelled rows, one deterministic command.
+
+Needs scikit-learn, which serving does not: the extra `train`.
+"""
 
 from __future__ import annotations
 

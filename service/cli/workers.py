@@ -1,8 +1,8 @@
 """Several worker processes behind one port: started, watched, stopped together.
 
-Where on the path: `coe serve --workers N`. The parent has checked everything, owns the data directory and holds the bound
-socket; each worker is the same command again, given that socket. Each has its own journal segment; one of them fills the
-index, another takes over when it dies.
+Where on the path: `coe serve --workers N`. The parent has checked everything, owns the data directory and holds the
+bound socket; each worker is the same command again, given that socket. Each has its own journal segment; one of them
+fills the index, another takes over when it dies.
 
 Invariants
 1. A worker that dies is replaced; one that dies `RESTARTS_MAX` times within `RESTARTS_S` ends the whole router.
@@ -41,7 +41,7 @@ class Workers:
         self._count = count
         self._listener = listener
         self._alive, self._life = os.pipe()
-        os.set_inheritable(self._life, False)  # noqa: FBT003 # a worker must not keep its parent's pipe open
+        os.set_inheritable(self._life, False)  # a worker must not keep its parent's pipe open
         self._running: list[subprocess.Popen[bytes]] = []
         self._deaths: deque[float] = deque()
         self._stopping = False

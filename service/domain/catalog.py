@@ -17,7 +17,7 @@ from datetime import date
 from service.domain.prices import PriceBook
 
 DEFAULT_QUALITY = 0.5
-"""P(acceptable) of a model about which the registry says nothing: a coin, so that no quality floor is met by silence."""
+"""P(acceptable) of a model about which the registry says nothing: a coin, so that silence meets no quality floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class ProviderLimits:
 class Provider:
     """A vendor account: where to call, with which keys, and what is odd about it.
 
-    `api_keys` are secrets: they never appear in `repr`. `active` says whether calls can be made; `inactive_reason` why not.
+    `api_keys` are secrets: they never appear in `repr`. `active` says whether calls can be made, `inactive_reason` why
+    not.
     `awaits_key`: nothing but a secret of its own is missing, so the simulator may stand in for it; a provider that the
     registry disables keeps its reason and stays out.
     """
@@ -134,7 +135,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A set of deployments by any of their names; empty means no opinion. All names given in one field are alternatives."""
+    """A set of deployments by any of their names; empty means no opinion. The names in one field are alternatives."""
 
     models: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
@@ -161,8 +162,8 @@ class Selector:
 class PolicySpec:
     """A named policy of the registry: an objective and its bounds.
 
-    `objective` names an entry of `routing.policies.POLICIES`. `min_quality` in [0, 1]; `relative_to_best` is the share of
-    the best candidate's quality that suffices; `max_cost_pusd` bounds the expected cost of one request (pico-USD);
+    `objective` names an entry of `routing.policies.POLICIES`. `min_quality` in [0, 1]; `relative_to_best` is the share
+    of the best candidate's quality that suffices; `max_cost_pusd` bounds the expected cost of one request (pico-USD);
     `allow` must hold and `deny` must not. `on_unavailable`: `reject`, or `any` to fall back to every capable candidate.
     """
 

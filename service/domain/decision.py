@@ -29,7 +29,7 @@ INTENTS = (
     "tool_use",
     "compound",
 )
-"""The taxonomy: what a person may want. Flags (long, images, tools, schema) are read from the request, not classified."""
+"""The taxonomy: what a person may want. Flags (long, images, tools) are read from the request, not classified."""
 
 UNCLASSIFIED = "unclassified"
 """The label of requests that name their model: nobody needed to know what they are about."""
@@ -169,7 +169,8 @@ class OpenEntry:
 class TerminalEntry:
     """How an attempt ended: exactly one for every `OpenEntry`.
 
-    `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` only when the price is unknown.
+    `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` only when the price is
+    unknown.
     `baseline_pusd` is what the same usage would have cost at the configured baseline. `ended` is why the attempt ended
     (`complete`, `client_left`, an upstream error code, `crash`). Durations are milliseconds on a monotonic clock.
     """

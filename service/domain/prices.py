@@ -1,6 +1,6 @@
 """Price books: which price applied to a deployment at an instant. Dated, windowed, tiered, self-hosted; pure.
 
-Where on the path: `routing.estimate` and `pipeline` ask a book for a quote at dispatch time; `money.price` does the sums.
+Where on the path: `routing.estimate` and `pipeline` ask a book for a quote at dispatch; `money.price` does the sums.
 
 Invariants
 1. The newest version whose `start` is not after the instant applies, unless its `end` has passed.

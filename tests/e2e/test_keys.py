@@ -12,6 +12,7 @@ from stage import coe, registry, start_router
 
 from service.simulator import Script
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 # what is tested is that it is refused
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -60,11 +61,11 @@ def test_other_addresses_need_keys(tmp_path, vendors):
     simulator = vendors({"alpha": Script()})
     providers = registry(tmp_path / "providers.yaml", simulator)
     env = {"COE_DATA_DIR": str(tmp_path / "data"), "COE_PROVIDERS": str(providers)}
-    refused = coe("serve", "--host", "0.0.0.0", "--port", "0", **env)
+    refused = coe("serve", "--host", EVERYWHERE, "--port", "0", **env)
     assert refused.returncode == 78
     assert "coe keys create" in refused.stderr
     assert coe("keys", "create", "--name", "first", COE_DATA_DIR=env["COE_DATA_DIR"]).returncode == 0
-    router = start_router(tmp_path / "data", providers, "--host", "0.0.0.0")
+    router = start_router(tmp_path / "data", providers, "--host", EVERYWHERE)
     try:
         assert httpx.post(f"{router.url}/v1/chat/completions", json=ASK).status_code == 401
     finally:
@@ -84,7 +85,7 @@ def test_other_addresses_need_keys(tmp_path, vendors):
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_the_command_line_says_what_was_wrong(arguments, code, words, tmp_path):
-    """sysexits codes and one clear line; never a traceback."""
+    """A sysexits code and one clear line; never a traceback."""
     done = coe(*arguments, COE_DATA_DIR=str(tmp_path / "data"), COE_PORT="0")
     assert done.returncode == code, done.stderr
     assert words in done.stderr

@@ -1,5 +1,7 @@
-"""Routing is visible: seven kinds of requests go to sensibly different candidates of the shipped registry, and
-`coe route` explains each in a screenful. Decided as if every provider had its key; nothing is called."""
+"""Routing is visible: seven kinds of requests go to sensibly different candidates of the shipped registry.
+
+`coe route` explains each in a screenful. Decided as if every provider had its key; nothing is called.
+"""
 
 from __future__ import annotations
 

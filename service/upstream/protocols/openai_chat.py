@@ -138,8 +138,9 @@ class OpenAIChat:
 
 
 def _says_something(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice of a usage event carries more than its index: LiteLLM's has an empty delta where OpenAI's list
-    of choices is empty.
+    """Whether a choice of a usage event carries more than its index.
+
+    LiteLLM's usage event has a choice with an empty delta where OpenAI's list of choices is empty.
     """
     delta = choice.get("delta")
     return choice.get("finish_reason") not in _UNFINISHED or (isinstance(delta, dict) and any(delta.values()))

@@ -60,7 +60,7 @@ class MajorityControl:
         counts = Counter(row.intent for row in rows)
         self.label = max(INTENTS, key=lambda name: (counts[name], -INTENTS.index(name)))
 
-    def predict(self, turns: Sequence[tuple[str, str]]) -> Prediction:  # noqa: ARG002 - the point of this control
+    def predict(self, turns: Sequence[tuple[str, str]]) -> Prediction:  # noqa: ARG002 # the point of this control
         """The same answer to everything."""
         return _prediction(self.label, "control-majority")
 

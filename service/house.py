@@ -6,6 +6,7 @@ Where on the path: `app.build` fills it, `api` finds it on the application, `clo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,13 +17,17 @@ from service.config import Settings
 from service.errors import ConfigurationError, RegistryError
 from service.guard.keys import KeyStore
 from service.ledger.decisions import decision
-from service.ledger.indexer import Indexer
+from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkMissing
 from service.pipeline import Pipeline
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transport_httpx import HttpxTransport
+
+
+INDEX_WAIT_S = 1.0
+"""How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
 
 
 class SystemClock:
@@ -83,11 +88,18 @@ class House:
         telemetry.logger().info(telemetry.STOPPED)
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
-        """A decision from the index, with its attempts; for a thread, since it reads a database."""
-        try:
-            return decision(open_sink(self.settings.data_dir), decision_id)
-        except SinkMissing:
-            return None
+        """A decision from the index, with its attempts; for a thread, since it reads a database.
+
+        Another worker may have taken it a moment ago: what the index does not have yet is waited for, briefly.
+        """
+        sink = open_sink(self.settings.data_dir)
+        for _ in range(2):
+            with contextlib.suppress(SinkMissing):
+                found = decision(sink, decision_id)
+                if found is not None:
+                    return found
+            wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
+        return None
 
     def ledger_problem(self) -> str | None:
         """Why no attempt could be written down now, or `None`."""

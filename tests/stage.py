@@ -135,6 +135,9 @@ def start_router(
     raise AssertionError(f"the router did not start:\n{log.read_text()}")
 
 
+SOURCE = "source: made up for a test, checked: 2026-11-21"
+
+
 def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
     """A small registry over simulated vendors: one model each, the first the cheapest. Prices are easy to multiply.
 
@@ -179,8 +182,7 @@ def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
             f"      - provider: {name}",
             f"        name: {name}-wire",
             "        prices:",
-            f"          - {{from: 2026-01-01, currency: {'CNY' if yuan else 'USD'}, {rates},"
-            " source: made up for a test, checked: 2026-11-21}",
+            f"          - {{from: 2026-01-01, currency: {'CNY' if yuan else 'USD'}, {rates}, {SOURCE}}}",
         ]
     if "baseline" not in changes:
         lines += [

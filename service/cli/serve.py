@@ -7,59 +7,69 @@ Exit codes: 64 wrong flags, 73 the data directory can't be written, 75 the port 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import json
 import os
-import signal
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import uvicorn
-from fastapi import FastAPI
 
 from service import __version__, telemetry
 from service.app import build
 from service.catalog.check import check
-from service.cli.exits import EX_CONFIG, EX_TEMPFAIL, EX_USAGE
+from service.cli.exits import EX_CONFIG, EX_TEMPFAIL
+from service.cli.serving import run
 from service.cli.settings import PROVIDERS, exits, fail, read_settings
+from service.cli.workers import Workers
 from service.config import Settings
 from service.domain.catalog import Catalog
-from service.errors import ConfigurationError
 from service.guard.exposure import refuse_exposure
-from service.house import House
-from service.startup import choose, find_local, open_keys, own_instance, read_registry
-
-GRACEFUL_S = 30
-"""How long running answers may go on after SIGTERM before they are cut and settled."""
-
-BACKLOG = 2_048
+from service.simulator import simulated
+from service.startup import (
+    Served,
+    choose,
+    find_local,
+    open_keys,
+    own_instance,
+    read_registry,
+    refuse_unusable,
+    registry_path,
+)
 
 
 @click.command()
 @PROVIDERS
 @click.option("--host", default=None, help="Address to listen on (COE_HOST, default 127.0.0.1).")
 @click.option("--port", type=int, default=None, help="Port to listen on (COE_PORT, default 8000); 0 takes a free one.")
-@click.option("--workers", type=int, default=None, help="Processes (COE_WORKERS, default 1).")
+@click.option("--workers", type=int, default=None, help="Processes that share the port (COE_WORKERS, default 1).")
 @click.option("--simulate", is_flag=True, help="Serve simulated vendors on loopback: no key needed, nothing is paid.")
 @click.option("--simulate-if-empty", is_flag=True, help="As --simulate, but only when nobody else can be called.")
-def serve(
+@click.option("--worker-socket", type=int, default=None, hidden=True, help="Set by the parent: the bound socket.")
+@click.option("--worker-life", type=int, default=None, hidden=True, help="Set by the parent: closes when it is gone.")
+@click.option("--worker-vendors", default=None, hidden=True, help="Set by the parent: where its simulator listens.")
+def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
     providers: Path | None,
     host: str | None,
     port: int | None,
     workers: int | None,
     simulate: bool,  # noqa: FBT001 # click passes flags this way
     simulate_if_empty: bool,  # noqa: FBT001 # click passes flags this way
+    worker_socket: int | None,
+    worker_life: int | None,
+    worker_vendors: str | None,
 ) -> None:
     """Start the router."""
     settings = read_settings(providers=providers, host=host, port=port, workers=workers)
     telemetry.configure(settings.log_level)
-    if settings.workers > 1:
-        fail("this version serves with one worker; start one router per core behind a balancer instead", EX_USAGE)
     now = datetime.now(UTC)
     with exits():
         catalog = read_registry(settings, now)
+        if worker_socket is not None:
+            _work(settings, catalog, worker_socket, worker_life, worker_vendors, now)
+            return
         instance = own_instance(settings.data_dir)
         keys = open_keys(settings)
         refusal = refuse_exposure(settings.host, keys.keys_exist())
@@ -72,49 +82,38 @@ def serve(
             catalog = asyncio.run(find_local(catalog, settings, bound))
         served = choose(catalog, simulate=simulate, simulate_if_empty=simulate_if_empty, now=now)
         try:
-            app = build(settings, served.catalog, keys, simulated=served.simulator is not None)
             click.echo(_banner(served.catalog, settings, simulated=served.simulator is not None), err=True)
-            _run(app, listener)
+            if settings.workers > 1:
+                sys.exit(Workers(_worker_arguments(settings, served), settings.workers, listener).run())
+            run(build(settings, served.catalog, keys, simulated=served.simulator is not None), listener)
         finally:
             if served.simulator is not None:
                 served.simulator.stop()
             os.close(instance)
 
 
-def _run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until told to stop; SIGHUP reads the registry again. Raises what kept the router from starting."""
-    house: House = app.state.house
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACEFUL_S,
-        backlog=BACKLOG,
-    )
-    server = uvicorn.Server(config)
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        task = asyncio.get_running_loop().create_task(house.reload())
-        reloads.add(task)  # the loop itself keeps tasks only weakly
-        task.add_done_callback(reloads.discard)
-
-    async def serving() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-        await server.serve(sockets=[listener])
-
-    # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _done_already)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner, contextlib.suppress(SystemExit):
-        runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
-    if not server.started:
-        raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
+def _work(
+    settings: Settings, catalog: Catalog, descriptor: int, life: int | None, vendors: str | None, now: datetime
+) -> None:
+    """Serve as one of several workers: everything was checked by the parent, which owns data directory and socket."""
+    if vendors is not None:
+        urls: dict[str, str] = json.loads(vendors)
+        catalog = simulated(catalog, lambda name: urls[name])
+    else:
+        catalog = asyncio.run(find_local(catalog, settings, settings.port))
+        refuse_unusable(catalog, now)
+    app = build(settings, catalog, open_keys(settings), simulated=vendors is not None)
+    run(app, socket.socket(fileno=descriptor), life)
 
 
-def _done_already(_signal: int, _frame: object) -> None:
-    """Nothing: see `_run`."""
+def _worker_arguments(settings: Settings, served: Served) -> list[str]:
+    """What follows `coe serve` in a worker; the rest of the settings it finds in the environment, as the parent did."""
+    arguments = ["--providers", str(registry_path(settings).resolve()), "--workers", "1"]
+    arguments += ["--host", settings.host, "--port", str(settings.port)]
+    if served.simulator is not None:
+        urls = {name: served.simulator.base_url(name) for name in served.simulator.vendors}
+        arguments += ["--worker-vendors", json.dumps(urls)]
+    return arguments
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -90,7 +90,7 @@ class SelfHosted:
 
     @property
     def pusd_per_token(self) -> int:
-        """The amortised price of any token, input or output: cost of an hour over the tokens of an hour at this load."""
+        """The amortised price of any token, input or output: an hour's cost over an hour's tokens at this load."""
         tokens_per_hour = (self.input_tokens_per_s + self.output_tokens_per_s) * 3600
         return divide_half_even(self.gpus * self.pusd_per_gpu_hour * 1_000_000, tokens_per_hour * self.utilization_ppm)
 

@@ -122,7 +122,7 @@ def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | 
     missing = demands.needs - offered
     if missing:
         return f"capability: lacks {', '.join(sorted(missing))}"
-    if demands.forced_tool and "no_forced_tool_choice" in deployment.provider.quirks:
+    if demands.forced_tool and deployment.concerned_by("no_forced_tool_choice"):
         return "capability: the vendor refuses a forced tool choice"
     if demands.language not in _NO_LANGUAGE_ASKED and model.languages and demands.language not in model.languages:
         return f"language: does not speak {demands.language}"

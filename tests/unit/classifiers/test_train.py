@@ -152,4 +152,8 @@ def test_a_corpus_row_is_never_judged_by_a_model_that_saw_it():
     judged = corpus_folds(corpus, fit, others, 1, None)
     assert judged.logits.all()
     assert len(fits) == 5
+    corpus_folds(corpus, fit, others, 1, None)
+    corpus_folds(corpus, fit, others, 2, None)
+    assert fits[:5] == fits[5:10], "the same seed gave other folds"
+    assert fits[:5] != fits[10:], "another seed gave the same folds"
     assert judged.true.tolist() == [INDEX[row.intent] for row in corpus]

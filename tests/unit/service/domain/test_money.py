@@ -200,7 +200,7 @@ quotes = st.builds(
     PriceQuote,
     version=st.just("v"),
     rates=all_rates,
-    fx=st.builds(Fx, st.just("XXX"), st.integers(1, 10 * FX_SCALE)),
+    fx=st.builds(Fx, st.just("XTS"), st.integers(1, 10 * FX_SCALE)),
     multiplier=factors,
     tiers=st.lists(st.tuples(st.integers(1, 2_000_000), all_rates), max_size=3, unique_by=lambda pair: pair[0]).map(
         lambda pairs: tuple(Tier(bound, own) for bound, own in sorted(pairs, key=lambda pair: pair[0]))
@@ -261,7 +261,7 @@ def test_a_stored_row_computes_the_same_again(usage: Usage, quote: PriceQuote) -
         PriceQuote(
             "v",
             Rates(**{**dict.fromkeys(BUCKETS), **stored}),
-            Fx("XXX", int(Decimal(str(row["usd_per_unit"])) * FX_SCALE)),
+            Fx("XTS", int(Decimal(str(row["usd_per_unit"])) * FX_SCALE)),
             Multiplier(int(numerator), int(denominator or 1)),
         ),
     )
@@ -295,7 +295,7 @@ def test_rounding_happens_once() -> None:
     """Three halves are one and a half, so two; three times a rounded half would be nothing."""
     quote = PriceQuote("v", Rates(input=1, output=1, cache_read=1), multiplier=Multiplier(1, 2))
     assert price(Usage(input=1, output=1, cache_read=1), quote).pusd == 2
-    tiny = Fx("XXX", FX_SCALE // 2)
+    tiny = Fx("XTS", FX_SCALE // 2)
     assert price(Usage(input=1, output=1, cache_read=1), PriceQuote("v", quote.rates, tiny)).pusd == 2
 
 

@@ -1,0 +1,64 @@
+"""The server of one process: signals, reload, and an end that settles everything.
+
+Where on the path: `cli.serve` calls `run` with the application and the bound socket, in a worker and without workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.errors import ConfigurationError
+from service.house import House
+
+GRACEFUL_S = 30
+"""How long running answers may go on after SIGTERM before they are cut and settled."""
+
+BACKLOG = 2_048
+
+
+def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
+    """Serve until told to stop; SIGHUP reads the registry again. Raises what kept the router from starting.
+
+    `life` is the read end of a pipe: when its other end closes, the parent is gone and so are we.
+    """
+    house: House = app.state.house
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_S,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.get_running_loop().create_task(house.reload())
+        reloads.add(task)  # the loop itself keeps tasks only weakly
+        task.add_done_callback(reloads.discard)
+
+    async def serving() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        if life is not None:
+            loop.add_reader(life, server.handle_exit, signal.SIGTERM, None)
+        await server.serve(sockets=[listener])
+
+    # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _done_already)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner, contextlib.suppress(SystemExit):
+        runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
+    if not server.started:
+        raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
+
+
+def _done_already(_signal: int, _frame: object) -> None:
+    """Nothing: see `run`."""

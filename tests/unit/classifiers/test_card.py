@@ -29,7 +29,7 @@ def _figures(accuracy):
             {"group": "MMLU", "n": 10, "accuracy": accuracy, "macro_f1": 0.5, "known_n": 0, "known_accuracy": None}
         ],
         "random": {"n": 5, "accuracy": 0.99},
-        "timings": (Timing("en", 2_000, 123.4, 456.7),),
+        "timings": (Timing("en", 2_000, 123.4, 456.7, 98.6, 210.1),),
     }
 
 
@@ -51,7 +51,7 @@ def test_figures_appear_as_they_are():
     assert "| source left out, zh" not in card
     assert "| MMLU | 10 | 0.457 | 0.500 | 0 | – |" in card
     assert "0.125 of the strong-tier" in card
-    assert "| en, 2,000 characters | 123 | 457 |" in card
+    assert "| en, 2,000 characters | 123 | 457 | 99 | 210 |" in card
     assert "1,234 rows" in card
 
 

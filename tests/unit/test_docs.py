@@ -165,7 +165,7 @@ def test_commands_and_options():
         said = {
             one.opts[0] if isinstance(one, click.Option) else one.name.upper()
             for one in command.params
-            if one.name != "help"
+            if one.name != "help" and not getattr(one, "hidden", False)
         }
         assert set(names("cli.md", name)) == said, name
 

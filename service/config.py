@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on. Anything but loopback needs keys.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the port. Each has its own journal segment.")
+    workers: int = Field(
+        default=1, ge=1, le=64, description="Processes that share the port. Each has its own journal segment."
+    )
     data_dir: Path = Field(default=Path("data"), description="Journal, SQLite index, keys. Created with mode 0700.")
     key_pepper: SecretStr | None = Field(
         default=None,

@@ -25,7 +25,6 @@ from service.pipeline import Pipeline
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transport_httpx import HttpxTransport
 
-
 INDEX_WAIT_S = 1.0
 """How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
 

@@ -16,7 +16,9 @@ def routers(tmp_path: Path) -> Iterator[Callable[..., RunningRouter]]:
     """Start routers that end with the test."""
     running: list[RunningRouter] = []
 
-    def start(providers: Path | None = None, *arguments: str, data_dir: Path | None = None, **env: str) -> RunningRouter:
+    def start(
+        providers: Path | None = None, *arguments: str, data_dir: Path | None = None, **env: str
+    ) -> RunningRouter:
         router = start_router(data_dir or tmp_path / f"data{len(running)}", providers, *arguments, **env)
         running.append(router)
         return router

@@ -166,8 +166,10 @@ def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
     lines.append("models:")
     for number, name in enumerate(simulator.vendors, 1):
         yuan = name.endswith("cny")
-        rates = f"input: {number}.5, cache_read: 0.{number}5, output: {number}2.0" if yuan else (
-            f"input: 0.{number}5, cache_read: 0.0{number}5, output: {number}.20"
+        rates = (
+            f"input: {number}.5, cache_read: 0.{number}5, output: {number}2.0"
+            if yuan
+            else (f"input: 0.{number}5, cache_read: 0.0{number}5, output: {number}.20")
         )
         lines += [
             f"  {name}-model:",

@@ -17,6 +17,7 @@ LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 FORBIDDEN_NAMES = {"utils", "helpers", "manager", "handler", "common", "misc"}
 
+
 def _ids(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -67,7 +68,9 @@ def test_only_config_reads_the_environment():
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb"):
                 value = node.value
-                assert not (isinstance(value, ast.Name) and value.id == "os"), f"{path}:{node.lineno} reads the environment"
+                assert not (isinstance(value, ast.Name) and value.id == "os"), (
+                    f"{path}:{node.lineno} reads the environment"
+                )
 
 
 def test_nothing_can_execute_a_model_file():

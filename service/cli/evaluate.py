@@ -25,8 +25,12 @@ _MEASURES = ("n", "accuracy", "macro_f1", "ece", "coverage", "accuracy_covered")
     required=True,
     help="Labelled rows, .jsonl or .jsonl.gz: prompt, intent, language.",
 )
-@click.option("--artefact", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
-              help="An artefact directory instead of the one that ships.")
+@click.option(
+    "--artefact",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="An artefact directory instead of the one that ships.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
 def evaluate(intents: Path, artefact: Path | None, as_json: bool) -> None:  # noqa: FBT001 # click passes flags this way
     """Measure accuracy, macro-F1, calibration error, coverage at the abstention threshold, and the confusions."""

@@ -137,4 +137,3 @@ class PriceBook:
             tiers=version.tiers,
             service_tiers=version.service_tiers,
         )
-

@@ -33,7 +33,9 @@ def router(tmp_path_factory):
 def nested(depth):
     """A message with a tool schema nested `depth` deep."""
     schema = '{"properties":' * depth + "{}" + "}" * depth
-    return f'{{"model":"auto",{MESSAGES},"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}]}}'
+    return (
+        f'{{"model":"auto",{MESSAGES},"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}]}}'
+    )
 
 
 BODIES = {
@@ -63,13 +65,19 @@ BODIES = {
     "messages_null": ('{"model":"auto","messages":null}', "messages"),
     "messages_string": ('{"model":"auto","messages":"hi"}', "messages"),
     "messages_empty": ('{"model":"auto","messages":[]}', "messages"),
-    "messages_many": ('{"model":"auto","messages":[' + ",".join(['{"role":"user","content":""}'] * 2100) + "]}", "messages"),
+    "messages_many": (
+        '{"model":"auto","messages":[' + ",".join(['{"role":"user","content":""}'] * 2100) + "]}",
+        "messages",
+    ),
     "message_no_object": ('{"model":"auto","messages":["hi"]}', "messages[0]"),
     "role_wrong": ('{"model":"auto","messages":[{"role":"wizard","content":"x"}]}', "messages[0].role"),
     "role_number": ('{"model":"auto","messages":[{"role":1,"content":"x"}]}', "messages[0].role"),
     "content_number": (f'{{"model":"auto","messages":[{{"role":"user","content":{5}}}]}}', "messages[0].content"),
     "content_missing": ('{"model":"auto","messages":[{"role":"user"}]}', "messages[0].content"),
-    "part_no_type": ('{"model":"auto","messages":[{"role":"user","content":[{"text":"x"}]}]}', "messages[0].content[0]"),
+    "part_no_type": (
+        '{"model":"auto","messages":[{"role":"user","content":[{"text":"x"}]}]}',
+        "messages[0].content[0]",
+    ),
     "part_text_number": (
         '{"model":"auto","messages":[{"role":"user","content":[{"type":"text","text":1}]}]}',
         "messages[0].content[0].text",
@@ -102,9 +110,7 @@ def test_a_bad_body_is_a_400_that_names_the_field(name, router):
     body, param = BODIES[name]
     data = body if isinstance(body, bytes) else body.encode()
     rows = len(router.rows())
-    answer = httpx.post(
-        f"{router.url}/v1/chat/completions", content=data, headers={"content-type": "application/json"}
-    )
+    answer = httpx.post(f"{router.url}/v1/chat/completions", content=data, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -123,7 +129,11 @@ def test_what_only_looks_odd_is_answered(router):
         "messages": [
             {"role": "developer", "content": ""},
             {"role": "user", "content": "a\x00b\u2028c \U0001f600"},
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
             {"role": "tool", "tool_call_id": "1", "content": "ok"},
         ],
     }
@@ -163,7 +173,9 @@ def test_nothing_can_serve_is_422_naming_the_constraint(router):
 def test_sizes_and_kinds_of_bodies(router):
     """413 before the body is read, 415 for what is no plain JSON."""
     big = httpx.post(
-        f"{router.url}/v1/chat/completions", content=b"{" + b" " * 70000 + b"}", headers={"content-type": "application/json"}
+        f"{router.url}/v1/chat/completions",
+        content=b"{" + b" " * 70000 + b"}",
+        headers={"content-type": "application/json"},
     )
     assert (big.status_code, big.json()["error"]["code"]) == (413, "request_too_large")
     with socket.create_connection(("127.0.0.1", router.port), timeout=5) as raw:

@@ -117,7 +117,10 @@ def test_streaming_shows_usage_to_who_asks(stage):
     """The official SDK with include_usage gets the usage chunk, and its numbers are those of the ledger."""
     router, _ = stage
     with sdk(router).chat.completions.with_streaming_response.create(
-        model="auto", stream=True, stream_options={"include_usage": True}, messages=[{"role": "user", "content": CHINESE}]
+        model="auto",
+        stream=True,
+        stream_options={"include_usage": True},
+        messages=[{"role": "user", "content": CHINESE}],
     ) as response:
         decision = response.headers["x-coe-decision-id"]
         chunks = list(response.parse())
@@ -138,7 +141,12 @@ def test_async_tools_and_json_schema(stage):
             },
         }
     ]
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
 
     async def scene():
         async with openai.AsyncOpenAI(base_url=f"{router.url}/v1", api_key="x", max_retries=0) as client:
@@ -152,7 +160,10 @@ def test_async_tools_and_json_schema(stage):
             formed = await client.chat.completions.create(
                 model="auto",
                 messages=[{"role": "user", "content": "Give me a number."}],
-                response_format={"type": "json_schema", "json_schema": {"name": "one", "schema": schema, "strict": True}},
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "one", "schema": schema, "strict": True},
+                },
             )
         return called, pieces, formed
 
@@ -213,12 +224,21 @@ def test_decisions_models_and_dry_run(stage):
     assert httpx.get(f"{router.url}/v1/decisions/dec_nobody").status_code == 404
     listed = httpx.get(f"{router.url}/v1/models").json()["data"]
     assert [one["id"] for one in listed] == [
-        "alpha-model", "beta_cny-model", "baseline-model", "auto", "auto:balanced", "auto:cheap", "auto:best", "plan:single",
+        "alpha-model",
+        "beta_cny-model",
+        "baseline-model",
+        "auto",
+        "auto:balanced",
+        "auto:cheap",
+        "auto:best",
+        "plan:single",
     ]
     assert listed[0]["x_coe"]["deployments"][0]["prices"]["input"] == "0.15"
     assert httpx.get(f"{router.url}/v1/models/alpha-model").json() == listed[0]
     before = len(simulator.log), len(router.attempts())
-    dry = httpx.post(f"{router.url}/v1/route", json={"model": "auto", "messages": [{"role": "user", "content": ENGLISH}]})
+    dry = httpx.post(
+        f"{router.url}/v1/route", json={"model": "auto", "messages": [{"role": "user", "content": ENGLISH}]}
+    )
     assert dry.json()["chosen"] == "alpha/alpha-model"
     assert dry.json()["intent"]["terms"]
     assert (len(simulator.log), len(router.attempts())) == before
@@ -235,7 +255,9 @@ def test_costs_agree_with_the_journal(stage):
     assert Fraction(row["cost_usd"]) * 10**12 == sum(end["cost_pusd"] for end in ends)
     assert Fraction(row["baseline_cost_usd"]) * 10**12 == sum(end["baseline_pusd"] for end in ends)
     assert Fraction(row["saved_usd"]) == Fraction(row["baseline_cost_usd"]) - Fraction(row["cost_usd"])
-    assert {one["intent"] for one in router.costs("--by", "intent")} == {open_["intent"] for open_, _ in router.attempts()}
+    assert {one["intent"] for one in router.costs("--by", "intent")} == {
+        open_["intent"] for open_, _ in router.attempts()
+    }
 
 
 def test_a_vendor_without_usage_is_estimated_and_marked(routers, vendors, tmp_path):

@@ -44,7 +44,10 @@ def peer(tmp_path_factory):
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(PEER), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"],
-            stdout=log, stderr=log, env=env, cwd=home,
+            stdout=log,
+            stderr=log,
+            env=env,
+            cwd=home,
         )
     due = time.monotonic() + START_S
     while True:

@@ -15,11 +15,16 @@ BOOK = "The committee met again on Tuesday and went through the minutes of the p
 SCENES = {
     "trivial": {"messages": [{"role": "user", "content": "hi there, how are you today?"}]},
     "proof": {
-        "messages": [{"role": "user", "content": "Prove that there are infinitely many primes congruent to 3 modulo 4."}]
+        "messages": [
+            {"role": "user", "content": "Prove that there are infinitely many primes congruent to 3 modulo 4."}
+        ]
     },
     "code": {
         "messages": [
-            {"role": "user", "content": "Write a Python function that finds strongly connected components of a graph, with tests."}
+            {
+                "role": "user",
+                "content": "Write a Python function that finds strongly connected components of a graph, with tests.",
+            }
         ]
     },
     "translation": {
@@ -39,7 +44,9 @@ SCENES = {
     },
     "tool": {
         "messages": [{"role": "user", "content": "Book me a table for two at 7 pm."}],
-        "tools": [{"type": "function", "function": {"name": "book_table", "parameters": {"type": "object", "properties": {}}}}],
+        "tools": [
+            {"type": "function", "function": {"name": "book_table", "parameters": {"type": "object", "properties": {}}}}
+        ],
     },
 }
 

@@ -27,7 +27,9 @@ DEAD = {
     "html_200": (Script(fault=Fault.HTML), "estimated", ""),
     "empty_200": (Script(fault=Fault.EMPTY), "estimated", ""),
     "error_in_200": (
-        Script(fault=Fault.HTTP_ERROR, status=200, error_shape=ErrorShape.CODE_MSG), "refused", "error_in_200"
+        Script(fault=Fault.HTTP_ERROR, status=200, error_shape=ErrorShape.CODE_MSG),
+        "refused",
+        "error_in_200",
     ),
     "no_choices": (Script(fault=Fault.NO_CHOICES), "estimated", ""),
     "cut_after_role": (Script(fault=Fault.CUT, fault_after=0), "estimated", ""),
@@ -102,7 +104,9 @@ def test_a_dead_first_candidate_is_invisible(name, stream, play):
     assert "sk-canary" not in router.log.read_text()
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT, Fault.CUT_RESET, Fault.END_EARLY, Fault.ERROR_EVENT, Fault.STALL, Fault.BROKEN_JSON])
+@pytest.mark.parametrize(
+    "fault", [Fault.CUT, Fault.CUT_RESET, Fault.END_EARLY, Fault.ERROR_EVENT, Fault.STALL, Fault.BROKEN_JSON]
+)
 def test_after_the_first_content_a_cut_is_an_error(fault, play):
     """No second model's text, no [DONE]: an error event, the official SDK raises, one row, estimated (I8)."""
     router = play(Script(fault=fault, fault_after=3))

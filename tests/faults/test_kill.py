@@ -18,7 +18,11 @@ ROUNDS = int(os.environ.get("COE_KILL_ROUNDS", "2"))
 
 
 def _ask(url, number):
-    body = {"model": "auto", "stream": bool(number % 2), "messages": [{"role": "user", "content": f"Question {number}"}]}
+    body = {
+        "model": "auto",
+        "stream": bool(number % 2),
+        "messages": [{"role": "user", "content": f"Question {number}"}],
+    }
     try:
         with httpx.Client(timeout=30, trust_env=False) as client:
             return client.post(f"{url}/v1/chat/completions", json=body).status_code
@@ -30,7 +34,9 @@ def _ask(url, number):
 def test_no_attempt_is_lost_or_counted_twice(sync, vendors, tmp_path):
     """200 requests under way, half of them streams, killed at different moments; the vendors' own log is the oracle."""
     simulator = vendors({"alpha": Script(header_delay_s=0.05, chunk_delay_s=0.05, chunks=8), "beta": Script()})
-    providers = registry(tmp_path / "providers.yaml", simulator, timeouts="{connect_s: 10, first_token_s: 20, idle_s: 20, total_s: 60}")
+    providers = registry(
+        tmp_path / "providers.yaml", simulator, timeouts="{connect_s: 10, first_token_s: 20, idle_s: 20, total_s: 60}"
+    )
     data = tmp_path / "data"
     for round_number in range(ROUNDS):
         router = start_router(data, providers, COE_JOURNAL_SYNC=sync)

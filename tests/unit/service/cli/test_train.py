@@ -29,4 +29,6 @@ def test_bad_rows_are_named(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
     done = coe("train", "--data", str(rows), "--out", str(tmp_path / "out"))
-    assert (done.returncode, "rows.jsonl:1" in done.stderr, "Traceback" in done.stderr) == (64, True, False), done.stderr
+    assert (done.returncode, "rows.jsonl:1" in done.stderr, "Traceback" in done.stderr) == (64, True, False), (
+        done.stderr
+    )

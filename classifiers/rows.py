@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,18 +75,25 @@ def _parse(line: bytes, where: str) -> Row:
     )
 
 
+def _lines(path: Path) -> Iterator[bytes]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            yield from stream
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RowError(f"{path.name}: damaged or no gzip at all ({error}); fetch it again or unpack it") from error
+
+
 def iterate_rows(path: Path) -> Iterator[Row]:
     """The rows of a `.jsonl` or `.jsonl.gz` file, in file order. Raises `RowError`, and `OSError` when unreadable."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            where = f"{path.name}:{number}"
-            if number > ROWS_MAX:
-                raise RowError(f"{where}: more than {ROWS_MAX} rows; split the file")
-            if len(line) > LINE_BYTES_MAX:
-                raise RowError(f"{where}: line over {LINE_BYTES_MAX} bytes; is this a rows file?")
-            if line.strip():
-                yield _parse(line, where)
+    for number, line in enumerate(_lines(path), start=1):
+        where = f"{path.name}:{number}"
+        if number > ROWS_MAX:
+            raise RowError(f"{where}: more than {ROWS_MAX} rows; split the file")
+        if len(line) > LINE_BYTES_MAX:
+            raise RowError(f"{where}: line over {LINE_BYTES_MAX} bytes; is this a rows file?")
+        if line.strip():
+            yield _parse(line, where)
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:

@@ -199,7 +199,7 @@ class Pipeline:
             "x-coe-decision-id": decision.id,
             "x-coe-model": deployment.model,
             "x-coe-provider": deployment.provider.name,
-            "x-coe-intent": decision.intent.label,
+            "x-coe-intent": decision.intent.told,
             "x-coe-policy": decision.policy,
             "x-coe-attempts": str(len(work.attempts)),
             "x-coe-overhead-ms": f"{work.overhead_ms(self._clock.monotonic()):.2f}",

@@ -242,12 +242,19 @@ def _needs(body: Mapping[str, Any], n: int, tools: list[Any]) -> frozenset[str]:
 _PART_MODALITY = {"image_url": "image", "input_audio": "audio", "video_url": "video", "file": "file"}
 
 
+def _attached_bytes(part: Mapping[str, Any]) -> int:
+    """Decoded size of what a part carries in base64; 0 when it only refers to something."""
+    carried = part.get(part["type"])
+    data = (carried.get("data") or carried.get("file_data")) if isinstance(carried, dict) else None
+    return len(data) * 3 // 4 if isinstance(data, str) else 0
+
+
 def _measure(messages: list[dict[str, Any]], raw: RawObject, tools: list[Any]) -> tuple[frozenset[str], Sizes]:
     """What kinds of input there are, and how much of each."""
     modalities = {"text"}
     characters = cjk = 0
     last_user = (0, 0)
-    kinds = {"image": 0, "audio": 0, "video": 0, "file": 0}
+    images = audio_bytes = file_bytes = unmeasured = 0
     for message in messages:
         content = message.get("content")
         own_characters = own_cjk = 0
@@ -263,7 +270,11 @@ def _measure(messages: list[dict[str, Any]], raw: RawObject, tools: list[Any]) -
                 modality = _PART_MODALITY.get(part["type"])
                 if modality is not None:
                     modalities.add(modality)
-                    kinds[modality] += 1
+                    size = _attached_bytes(part)
+                    images += modality == "image"
+                    audio_bytes += size if modality == "audio" else 0
+                    file_bytes += size if modality == "file" else 0
+                    unmeasured += modality != "image" and size == 0
         calls = message.get("tool_calls")
         if calls:
             own_characters += len(orjson.dumps(calls))
@@ -271,16 +282,17 @@ def _measure(messages: list[dict[str, Any]], raw: RawObject, tools: list[Any]) -
             last_user = (own_characters, own_cjk)
         characters += own_characters
         cjk += own_cjk
-    tool_bytes = raw.value("tools") or raw.value("functions") if tools else None
+    told = (raw.value("tools") or raw.value("functions") if tools else None, raw.value("response_format"))
     return frozenset(modalities), Sizes(
         characters=characters,
         cjk_characters=cjk,
         messages=len(messages),
-        images=kinds["image"],
-        audio=kinds["audio"],
-        files=kinds["file"] + kinds["video"],
+        images=images,
+        audio_bytes=audio_bytes,
+        file_bytes=file_bytes,
+        unmeasured=unmeasured,
         tools=len(tools),
-        tool_characters=len(tool_bytes) if tool_bytes else 0,
+        tool_characters=sum(len(one) for one in told if one),
         last_user_characters=last_user[0],
         last_user_cjk_characters=last_user[1],
     )

@@ -126,16 +126,12 @@ def _selector(value: object, param: str) -> Selector:
                     f"`{param}` has no field {field[:50]!r}; known fields: {', '.join(_SELECTOR_FIELDS)}", param=param
                 )
         return Selector(**{field: frozenset(_names(names, f"{param}.{field}")) for field, names in value.items()})
-    sets: dict[str, set[str]] = {field: set() for field in _SELECTOR_FIELDS}
-    for name in _names(value, param):
+    names = _names(value, param)
+    for name in names:
         kind, colon, rest = name.partition(":")
-        if colon and f"{kind}s" in sets:
-            if not rest:
-                raise InvalidRequest(f"`{param}` has an item without a name after `{kind}:`", param=param)
-            sets[f"{kind}s"].add(rest)
-        else:
-            sets["models"].add(name)
-    return Selector(**{field: frozenset(names) for field, names in sets.items()})
+        if colon and f"{kind}s" in _SELECTOR_FIELDS and not rest:
+            raise InvalidRequest(f"`{param}` has an item without a name after `{kind}:`", param=param)
+    return Selector(any_of=frozenset(names))
 
 
 _FIELDS: dict[str, Callable[[object, str], object]] = {

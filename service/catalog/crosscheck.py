@@ -14,6 +14,7 @@ from service.catalog.problems import Path, Problems, nearest, unknown
 from service.catalog.route_order import check_order
 from service.catalog.schema import PolicyEntry, ProviderEntry, RouteEntry, SelectorEntry, SwitchFields, TimeoutsEntry
 from service.catalog.words import BUILTIN_POLICIES, PLANS
+from service.domain.catalog import NARROWED_QUIRKS
 
 ALMOST = 0.75
 """Similarity from which a region or tag that nobody carries is taken for a typing error."""
@@ -99,12 +100,15 @@ class _Checker:
             self._timeouts((*path, "timeouts"), entry.timeouts)
         seen: set[str] = set()
         for index, quirk in enumerate(entry.quirks):
-            word = quirk.partition(":")[0]
+            word, _, value = quirk.partition(":")
             if word in seen:
                 self._problems.at((*path, "quirks", index), f"the quirk {word!r} twice; keep one")
             seen.add(word)
             if known_quirks is not None and word not in known_quirks:
                 self._problems.at((*path, "quirks", index), unknown("quirk", word, known_quirks))
+            elif "|" in value and word not in NARROWED_QUIRKS:
+                message = f"several values for the quirk {word!r}; it takes one, only wire names come in alternatives"
+                self._problems.at((*path, "quirks", index), message)
         for header, value in entry.headers.items():
             where = (*path, "headers", header)
             if header.lower() in FORBIDDEN_HEADERS:

@@ -53,7 +53,12 @@ EnvReference = Annotated[
     ),
 ]
 Quirk = Annotated[
-    str, Text("a quirk", r"[a-z][a-z0-9_]*(?::[A-Za-z0-9_.-]+)?", "write name or name:value, in small letters")
+    str,
+    Text(
+        "a quirk",
+        r"[a-z][a-z0-9_]*(?::[A-Za-z0-9_.-]+(?:\|[A-Za-z0-9_.-]+)*)?",
+        "write name or name:value, in small letters",
+    ),
 ]
 HeaderName = Annotated[str, Text("a header name", r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "letters, digits and dashes")]
 HeaderValue = Annotated[
@@ -193,7 +198,9 @@ class PolicyEntry(Entry):
     max_cost_usd: Annotated[Decimal, Number(Decimal(0), Decimal(10_000), above=True, decimals=12)] | None = Field(
         None, description="Most that one request may be expected to cost, in USD."
     )
-    max_latency_ms: Count | None = Field(None, description="Longest expected time to the whole answer.")
+    max_latency_ms: Count | None = Field(
+        None, description="Longest time to the answer, or to the first content of a stream; then 504."
+    )
     allow: SelectorEntry | None = Field(None, description="Only these: each field that names something must match.")
     deny: SelectorEntry | None = Field(None, description="Never these: one field that matches is enough.")
     on_unavailable: Annotated[str, OneOf("on_unavailable", words.ON_UNAVAILABLE)] = Field(

@@ -1,4 +1,4 @@
-"""`coe`: the command line. One file a command; `main` turns every way to fail into a sysexits code and a clear line."""
+"""`coe`: the command line. One file a command; `main` turns every way to fail into a clear line and an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
 from service.cli.route import route
 from service.cli.serve import serve
+from service.cli.settings import exits
 from service.cli.train import train
+
+
+INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -30,10 +35,12 @@ for command in (serve, check, route, costs, keys, train, evaluate):
 def main() -> None:
     """The console script: usage errors exit with 64, as sysexits has it, not with click's 2."""
     try:
-        code = cli.main(standalone_mode=False)
+        with exits():
+            code = cli.main(standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
         sys.exit(EX_USAGE)
-    except click.Abort:
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("coe: interrupted", err=True)
+        sys.exit(INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)

@@ -11,8 +11,8 @@ import click
 from service.catalog.check import check as check_catalog
 from service.catalog.report import render
 from service.catalog.schema import json_schema
-from service.cli.settings import PROVIDERS, exits, read_settings
-from service.startup import read_registry, registry_path
+from service.cli.settings import PROVIDERS, exits, read_catalog, read_settings
+from service.startup import registry_path
 
 
 @click.command()
@@ -26,6 +26,6 @@ def check(providers: Path | None, schema: bool) -> None:  # noqa: FBT001 # click
     settings = read_settings(providers=providers)
     now = datetime.now(UTC)
     with exits():
-        catalog = read_registry(settings, now)
-    click.echo(f"{registry_path(settings)}: ok")
-    click.echo(render(check_catalog(catalog, now=now)))
+        catalog = read_catalog(settings, now)
+        click.echo(f"{click.format_filename(registry_path(settings))}: ok")
+        click.echo(render(check_catalog(catalog, now=now)))

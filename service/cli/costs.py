@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import sys
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import click
 
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
-from service.cli.settings import fail
-from service.errors import ConfigurationError
+from service.cli.progress import bar
+from service.cli.settings import DATA_DIR, exits, fail
 from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
 from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
@@ -49,14 +48,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 @click.option("--since", metavar="WHEN", help="From: 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC.")
 @click.option("--until", metavar="WHEN", help="Up to, in the same forms. A day counts whole, an instant doesn't.")
 @click.option("--format", "shape", type=click.Choice(sorted(FORMATS)), default="table", show_default=True)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="COE_DATA_DIR",
-    default=Path("data"),
-    show_default=True,
-    help="Where the router keeps its files (COE_DATA_DIR).",
-)
+@DATA_DIR
 def costs(*, by: str, since: str | None, until: str | None, shape: str, data_dir: Path) -> None:
     """Report costs and savings from the ledger."""
     now = datetime.now(UTC)
@@ -65,6 +57,16 @@ def costs(*, by: str, since: str | None, until: str | None, shape: str, data_dir
     end = None if until is None else parse_moment(until, now, option="--until", is_end=True)
     if start is not None and end is not None and start >= end:
         raise click.UsageError("--since must be before --until: this range is empty.")
+    with exits():
+        report = _report(data_dir, grouping, start, end)
+        click.echo(FORMATS[shape](report), nl=False)
+        if shape != "table":
+            for note in report.notes:
+                click.echo(f"Note: {note}", err=True)
+
+
+def _report(data_dir: Path, grouping: tuple[str, ...], start: datetime | None, end: datetime | None) -> CostReport:
+    """The report over an index that is as new as can be had; an empty one when there is no ledger yet."""
     sink = open_sink(data_dir)
     if list_segments(journal_dir(data_dir)):
         _catch_up(data_dir, sink)
@@ -73,14 +75,11 @@ def costs(*, by: str, since: str | None, until: str | None, shape: str, data_dir
         _tell_problems(sink)
     except SinkMissing:
         click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
-        report = CostReport(grouping, (), None, ())
+        return CostReport(grouping, (), None, ())
     except sqlite3.DatabaseError as problem:
         what = f"The ledger index can't be read ({problem}). Move it away: it is built again from the journal."
         fail(what, EX_CONFIG)
-    click.echo(FORMATS[shape](report), nl=False)
-    if shape != "table":
-        for note in report.notes:
-            click.echo(f"Note: {note}", err=True)
+    return report
 
 
 def parse_grouping(by: str) -> tuple[str, ...]:
@@ -123,8 +122,6 @@ def _catch_up(data_dir: Path, sink: Sink) -> None:
     except IndexBusy:
         if not wait_until_indexed(data_dir, sink, WAIT_S):
             click.echo("Note: another process is still indexing; the newest rows may be missing.", err=True)
-    except ConfigurationError as problem:
-        fail(str(problem), EX_CONFIG)
     except OSError as problem:
         # A reader without the right to write may still see what is indexed.
         if not _indexed(sink):
@@ -138,21 +135,12 @@ def _catch_up(data_dir: Path, sink: Sink) -> None:
 
 
 def _index(indexer: Indexer) -> None:
-    """Index; much work shows a bar on a terminal and plain lines elsewhere."""
-    told = 0
+    """Index; much work shows how far it is."""
+    show = bar()
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        share = 100 * done // total
-        if total < PROGRESS_FROM_BYTES or share < told:
-            return
-        if sys.stderr.isatty():
-            bar = "#" * (share // 4)
-            click.echo(f"\rIndexing the journal [{bar:<25}] {share:3d} %", nl=done >= total, err=True)
-            told = share + 1
-        else:
-            click.echo(f"Indexing the journal: {share} %", err=True)
-            told = share // 25 * 25 + 25
+        if total >= PROGRESS_FROM_BYTES:
+            show(done, total, "Indexing the journal")
 
     indexer.catch_up(progress)
 

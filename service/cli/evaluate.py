@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from classifiers import ArtefactError, IntentClassifier
+from classifiers import IntentClassifier
 from classifiers.evaluate import confusion_cost, evaluate_intents
-from classifiers.rows import read_rows
-from service.cli.exits import EX_CONFIG, EX_USAGE
+from classifiers.rows import RowError, read_rows
+from service.cli.exits import EX_USAGE
 from service.cli.progress import bar
-from service.cli.settings import fail
+from service.cli.settings import exits, fail
 
 _MEASURES = ("n", "accuracy", "macro_f1", "ece", "coverage", "accuracy_covered")
 
@@ -34,18 +34,14 @@ _MEASURES = ("n", "accuracy", "macro_f1", "ece", "coverage", "accuracy_covered")
 @click.option("--json", "as_json", is_flag=True, help="The whole report as JSON.")
 def evaluate(intents: Path, artefact: Path | None, as_json: bool) -> None:  # noqa: FBT001 # click passes flags this way
     """Measure accuracy, macro-F1, calibration error, coverage at the abstention threshold, and the confusions."""
-    try:
+    with exits():
         classifier = IntentClassifier.load(artefact)
-        rows = read_rows(intents)
-    except ArtefactError as problem:
-        fail(str(problem), EX_CONFIG)
-    except ValueError as problem:
-        fail(str(problem), EX_USAGE)
-    report = evaluate_intents(classifier, rows, bar())
-    if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
-        return
-    click.echo("\n".join(_table(report)))
+        try:
+            rows = read_rows(intents)
+        except RowError as problem:
+            fail(str(problem), EX_USAGE)
+        report = evaluate_intents(classifier, rows, bar())
+        click.echo(json.dumps(report, ensure_ascii=False) if as_json else "\n".join(_table(report)))
 
 
 def _table(report: dict[str, Any]) -> list[str]:

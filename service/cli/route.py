@@ -12,21 +12,19 @@ from typing import BinaryIO
 import click
 import orjson
 
-from classifiers import ArtefactError, IntentClassifier
+from classifiers import IntentClassifier
 from service.api.chat_body import read_chat
 from service.catalog.check import check
-from service.cli.exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
-from service.cli.settings import PROVIDERS, exits, fail, read_settings
+from service.cli.settings import PROVIDERS, exits, read_catalog, read_settings
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
 from service.domain.decision import NOT_CLASSIFIED, Decision
-from service.errors import CallerError
+from service.errors import InvalidRequest
 from service.pipeline import read_intent
 from service.routing.explain import record, screen
 from service.routing.router import Circumstances, decide, needs_intent
 from service.simulator import simulated
-from service.startup import read_registry
 
 ALL_KEYS_NOTE = "as if every provider had its key: none is set here"
 
@@ -58,24 +56,19 @@ def route(
     settings = read_settings(providers=providers)
     now = datetime.now(UTC)
     with exits():
-        catalog = read_registry(settings, now)
-    note = None
-    if all_keys or not check(catalog, now=now).usable:
-        note = ALL_KEYS_NOTE if not all_keys else None
-        catalog = _with_all_keys(catalog)
-    try:
-        chat = _chat(prompt, body.read() if body else None, model, policy)
+        chat = read_chat(body.read() if body else _request(prompt or "", model, policy), {})
+        catalog = read_catalog(settings, now)
+        note = None
+        if all_keys or not check(catalog, now=now).usable:
+            note = ALL_KEYS_NOTE if not all_keys else None
+            catalog = _with_all_keys(catalog)
         decision = _decide(chat, catalog, now)
-    except CallerError as problem:
-        fail(problem.message, EX_USAGE if problem.status in (400, 404) else EX_UNAVAILABLE)
-    except ArtefactError as problem:
-        fail(f"the intent classifier can't be loaded: {problem}", EX_CONFIG)
-    if note:
-        decision = replace(decision, notes=(*decision.notes, note))
-    if as_json:
-        click.echo(json.dumps(record(decision, full=True), indent=2, ensure_ascii=False))
-    else:
-        click.echo(screen(decision, chat.sizes.input_tokens))
+        if note:
+            decision = replace(decision, notes=(*decision.notes, note))
+        if as_json:
+            click.echo(json.dumps(record(decision, full=True), indent=2, ensure_ascii=False))
+        else:
+            click.echo(screen(decision, chat.sizes.input_tokens))
 
 
 def _with_all_keys(catalog: Catalog) -> Catalog:
@@ -83,14 +76,18 @@ def _with_all_keys(catalog: Catalog) -> Catalog:
     return simulated(catalog, lambda name: catalog.providers[name].base_url)
 
 
-def _chat(prompt: str | None, body: bytes | None, model: str | None, policy: str | None) -> ChatRequest:
-    if body is None:
-        text = sys.stdin.read() if prompt == "-" else prompt
+def _request(prompt: str, model: str | None, policy: str | None) -> bytes:
+    """The chat request of a prompt, `-` for the one on stdin; raises InvalidRequest when it is not UTF-8."""
+    try:
+        # Bytes, because what a text stream does with those that are not UTF-8 depends on the locale.
+        text = sys.stdin.buffer.read().decode() if prompt == "-" else prompt
         request: dict[str, object] = {"model": model or "auto", "messages": [{"role": "user", "content": text}]}
         if policy is not None:
             request["coe"] = {"policy": policy}
-        body = orjson.dumps(request)
-    return read_chat(body, {})
+        return orjson.dumps(request)
+    except (UnicodeDecodeError, orjson.JSONEncodeError):
+        # The shell's bytes arrive as lone surrogates, which JSON can't hold. Not chained: the cause quotes the prompt.
+        raise InvalidRequest("the prompt, --model or --policy is not UTF-8; send the text in UTF-8") from None
 
 
 def _decide(chat: ChatRequest, catalog: Catalog, now: datetime) -> Decision:

@@ -1,22 +1,35 @@
-"""Settings for a command, and the house's configuration errors as exit codes."""
+"""What every command shares: its settings and options, and every way to fail as one clear line and a sysexits code.
+
+Where on the path: the command line only. A command does its work inside `exits()`; `cli.main` stands around all of
+them with the same, as the last net.
+
+Invariant: what a user, a file or a system can cause ends in one message on stderr. Only a defect shows a traceback.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 import click
 from pydantic import ValidationError
 
-from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
+from classifiers import ArtefactError
+from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE
 from service.config import Settings, environ, unknown_settings, variable
-from service.errors import CoeError, ConfigurationError, RouterError
+from service.domain.catalog import Catalog
+from service.errors import CallerError, ConfigurationError, NoCandidate, RouterError
 from service.ledger.writer import DataDirUnwritable
-from service.startup import InstanceRunning
+from service.startup import InstanceRunning, find_local, read_registry
+
+_ROUTER_EXITS = {"keys_unwritable": EX_CANTCREAT}
+"""The exit code of a RouterError by its code, where another try in a moment does not help."""
 
 
 def read_settings(**given: object) -> Settings:
@@ -38,9 +51,14 @@ def _place(location: tuple[int | str, ...]) -> str:
     return variable(str(location[0])) if location else "COE_*"
 
 
+def read_catalog(settings: Settings, now: datetime) -> Catalog:
+    """The registry as `coe serve` would serve it: with what is found on loopback, unless COE_LOCAL_ENGINES says no."""
+    return asyncio.run(find_local(read_registry(settings, now), settings, settings.port))
+
+
 @contextmanager
 def exits() -> Iterator[None]:
-    """Turn the house's errors into one clear message and a sysexits code."""
+    """Turn every foreseeable failure into one clear message and a sysexits code."""
     try:
         yield
     except InstanceRunning as problem:
@@ -49,14 +67,25 @@ def exits() -> Iterator[None]:
         fail(str(problem), EX_CANTCREAT)
     except ConfigurationError as problem:
         fail(str(problem), EX_CONFIG)
+    except ArtefactError as problem:
+        fail(f"the intent classifier can't be loaded: {problem}", EX_CONFIG)
+    except NoCandidate as problem:
+        fail(problem.message, EX_UNAVAILABLE)
+    except CallerError as problem:
+        fail(problem.message, EX_USAGE)
     except RouterError as problem:
-        fail(problem.message, EX_TEMPFAIL)
-    except CoeError as problem:
-        fail(problem.message, EX_CONFIG)
-    except PermissionError as problem:
-        fail(f"{problem.filename or 'a file'} can't be written: {problem.strerror}", EX_CANTCREAT)
+        fail(problem.message, _ROUTER_EXITS.get(problem.code or "", EX_TEMPFAIL))
+    except UnicodeEncodeError as problem:
+        if problem.encoding.startswith("utf"):
+            fail("an argument or a file name is not UTF-8; give it in UTF-8", EX_USAGE)
+        fail(f"the text can't be written as {problem.encoding}; set PYTHONIOENCODING=utf-8", EX_CONFIG)
+    except UnicodeDecodeError as problem:
+        fail(f"the input is not {problem.encoding} (byte {problem.start}); give it in UTF-8", EX_USAGE)
+    except BrokenPipeError:
+        raise  # the reader of our output has seen enough (`| head`); click ends quietly
     except OSError as problem:
-        fail(f"{problem.filename or 'the system'}: {problem.strerror}", EX_CANTCREAT)
+        where, why = problem.filename or "a file", problem.strerror or str(problem) or type(problem).__name__
+        fail(f"{where} can't be read or written: {why}; check the path, its owner and the free space", EX_CANTCREAT)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -70,4 +99,13 @@ PROVIDERS = click.option(
     type=click.Path(path_type=Path),
     default=None,
     help="The registry file. Default: COE_PROVIDERS, ./providers.yaml, or the one that ships with the package.",
+)
+
+DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    envvar=variable("data_dir"),
+    default=Path("data"),
+    show_default=True,
+    help="Where the router keeps its files (COE_DATA_DIR).",
 )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from service.cli.exits import EX_CANTCREAT, EX_UNAVAILABLE, EX_USAGE
+from service.cli.exits import EX_UNAVAILABLE, EX_USAGE
 from service.cli.progress import bar
-from service.cli.settings import fail
+from service.cli.settings import exits, fail
 
 SEED = 7
 
@@ -30,10 +30,9 @@ def train(data: Path, out: Path, corpus: Path | None, probe: Path | None, seed: 
         from classifiers.train import train as run  # noqa: PLC0415 # scikit-learn is not there to serve
     except ImportError:
         fail("training needs scikit-learn: install the extra with `pip install 'coe-router[train]'`", EX_UNAVAILABLE)
-    try:
-        trained = run(data, out, seed=seed, progress=bar(), corpus=corpus, probe=probe)
-    except ValueError as problem:
-        fail(str(problem), EX_USAGE)
-    except OSError as problem:
-        fail(f"{problem.filename or out}: {problem.strerror}", EX_CANTCREAT)
-    click.echo(f"{trained.id} written to {out}; its card is {out / 'CARD.md'}")
+    with exits():
+        try:
+            trained = run(data, out, seed=seed, progress=bar(), corpus=corpus, probe=probe)
+        except ValueError as problem:
+            fail(str(problem), EX_USAGE)
+        click.echo(f"{trained.id} written to {click.format_filename(out)}; its card is CARD.md there")

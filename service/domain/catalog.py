@@ -19,6 +19,9 @@ from service.domain.prices import PriceBook
 DEFAULT_QUALITY = 0.5
 """P(acceptable) of a model about which the registry says nothing: a coin, so that silence meets no quality floor."""
 
+NARROWED_QUIRKS = frozenset({"no_sampling", "tools_effort_none", "no_forced_tool_choice"})
+"""Quirks that a value narrows to some wire names of the provider: those that `Deployment.concerned_by` is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -92,9 +95,12 @@ class Deployment:
         return f"{self.provider.name}/{self.model}"
 
     def concerned_by(self, quirk: str) -> bool:
-        """Whether a quirk of the provider concerns this deployment. A value narrows: how the wire names begin."""
+        """Whether a quirk of the provider concerns this deployment.
+
+        A value narrows: how the wire names begin, several ways separated by `|`. Without a value all are concerned.
+        """
         value = self.provider.quirks.get(quirk)
-        return value is not None and self.wire_name.startswith(value)
+        return value is not None and self.wire_name.startswith(tuple(value.split("|")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +141,21 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A set of deployments by any of their names; empty means no opinion. The names in one field are alternatives."""
+    """A set of deployments by any of their names; empty means no opinion. The names in one field are alternatives.
+
+    `any_of` is a flat list as callers write it: bare names or `kind:name`, alternatives of any kind. `routing.rules`
+    turns it into `models` before anybody is compared.
+    """
 
     models: frozenset[str] = frozenset()
     providers: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    any_of: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether anything is named."""
-        return bool(self.models or self.providers or self.regions or self.tags)
+        return bool(self.models or self.providers or self.regions or self.tags or self.any_of)
 
     def fields(self) -> Iterator[tuple[str, frozenset[str]]]:
         """The fields that name something, as (singular noun, names)."""

@@ -41,16 +41,21 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much there is of what, counted without tokenizer. CJK is apart because it costs more per character."""
+    """How much there is of what, counted without tokenizer. CJK is apart because it costs more per character.
+
+    `tool_characters` are those of tools and of an answer schema, which vendors put into the prompt. `audio_bytes` and
+    `file_bytes` are decoded sizes; `unmeasured` counts attachments by reference, and videos, whose size nobody knows.
+    """
 
     characters: int = 0
     cjk_characters: int = 0
     messages: int = 0
     images: int = 0
-    audio: int = 0
-    files: int = 0
     tools: int = 0
     tool_characters: int = 0
+    audio_bytes: int = 0
+    file_bytes: int = 0
+    unmeasured: int = 0
     last_user_characters: int = 0
     last_user_cjk_characters: int = 0
 
@@ -58,7 +63,9 @@ class Sizes:
     def input_tokens(self) -> int:
         """Estimated prompt tokens: `estimate_tokens` plus the overhead of messages and what images usually cost."""
         text = estimate_tokens(self.characters + self.tool_characters, self.cjk_characters)
-        return text + TOKENS_PER_MESSAGE * self.messages + TOKENS_PER_IMAGE * self.images + 3
+        attached = self.audio_bytes // AUDIO_BYTES_PER_TOKEN + self.file_bytes // FILE_BYTES_PER_TOKEN
+        attached += TOKENS_PER_IMAGE * self.images + TOKENS_PER_UNMEASURED * self.unmeasured
+        return text + TOKENS_PER_MESSAGE * self.messages + attached + 3
 
     @property
     def last_user_tokens(self) -> int:
@@ -71,6 +78,16 @@ TOKENS_PER_MESSAGE = 4
 
 TOKENS_PER_IMAGE = 1_000
 """A mid-size image at the large vendors (85 low detail to 1,600 high detail)."""
+
+
+AUDIO_BYTES_PER_TOKEN = 400
+"""Compressed speech: 4 kB a second at 10 tokens a second. Uncompressed speech is overestimated tenfold, never under."""
+
+FILE_BYTES_PER_TOKEN = 4
+"""Plain text in a file; a PDF with pictures has fewer tokens for its size, so this is a bound rather than a mean."""
+
+TOKENS_PER_UNMEASURED = 5_000
+"""A guess for a file, sound or video given by reference. Under a cost limit such requests are refused."""
 
 
 def estimate_tokens(characters: int, cjk_characters: int) -> int:

@@ -34,6 +34,9 @@ INTENTS = (
 UNCLASSIFIED = "unclassified"
 """The label of requests that name their model: nobody needed to know what they are about."""
 
+UNSURE = "unsure"
+"""What headers and the ledger say of a request whose classifier abstained: its likeliest label is only a guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -51,6 +54,11 @@ class Intent:
     abstained: bool = False
     terms: tuple[tuple[str, float], ...] = ()
     artefact: str = ""
+
+    @property
+    def told(self) -> str:
+        """The label as it may be shown alone: `unsure` when it is only a guess."""
+        return UNSURE if self.abstained and self.label != UNCLASSIFIED else self.label
 
 
 NOT_CLASSIFIED = Intent(UNCLASSIFIED, 0.0, {}, "und", abstained=True)

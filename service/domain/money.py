@@ -284,6 +284,20 @@ def price(usage: Usage, quote: PriceQuote) -> Cost:
     return Cost(pusd, quote.version, quote.fx.currency, rates, multiplier, quote.fx, tuple(unpriced))
 
 
+def imagined(quote: PriceQuote, input_tokens: int, output_tokens: int, reasoning_tokens: int = 0) -> int | None:
+    """What `price` says of one request with fresh input and so much output, in pico-USD; `None` when a rate is unknown.
+
+    The same sum without a `Usage` and a `Cost` around it: routing does it hundreds of times for one decision.
+    """
+    rates = quote.rates_for(input_tokens)
+    if rates.input is None or rates.output is None or rates.requests is None:
+        return None
+    reasoning = rates.output if rates.reasoning is None else rates.reasoning
+    total = input_tokens * rates.input + output_tokens * rates.output + reasoning_tokens * reasoning + rates.requests
+    multiplier = quote.multiplier
+    return divide_half_even(total * multiplier.numerator * quote.fx.nano_usd, multiplier.denominator * FX_SCALE)
+
+
 def divide_half_even(numerator: int, denominator: int) -> int:
     """`numerator / denominator` to the nearest integer, halves to the even one: the only rounding rule of the house."""
     quotient, remainder = divmod(numerator, denominator)

@@ -71,7 +71,7 @@ def opening(who: Identity, decision: Decision, candidate: Candidate, at_ms: int)
         model=deployment.model,
         provider=deployment.provider.name,
         wire_name=deployment.wire_name,
-        intent=decision.intent.label,
+        intent=decision.intent.told,
         language=decision.intent.language,
         policy=decision.policy,
         price_version=candidate.quote.version if candidate.quote else None,

@@ -63,6 +63,10 @@ def resolve(requested: str, catalog: Catalog) -> Address:
 
 def unknown_name(what: str, name: str, known: list[str], *, param: str, code: str) -> NotFound:
     """A 404 that offers the nearest names."""
+    return NotFound(f"there is no {what}{nearest(name, known)}", param=param, code=code)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of an error message about a name that is not known: the nearest ones, or where all are listed."""
     near = difflib.get_close_matches(name, known, n=3)
-    hint = f"; did you mean {', '.join(near)}?" if near else "; GET /v1/models lists what there is"
-    return NotFound(f"there is no {what}{hint}", param=param, code=code)
+    return f"; did you mean {', '.join(near)}?" if near else "; GET /v1/models lists what there is"

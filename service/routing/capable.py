@@ -127,8 +127,9 @@ def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | 
     if demands.language not in _NO_LANGUAGE_ASKED and model.languages and demands.language not in model.languages:
         return f"language: does not speak {demands.language}"
     context = deployment.context_tokens or model.context_tokens
-    if context is not None and demands.input_tokens + min(demands.output_tokens, OUTPUT_TOKENS_ROOM) > context:
-        return f"context: about {demands.input_tokens:,} input tokens do not fit into {context:,}"
+    if context is not None and demands.input_tokens + demands.output_tokens > context:
+        both = f"about {demands.input_tokens:,} input and {demands.output_tokens:,} output tokens"
+        return f"context: {both} do not fit into {context:,}"
     cap = deployment.output_tokens_max or model.output_tokens_max
     if cap is not None and demands.output_tokens > cap:
         return f"output: {demands.output_tokens:,} output tokens asked, {cap:,} offered"

@@ -17,7 +17,7 @@ from datetime import datetime
 from service.domain.catalog import Deployment, Model
 from service.domain.chat import ChatRequest
 from service.domain.decision import UNCLASSIFIED, Candidate, Intent
-from service.domain.money import PriceQuote, Usage, UsageSource, price, usd_text
+from service.domain.money import PriceQuote, imagined, usd_text
 
 ABSTAIN_MASS = 0.80
 """How much of the posterior the plausible intents must cover when the classifier abstains."""
@@ -151,8 +151,7 @@ def cost_of(quote: PriceQuote | None, input_tokens: int, output_tokens: int, rea
     """Pico-USD of an imagined usage, or `None` when the price is unknown."""
     if quote is None or not quote.known:
         return None
-    usage = Usage(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens, source=UsageSource.ESTIMATED)
-    return price(usage, quote).pusd
+    return imagined(quote, input_tokens, output_tokens, reasoning_tokens)
 
 
 def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
@@ -185,6 +184,8 @@ def within_ceiling(
     """
     if found.quote is None or found.expected_cost_pusd is None or found.reserved_pusd is None:
         return found, "price: unknown, and there is a cost limit"
+    if chat.sizes.unmeasured:
+        return found, "size: an attachment by reference has no known size, and there is a cost limit"
     fits = affordable_output(found.quote, found.input_tokens, ceiling_pusd) // chat.n
     wanted = found.output_tokens // chat.n + found.reasoning_tokens
     if chat.output_tokens_max is not None:

@@ -70,6 +70,9 @@ def screen(decision: Decision, input_tokens: int) -> str:
             f"  intent    {intent.label} · language {intent.language} · {sure}"
             f"   [{', '.join(f'{name} {p:.2f}' for name, p in likely)}]"
         )
+        judged = _listed(decision.features.get("intents"))
+        if judged != [intent.label]:
+            lines.append(f"  judged by {', '.join(judged)}: a model counts as good as it is at the worst of these")
         if intent.terms:
             lines.append("  evidence  " + ", ".join(f"{term!r} {weight:+.2f}" for term, weight in intent.terms))
     else:

@@ -18,18 +18,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.domain.access import Caller
-from service.domain.catalog import Catalog, Deployment, Model, PolicySpec, RouteSpec, Selector
+from service.domain.catalog import Catalog, Deployment, Model
 from service.domain.chat import ChatRequest, Steering
 from service.domain.decision import Candidate, Decision, Intent, ReasonCode
 from service.domain.money import PriceQuote
 from service.errors import CallerError, Forbidden, NoCandidate
-from service.routing.addressing import PLANS_AVAILABLE, Address, resolve, unknown_name
+from service.routing.addressing import resolve
 from service.routing.capable import Demands, demands_of, emptied_by, obstacle
 from service.routing.estimate import Forecast, candidate, cost_of, forecast, quality_of, within_ceiling
 from service.routing.policies import POLICIES
-
-PINNED = PolicySpec(name="pinned", objective="min_cost")
-"""A named model: the cheapest of its hosts, whatever the registry thinks of its quality."""
+from service.routing.rules import Rules, rules_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +37,6 @@ class Circumstances:
     decision_id: str
     at: datetime
     caller: Caller
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """Which rules apply to one request, and where they came from."""
-
-    spec: PolicySpec
-    address: Address
-    route: RouteSpec | None
-    allow: tuple[Selector, ...]
-    deny: tuple[Selector, ...]
-    ceiling_pusd: int | None
-    notes: tuple[str, ...]
-    degraded: tuple[str, ...]
 
 
 def needs_intent(chat: ChatRequest, catalog: Catalog) -> bool:
@@ -65,7 +49,7 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
 
     Raises NotFound for unknown names, Forbidden for a policy the key may not use, NoCandidate when nothing can serve.
     """
-    rules = _rules(chat, intent, catalog, around)
+    rules = rules_for(chat, intent, catalog, around.caller)
     demands = demands_of(
         chat,
         today=around.at.date(),
@@ -165,11 +149,13 @@ def _limits_of(steering: Steering) -> Mapping[str, object]:
     }
     for name, selector in (("allow", steering.allow), ("deny", steering.deny)):
         if selector:
-            said[name] = {noun: sorted(names) for noun, names in selector.fields()}
+            said[name] = {noun: sorted(names) for noun, names in selector.fields()} | (
+                {"any_of": sorted(selector.any_of)} if selector.any_of else {}
+            )
     return said
 
 
-def _nobody(chat: ChatRequest, rejected: list[Candidate], rules: _Rules, catalog: Catalog) -> CallerError:
+def _nobody(chat: ChatRequest, rejected: list[Candidate], rules: Rules, catalog: Catalog) -> CallerError:
     """The error when nothing can serve: a key that may not use the named model is told so, all else is a constraint."""
     reasons = [one.rejected or "" for one in rejected]
     if rules.address.pinned and rules.route is None and reasons and all(one.startswith("key:") for one in reasons):
@@ -177,81 +163,8 @@ def _nobody(chat: ChatRequest, rejected: list[Candidate], rules: _Rules, catalog
     return NoCandidate(f"no model can serve this request: {emptied_by(reasons, catalog)}")
 
 
-def _rules(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumstances) -> _Rules:
-    """Named model, explicit policy, first matching route, default policy: in this order."""
-    steering = chat.steering
-    address = resolve(chat.model, catalog)
-    route: RouteSpec | None = None
-    notes: list[str] = []
-    degraded: list[str] = []
-    name = steering.policy or address.policy
-    if name is None and not address.pinned:
-        route = next((one for one in catalog.routes if _matches(one, chat, intent, around.caller)), None)
-        if route is not None:
-            name = route.policy
-            if route.model is not None:
-                address = resolve(route.model, catalog)
-            if route.plan is not None and route.plan not in PLANS_AVAILABLE:
-                notes.append(f"plan {route.plan} of route {route.name} is not available; answered by a single model")
-                degraded.append("plan")
-    if steering.plan is not None and steering.plan not in PLANS_AVAILABLE:
-        raise unknown_name(
-            f"plan {steering.plan!r}", steering.plan, sorted(PLANS_AVAILABLE), param="coe.plan", code="plan_not_found"
-        )
-    spec = _spec(name, address, route, catalog, around.caller)
-    ceilings = [one for one in (spec.max_cost_pusd, steering.max_cost_pusd) if one is not None]
-    return _Rules(
-        spec=spec,
-        address=address,
-        route=route,
-        allow=(spec.allow, steering.allow),
-        deny=(spec.deny, steering.deny),
-        ceiling_pusd=min(ceilings) if ceilings else None,
-        notes=tuple(notes),
-        degraded=tuple(degraded),
-    )
-
-
-def _spec(name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller) -> PolicySpec:
-    """The policy that applies. A key that is bound to policies stays bound to them when it names a model."""
-    if name is None:
-        if not caller.policies:
-            return PINNED if address.pinned else _policy(catalog.default_policy, catalog)
-        if caller.may_follow(catalog.default_policy):
-            return _policy(catalog.default_policy, catalog)
-        own = next((spec for spec in catalog.policies.values() if caller.may_follow(spec.name)), None)
-        if own is None:
-            raise Forbidden("the registry no longer has any policy that this key may use; ask for a new key")
-        return own
-    spec = _policy(name, catalog)
-    if not caller.may_follow(spec.name):
-        # A route is the operator's rule: a key that may not follow it is refused, never let around it.
-        where = f"policy {spec.name!r}" + (f", which route {route.name!r} demands" if route is not None else "")
-        raise Forbidden(f"this key may not use {where}", param="coe.policy", code="policy_not_allowed")
-    return spec
-
-
-def _policy(name: str, catalog: Catalog) -> PolicySpec:
-    spec = catalog.policies.get(name)
-    if spec is None:
-        raise unknown_name(
-            f"policy {name!r}", name, list(catalog.policies), param="coe.policy", code="policy_not_found"
-        )
-    return spec
-
-
-def _matches(route: RouteSpec, chat: ChatRequest, intent: Intent, caller: Caller) -> bool:
-    when = route.when
-    return (
-        (not when.key_tags or bool(when.key_tags & caller.tags))
-        and (not when.intents or (intent.label in when.intents and not intent.abstained))
-        and (not when.languages or intent.language in when.languages)
-        and (not when.models or chat.model in when.models)
-    )
-
-
 def _sift(
-    chat: ChatRequest, catalog: Catalog, rules: _Rules, demands: Demands, expected: Forecast, at: datetime
+    chat: ChatRequest, catalog: Catalog, rules: Rules, demands: Demands, expected: Forecast, at: datetime
 ) -> tuple[list[Candidate], list[Candidate]]:
     """(who can serve, who can't and why), each in the order of the registry."""
     able: list[Candidate] = []
@@ -272,7 +185,7 @@ def _sift(
     return able, rejected
 
 
-def _within_limits(found: Candidate, model: Model, chat: ChatRequest, rules: _Rules) -> tuple[Candidate, str | None]:
+def _within_limits(found: Candidate, model: Model, chat: ChatRequest, rules: Rules) -> tuple[Candidate, str | None]:
     """Apply the caller's quality floor and every cost ceiling; the output cap that makes a ceiling hold is set here."""
     least = chat.steering.min_quality
     if least is not None and found.quality < least:

@@ -3,6 +3,8 @@
 Where on the path: `catalog.load` refuses names that are not in `QUIRKS`; `protocols.openai_chat` asks `body_changes`
 what must differ in a request; `usage` and `protocols.openai_errors` act on those about answers, `routing` on
 `no_forced_tool_choice`. A quirk is `name` or `name:value`; `Provider.quirks` maps name to value (empty: none).
+Some are narrowed by their value to the wire names that begin so, several beginnings separated by `|`:
+`no_sampling:gemini-3.8|gemini-4` concerns both families and no other model of the provider.
 
 Invariants
 1. A body differs from the caller's only by `model`, `coe`, `stream_options`, an output cap, and what a quirk demands.
@@ -25,19 +27,18 @@ QUIRKS: Mapping[str, str] = {
     "no_developer_role": "has no `developer` role: it becomes `system`",
     "no_stream_options": "refuses `stream_options`: it is removed, and usage comes unasked or is estimated",
     "no_store": "refuses `store`: it is removed",
-    "no_sampling": "refuses `temperature`, `top_p`, `top_k`: they are removed; value: how the wire names begin",
+    "no_sampling": "refuses `temperature`, `top_p`, `top_k`: they are removed; value: how the wire names begin, a|b",
     "temperature_positive": "wants 0 < temperature <= 1: values outside are moved to the nearest allowed one",
     "tool_stream": "streams tool calls only with `tool_stream: true`: it is added when a stream has tools",
-    "tools_effort_none": "takes tools only with `reasoning_effort: none`: it is set; value: how the wire names begin",
+    "tools_effort_none": "takes tools only with `reasoning_effort: none`: it is set; value: how the wire names begin, a|b",
     "strict_fields": "refuses fields it does not know: those outside `STRICT_FIELDS` are removed",
     "seed_field": "value: its name for `seed`, which is renamed",
     "cached_tokens": "value: the usage field that holds cache hits, inside the input count",
     "reasoning_beside": "reasoning tokens are counted beside `completion_tokens`, not inside",
-    "citation_tokens": "`citation_tokens` are billed as output, beside `completion_tokens`",
     "usage_cost": "`usage.cost` is the USD figure on the invoice and is booked as it stands",
     "error_in_200": "a 200 body may hold an error even beside choices: a `code` or `base_resp` that is not 0",
     "no_api_key_ok": "works without a key",
-    "no_forced_tool_choice": "refuses a forcing `tool_choice`: not chosen then; value: how the wire names begin",
+    "no_forced_tool_choice": "refuses a forcing `tool_choice`: not chosen then; value: how the wire names begin, a|b",
     "thinking_field": "value: how thinking is switched on and off; informative",
 }
 

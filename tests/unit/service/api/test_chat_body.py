@@ -241,16 +241,9 @@ def test_what_a_body_needs():
     assert chat.needs == {"tools", "json_schema", "logprobs", "n"}
     assert chat.modalities == {"text", "file", "audio"}
     sizes = chat.sizes
-    assert (sizes.characters, sizes.cjk_characters, sizes.messages, sizes.files, sizes.audio, sizes.tools) == (
-        7,
-        2,
-        2,
-        1,
-        1,
-        1,
-    )
+    assert (sizes.characters, sizes.cjk_characters, sizes.messages, sizes.unmeasured, sizes.tools) == (7, 2, 2, 2, 1)
     assert (sizes.last_user_characters, sizes.last_user_cjk_characters) == (4, 2)
-    assert sizes.tool_characters == len('[{"type": "function"}]')
+    assert sizes.tool_characters == len('[{"type": "function"}]') + len('{"type": "json_schema"}')
     assert read_chat(body(response_format={"type": "text"}, n=1, functions=[{"name": "f"}]), {}).needs == {"tools"}
 
 
@@ -309,3 +302,20 @@ def test_message_counts_are_checked_before_messages(monkeypatch):
     """A hundred thousand bad messages cost one look at their number."""
     monkeypatch.setattr(chat_body, "_content", lambda *_: pytest.fail("looked at a message"))
     assert refused(b'{"model":"auto","messages":[' + b",".join([b'"x"'] * 100_000) + b"]}").param == "messages"
+
+
+def test_attachments_count():
+    """What is carried in base64 is measured; what is only referred to is counted as unmeasured, but for images."""
+    parts = [
+        {"type": "file", "file": {"file_data": "A" * 4000}},
+        {"type": "input_audio", "input_audio": {"data": "A" * 8000, "format": "mp3"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    sizes = read_chat(message(content=parts), {}).sizes
+    assert (sizes.file_bytes, sizes.audio_bytes, sizes.images, sizes.unmeasured) == (3000, 6000, 1, 0)
+    assert sizes.input_tokens > 3000 // 4 + 6000 // 400
+    by_reference = [
+        {"type": "file", "file": {"file_id": "f"}},
+        {"type": "video_url", "video_url": {"url": "https://x.y"}},
+    ]
+    assert read_chat(message(content=by_reference), {}).sizes.unmeasured == 2

@@ -39,7 +39,7 @@ def test_every_field():
     ) == Steering(
         policy="cheap", min_quality=0.8, max_cost_pusd=50_000_000_000, max_latency_ms=1500, plan="single",
         allow=Selector(models=frozenset({"a"}), providers=frozenset({"p"}), regions=frozenset({"eu", "cn"})),
-        deny=Selector(models=frozenset({"m", "qwen3:32b"}), providers=frozenset({"openai"}), regions=frozenset({"us"}), tags=frozenset({"x"})),
+        deny=Selector(any_of=frozenset({"m", "qwen3:32b", "provider:openai", "region:us", "tag:x"})),
         session="s 1", tags=("t",), explain=True, no_fallback=False,
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_headers_say_the_same():
     body = {
         "policy": "cheap", "min_quality": 0.8, "max_cost_usd": 0.05, "max_latency_ms": 1500, "tags": ["a", "b"],
         "deny": ["m", "provider:openai", "region:us", "tag:x", "qwen3:32b"], "explain": True, "no_fallback": False,
-        "session": "s 1", "plan": "single", "allow": {"regions": ["eu"]},
+        "session": "s 1", "plan": "single", "allow": ["region:eu"],
     }  # fmt: skip
     assert read_steering(None, headers) == read_steering(body, {})
 

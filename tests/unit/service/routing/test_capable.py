@@ -55,7 +55,7 @@ IMAGE = [
         (
             replace(PLAIN, context_tokens=500),
             {"text": "word " * 1_000},
-            "context: about 1,257 input tokens do not fit into 500",
+            "context: about 1,257 input and 256 output tokens do not fit into 500",
         ),
         (PLAIN, {"max_tokens": 4_001}, "output: 4,001 output tokens asked, 4,000 offered"),
         (PLAIN, {"caller": Caller("k", "k", models=frozenset({"n"}))}, "key: this key may not use the model"),

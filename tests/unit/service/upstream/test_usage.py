@@ -71,9 +71,6 @@ GOLDEN = [
         "prompt_tokens_details": {"text_tokens": 37, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 8},
         "completion_tokens_details": {"reasoning_tokens": 96, "audio_tokens": 0}, "num_sources_used": 0},
      "reasoning_beside", {"input": 29, "cache_read": 8, "output": 9, "reasoning": 96}),
-    ("Perplexity", {"prompt_tokens": 20, "completion_tokens": 400, "total_tokens": 420, "citation_tokens": 1000,
-        "reasoning_tokens": 3000, "num_search_queries": 5, "search_context_size": "low"},
-     "reasoning_beside citation_tokens", {"input": 20, "output": 1400, "reasoning": 3000}),
     ("Cerebras", {"prompt_tokens": 25, "completion_tokens": 99, "total_tokens": 124}, "", {"input": 25, "output": 99}),
     ("Ollama", {"prompt_tokens": 31, "completion_tokens": 7, "total_tokens": 38}, "no_api_key_ok",
      {"input": 31, "output": 7}),
@@ -150,7 +147,6 @@ def test_the_vendors_own_figure_is_booked(cost, pusd):
         ({"prompt_tokens_details": {"cached_tokens": -1}}, "cached_tokens_negative"),
         ({"prompt_cache_hit_tokens": 101}, "input_parts_exceed_total"),
         ({"completion_tokens_details": {"reasoning_tokens": 51}}, "output_parts_exceed_total"),
-        ({"citation_tokens": -1}, "citation_tokens_negative"),
         ({"cost": -0.01}, "cost_negative"),
         ({"cost": "NaN"}, "cost_negative"),
         ({"cost": "a lot"}, "cost_not_a_number"),
@@ -161,7 +157,7 @@ def test_the_vendors_own_figure_is_booked(cost, pusd):
 def test_implausible_numbers_are_flagged_not_booked(changes, flag):
     """No usage comes back, only why; so it is estimated and marked."""
     sent = {"prompt_tokens": 100, "completion_tokens": 50, **changes}
-    read = chat_usage(sent, {"usage_cost": "", "citation_tokens": ""})
+    read = chat_usage(sent, {"usage_cost": ""})
     assert read.usage is None
     assert read.flags == (flag,)
 

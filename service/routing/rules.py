@@ -1,0 +1,183 @@
+"""Which rules apply to one request: its model, the first matching route, the policy, and every limit. Pure.
+
+Where on the path: first step of `router.decide`, before anybody is looked at.
+
+Invariants
+1. A route that the operator tied to keys (`key_tag`) or to a model binds whatever the caller names: the limits of its
+   policy are added to the caller's choice, never traded for it.
+2. A name in an allow or deny list that the registry does not know is an error: a misspelt deny must not let anybody in.
+3. Limits only ever add up: every selector must hold, the lowest ceiling counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.domain.access import Caller
+from service.domain.catalog import Catalog, PolicySpec, RouteSpec, Selector
+from service.domain.chat import ChatRequest
+from service.domain.decision import Intent
+from service.errors import Forbidden, InvalidRequest
+from service.routing.addressing import PLANS_AVAILABLE, Address, nearest, resolve, unknown_name
+
+PINNED = PolicySpec(name="pinned", objective="min_cost")
+"""A named model: the cheapest of its hosts, whatever the registry thinks of its quality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Which rules apply to one request, and where they came from."""
+
+    spec: PolicySpec
+    address: Address
+    route: RouteSpec | None
+    allow: tuple[Selector, ...]
+    deny: tuple[Selector, ...]
+    ceiling_pusd: int | None
+    notes: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+def rules_for(chat: ChatRequest, intent: Intent, catalog: Catalog, caller: Caller) -> Rules:
+    """The rules of a request: named model, explicit policy, first matching route, default policy, in this order.
+
+    Raises NotFound for unknown names, InvalidRequest for selectors that mean nothing, Forbidden for a policy that the
+    key may not use.
+    """
+    steering = chat.steering
+    address = resolve(chat.model, catalog)
+    if steering.plan is not None and steering.plan not in PLANS_AVAILABLE:
+        raise unknown_name(
+            f"plan {steering.plan!r}", steering.plan, sorted(PLANS_AVAILABLE), param="coe.plan", code="plan_not_found"
+        )
+    name = steering.policy or address.policy
+    free = name is None and not address.pinned
+    route = next((one for one in catalog.routes if _matches(one, chat, intent, caller) and (free or _binds(one))), None)
+    notes: list[str] = []
+    degraded: list[str] = []
+    bound: PolicySpec | None = None
+    if route is not None and free:
+        name = route.policy
+        if route.model is not None:
+            address = resolve(route.model, catalog)
+        if route.plan is not None and route.plan not in PLANS_AVAILABLE:
+            notes.append(f"plan {route.plan} of route {route.name} is not available; answered by a single model")
+            degraded.append("plan")
+    elif route is not None and route.policy is not None:
+        bound = _policy(route.policy, catalog)
+        notes.append(f"route {route.name} adds the limits of policy {bound.name}")
+    spec = _spec(name, address, route if free else None, catalog, caller)
+    specs = (spec,) if bound is None else (spec, bound)
+    ceilings = [one for one in (*(each.max_cost_pusd for each in specs), steering.max_cost_pusd) if one is not None]
+    return Rules(
+        spec=spec,
+        address=address,
+        route=route,
+        allow=(*(each.allow for each in specs), known(steering.allow, catalog, "coe.allow")),
+        deny=(*(each.deny for each in specs), known(steering.deny, catalog, "coe.deny")),
+        ceiling_pusd=min(ceilings) if ceilings else None,
+        notes=tuple(notes),
+        degraded=tuple(degraded),
+    )
+
+
+def known(selector: Selector, catalog: Catalog, param: str) -> Selector:
+    """The caller's selector with every name checked, and a flat list turned into the deployments that it means.
+
+    A flat list names alternatives of any kind: `openai`, `deepseek-flash`, `region:cn`. Raises InvalidRequest with the
+    nearest names for one that the registry does not know.
+    """
+    if not selector:
+        return selector
+    kinds = _names_by_kind(catalog)
+    for noun, names in selector.fields():
+        for name in sorted(names):
+            if name not in kinds[noun]:
+                raise _unknown(noun, name, kinds[noun], param)
+    if not selector.any_of:
+        return selector
+    meant: set[str] = set()
+    for item in sorted(selector.any_of):
+        kind, colon, rest = item.partition(":")
+        if colon and kind in kinds:
+            if rest not in kinds[kind]:
+                raise _unknown(kind, rest, kinds[kind], param)
+            meant |= kinds[kind][rest]
+            continue
+        found = [ids for ids_by_name in kinds.values() if (ids := ids_by_name.get(item)) is not None]
+        if not found:
+            every = {name: frozenset[str]() for ids_by_name in kinds.values() for name in ids_by_name}
+            raise _unknown("model, provider, region or tag", item, every, param)
+        meant.update(*found)
+    return Selector(models=frozenset(meant))
+
+
+def _names_by_kind(catalog: Catalog) -> dict[str, dict[str, frozenset[str]]]:
+    """Per kind of name, every name of the registry and the ids of the deployments that carry it."""
+    kinds: dict[str, dict[str, set[str]]] = {"model": {}, "provider": {}, "region": {}, "tag": {}}
+    for name, provider in catalog.providers.items():
+        kinds["provider"].setdefault(name, set())
+        kinds["region"].setdefault(provider.region, set())
+        for tag in provider.tags:
+            kinds["tag"].setdefault(tag, set())
+    for model in catalog.models.values():
+        kinds["model"].setdefault(model.name, set())
+        for one in model.deployments:
+            for noun, names in (
+                ("model", (model.name, one.id)),
+                ("provider", (one.provider.name,)),
+                ("region", (one.provider.region,)),
+                ("tag", (*one.provider.tags, *model.tags)),
+            ):
+                for name in names:
+                    kinds[noun].setdefault(name, set()).add(one.id)
+    return {noun: {name: frozenset(ids) for name, ids in names.items()} for noun, names in kinds.items()}
+
+
+def _unknown(noun: str, name: str, names: Mapping[str, object], param: str) -> InvalidRequest:
+    hint = nearest(name, list(names))
+    return InvalidRequest(f"`{param}`: the registry has no {noun} {name!r}{hint}", param=param, code="unknown_name")
+
+
+def _binds(route: RouteSpec) -> bool:
+    """Whether a route's limits hold also for a caller who names a model or a policy."""
+    return route.policy is not None and bool(route.when.key_tags or route.when.models)
+
+
+def _spec(name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller) -> PolicySpec:
+    """The policy that applies. A key that is bound to policies stays bound to them when it names a model."""
+    if name is None:
+        if not caller.policies:
+            return PINNED if address.pinned else _policy(catalog.default_policy, catalog)
+        if caller.may_follow(catalog.default_policy):
+            return _policy(catalog.default_policy, catalog)
+        own = next((spec for spec in catalog.policies.values() if caller.may_follow(spec.name)), None)
+        if own is None:
+            raise Forbidden("the registry no longer has any policy that this key may use; ask for a new key")
+        return own
+    spec = _policy(name, catalog)
+    if not caller.may_follow(spec.name):
+        # A route is the operator's rule: a key that may not follow it is refused, never let around it.
+        where = f"policy {spec.name!r}" + (f", which route {route.name!r} demands" if route is not None else "")
+        raise Forbidden(f"this key may not use {where}", param="coe.policy", code="policy_not_allowed")
+    return spec
+
+
+def _policy(name: str, catalog: Catalog) -> PolicySpec:
+    spec = catalog.policies.get(name)
+    if spec is None:
+        raise unknown_name(
+            f"policy {name!r}", name, list(catalog.policies), param="coe.policy", code="policy_not_found"
+        )
+    return spec
+
+
+def _matches(route: RouteSpec, chat: ChatRequest, intent: Intent, caller: Caller) -> bool:
+    when = route.when
+    return (
+        (not when.key_tags or bool(when.key_tags & caller.tags))
+        and (not when.intents or (intent.label in when.intents and not intent.abstained))
+        and (not when.languages or intent.language in when.languages)
+        and (not when.models or chat.model in when.models)
+    )

@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much there is, and how much of it can be used now."""
+    """How much there is, and how much of it can be used now. A provider is active when one of its deployments is."""
 
     providers: int = 0
     providers_active: int = 0
@@ -51,11 +51,12 @@ class CheckReport:
 
     `unpriced` names every deployment that is switched on and has no complete price today, also of providers without a
     key (`Finding.active` tells). Models without an active deployment are `waiting` when all they lack is a key, else
-    `unreachable`.
+    `unreachable`. `serving` names the active providers.
     """
 
     version: str
     counts: Counts
+    serving: tuple[str, ...] = ()
     inactive_providers: tuple[Finding, ...] = ()
     unpriced: tuple[Finding, ...] = ()
     retired: tuple[Finding, ...] = ()
@@ -81,17 +82,20 @@ def check(catalog: Catalog, *, now: datetime) -> CheckReport:
     everything = [(model, one) for model in catalog.models.values() for one in model.deployments]
     active = [one for model, one in everything if _obstacle(one, model, now) is None]
     active_models = {one.model for one in active}
+    called = {one.provider.name for one in active}
+    serving = tuple(name for name in catalog.providers if name in called)
     unreachable, waiting = _out_of_reach(catalog, active_models, now)
     return CheckReport(
         version=catalog.version,
         counts=Counts(
             providers=len(catalog.providers),
-            providers_active=sum(provider.active for provider in catalog.providers.values()),
+            providers_active=len(serving),
             models=len(catalog.models),
             models_active=len(active_models),
             deployments=len(everything),
             deployments_active=len(active),
         ),
+        serving=serving,
         inactive_providers=tuple(
             Finding(name, provider.inactive_reason, active=False)
             for name, provider in catalog.providers.items()

@@ -7,6 +7,7 @@ import sys
 import click
 
 from service import __version__
+from service.cli import settings
 from service.cli.check import check
 from service.cli.costs import costs
 from service.cli.evaluate import evaluate
@@ -14,9 +15,7 @@ from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
 from service.cli.route import route
 from service.cli.serve import serve
-from service.cli.settings import exits
 from service.cli.train import train
-
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
@@ -35,7 +34,7 @@ for command in (serve, check, route, costs, keys, train, evaluate):
 def main() -> None:
     """The console script: usage errors exit with 64, as sysexits has it, not with click's 2."""
     try:
-        with exits():
+        with settings.exits():
             code = cli.main(standalone_mode=False)
     except click.ClickException as problem:
         problem.show()

@@ -12,62 +12,27 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import NoReturn, TypeVar
 
 import click
 
-from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE
+from service.catalog.problems import unknown
+from service.cli.settings import DATA_DIR, PROVIDERS, exits, read_catalog, read_settings
 from service.config import environ
-from service.errors import CallerError, ConfigurationError, InvalidRequest, NotFound, RouterError
+from service.errors import InvalidRequest, NotFound, RegistryError
 from service.guard.keyfile import KeyRecord
 from service.guard.keys import KEYS_FILE, KeyStore
 from service.guard.pepper import load_pepper
+from service.ledger.render import width
+from service.startup import registry_path
 
 LIFETIME_DAYS_MAX = 36_500
 """A hundred years: a longer lifetime is a typing error."""
 
 _LIFETIME = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[dh])")
-_ROUTER_EXITS = {"keys_unwritable": EX_CANTCREAT, "keys_busy": EX_TEMPFAIL}
 _COLUMNS = ("ID", "NAME", "KEY", "TAGS", "MODELS", "POLICIES", "CREATED", "EXPIRES", "STATUS")
-_Command = TypeVar("_Command", bound=Callable[..., object])
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """The house's errors as a message on stderr and an exit code."""
-    try:
-        yield
-    except CallerError as problem:
-        _fail(problem.message, EX_USAGE, problem)
-    except ConfigurationError as problem:
-        _fail(str(problem), EX_CONFIG, problem)
-    except RouterError as problem:
-        _fail(problem.message, _ROUTER_EXITS.get(problem.code or "", EX_UNAVAILABLE), problem)
-    except OSError as problem:
-        where = problem.filename or "The data directory"
-        message = f"{where} can't be read or written ({problem.strerror}). Choose another --data-dir."
-        _fail(message, EX_CANTCREAT, problem)
-
-
-def _fail(message: str, code: int, cause: Exception) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
-    raise SystemExit(code) from cause
-
-
-def _data_dir(command: _Command) -> _Command:
-    return click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        envvar="COE_DATA_DIR",
-        default=Path("data"),
-        show_default=True,
-        help="Where the router keeps its files (COE_DATA_DIR).",
-    )(command)
 
 
 def _store(data_dir: Path) -> KeyStore:
@@ -89,8 +54,9 @@ def keys() -> None:
 @click.option("--expires", help="30d, 12h, or the first day (YYYY-MM-DD, UTC) on which it no longer works.")
 @click.option("--note", default="", help="A remark, kept with the key.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@_data_dir
-def create(
+@DATA_DIR
+@PROVIDERS
+def create(  # noqa: PLR0913 # click passes every option by name
     *,
     name: str,
     tags: tuple[str, ...],
@@ -100,13 +66,16 @@ def create(
     note: str,
     shape: str,
     data_dir: Path,
+    providers: Path | None,
 ) -> None:
     """Make a key and print its secret, once, on standard output."""
-    with _exit_codes():
+    with exits():
         expires_at = None if expires is None else parse_expiry(expires, datetime.now(UTC))
         new = _store(data_dir).create(
             name, tags=tags, models=models, policies=policies, expires_at=expires_at, note=note
         )
+        if models or policies:
+            _warn_of_unknown_names(models, policies, providers)
     if shape == "json":
         expiry = None if expires_at is None else _instant(int(expires_at.timestamp() * 1000))
         click.echo(
@@ -117,12 +86,27 @@ def create(
     click.echo(new.secret)
 
 
+def _warn_of_unknown_names(models: Iterable[str], policies: Iterable[str], providers: Path | None) -> None:
+    """Say on stderr which names the registry does not have: such a key is good, and opens nothing under them."""
+    settings = read_settings(providers=providers)
+    file = registry_path(settings)
+    try:
+        catalog = read_catalog(settings, datetime.now(UTC))
+    except RegistryError as problem:
+        click.echo(f"Warning: the names were not checked, {file} can't be read: {problem.problems[0]}", err=True)
+        return
+    wrong = [unknown("model", name, catalog.models) for name in models if name not in catalog.models]
+    wrong += [unknown("policy", name, catalog.policies) for name in policies if name not in catalog.policies]
+    for one in wrong:
+        click.echo(f"Warning: {file}: {one} Until it is there, the key can't use it.", err=True)
+
+
 @keys.command("list")
 @click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@_data_dir
+@DATA_DIR
 def show(*, shape: str, data_dir: Path) -> None:
     """List every key ever made: never its secret, only how it begins."""
-    with _exit_codes():
+    with exits():
         # Without a key file there is no need of a pepper, and `load_pepper` would make one (invariant 2).
         records = _store(data_dir).list() if (data_dir / KEYS_FILE).exists() else ()
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
@@ -136,10 +120,10 @@ def show(*, shape: str, data_dir: Path) -> None:
 
 @keys.command("revoke")
 @click.argument("key", metavar="ID_OR_NAME")
-@_data_dir
+@DATA_DIR
 def revoke(*, key: str, data_dir: Path) -> None:
     """Revoke a key by its id, or by its name when only one unrevoked key has it."""
-    with _exit_codes():
+    with exits():
         if not (data_dir / KEYS_FILE).exists():
             raise NotFound(f"There are no keys in {data_dir}: is --data-dir the router's?")
         record = _store(data_dir).revoke(key)
@@ -203,18 +187,10 @@ def _cells(record: KeyRecord, now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _width(text: str) -> int:
-    """Columns on a terminal: wide East Asian characters take two, combining ones none."""
-    return sum(
-        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        for character in text
-    )
-
-
 def _table(rows: Sequence[Sequence[str]]) -> str:
     every = [_COLUMNS, *rows]
-    widths = [max(_width(cell) for cell in column) for column in zip(*every, strict=True)]
+    widths = [max(width(cell) for cell in column) for column in zip(*every, strict=True)]
     return "\n".join(
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths, strict=True)).rstrip()
         for row in every
     )

@@ -18,10 +18,13 @@ def bar(stream_is_terminal: bool | None = None) -> Callable[[int, int, str], Non
 
     def progress(done: int, total: int, what: str) -> None:
         percent = 100 * done // max(total, 1)
+        if percent < told.get(what, 0):
+            return
         if terminal:
             shown = "#" * (percent * WIDTH // 100)
             click.echo(f"\r{what:<32} [{shown:<{WIDTH}}] {percent:3d} %", nl=done >= total, err=True)
-        elif percent >= told.get(what, 0):
+            told[what] = percent + 1
+        else:
             click.echo(f"{what}: {percent} %", err=True)
             told[what] = percent // PLAIN_STEP_PERCENT * PLAIN_STEP_PERCENT + PLAIN_STEP_PERCENT
 

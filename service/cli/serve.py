@@ -39,12 +39,21 @@ from service.startup import (
     registry_path,
 )
 
+PORTS = click.IntRange(0, 65_535)
+WORKERS = click.IntRange(1, 64)
+"""As `Settings` bounds them: a wrong flag is wrong use (64), a wrong variable a wrong configuration (78)."""
+
+PROVIDERS_SHOWN = 8
+"""Names in the banner; `coe check` has them all."""
+
 
 @click.command()
 @PROVIDERS
 @click.option("--host", default=None, help="Address to listen on (COE_HOST, default 127.0.0.1).")
-@click.option("--port", type=int, default=None, help="Port to listen on (COE_PORT, default 8000); 0 takes a free one.")
-@click.option("--workers", type=int, default=None, help="Processes that share the port (COE_WORKERS, default 1).")
+@click.option(
+    "--port", type=PORTS, default=None, help="Port to listen on (COE_PORT, default 8000); 0 takes a free one."
+)
+@click.option("--workers", type=WORKERS, default=None, help="Processes that share the port (COE_WORKERS, default 1).")
 @click.option("--simulate", is_flag=True, help="Serve simulated vendors on loopback: no key needed, nothing is paid.")
 @click.option("--simulate-if-empty", is_flag=True, help="As --simulate, but only when nobody else can be called.")
 @click.option("--worker-socket", type=int, default=None, hidden=True, help="Set by the parent: the bound socket.")
@@ -137,11 +146,12 @@ def _banner(catalog: Catalog, settings: Settings, *, simulated: bool) -> str:
     report = check(catalog, now=datetime.now(UTC))
     counts = report.counts
     host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
-    active = [name for name, one in catalog.providers.items() if one.active]
-    shown = ", ".join(active[:8]) + (f" and {len(active) - 8} more" if len(active) > 8 else "")
+    shown = ", ".join(report.serving[:PROVIDERS_SHOWN])
+    if len(report.serving) > PROVIDERS_SHOWN:
+        shown += f" and {len(report.serving) - PROVIDERS_SHOWN} more"
     lines = [
         f'coe-router {__version__} on http://{host}:{settings.port}/v1   (base_url for your SDK; model "auto")',
-        f"  {counts.models_active} models at {counts.providers_active} providers: {shown}",
+        f"  {_number(counts.models_active, 'model')} at {_number(counts.providers_active, 'provider')}: {shown}",
         (
             f"  registry {catalog.version} · policy {catalog.default_policy} · baseline {catalog.baseline or 'none'}"
             f" · ledger in {settings.data_dir}"
@@ -150,5 +160,11 @@ def _banner(catalog: Catalog, settings: Settings, *, simulated: bool) -> str:
     if simulated:
         lines.append("  SIMULATED: every answer is made up by simulated vendors on this machine; nothing is paid")
     if report.unpriced:
-        lines.append(f"  {len(report.unpriced)} deployments have no known price; `coe check` lists them")
+        have = "has" if len(report.unpriced) == 1 else "have"
+        unpriced = _number(len(report.unpriced), "deployment")
+        lines.append(f"  {unpriced} {have} no known price; `coe check` lists them")
     return "\n".join(lines)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

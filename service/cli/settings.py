@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,16 @@ from service.errors import CallerError, ConfigurationError, NoCandidate, RouterE
 from service.ledger.writer import DataDirUnwritable
 from service.startup import InstanceRunning, find_local, read_registry
 
-_ROUTER_EXITS = {"keys_unwritable": EX_CANTCREAT}
-"""The exit code of a RouterError by its code, where another try in a moment does not help."""
+CODES: Mapping[type[Exception], int] = {
+    InstanceRunning: EX_TEMPFAIL,
+    DataDirUnwritable: EX_CANTCREAT,
+    ArtefactError: EX_CONFIG,
+    ConfigurationError: EX_CONFIG,
+    NoCandidate: EX_UNAVAILABLE,
+    CallerError: EX_USAGE,
+    RouterError: EX_TEMPFAIL,
+}
+"""The exit code of each error of the house; the first class that fits counts."""
 
 
 def read_settings(**given: object) -> Settings:
@@ -61,20 +69,10 @@ def exits() -> Iterator[None]:
     """Turn every foreseeable failure into one clear message and a sysexits code."""
     try:
         yield
-    except InstanceRunning as problem:
-        fail(str(problem), EX_TEMPFAIL)
-    except DataDirUnwritable as problem:
-        fail(str(problem), EX_CANTCREAT)
-    except ConfigurationError as problem:
-        fail(str(problem), EX_CONFIG)
-    except ArtefactError as problem:
-        fail(f"the intent classifier can't be loaded: {problem}", EX_CONFIG)
-    except NoCandidate as problem:
-        fail(problem.message, EX_UNAVAILABLE)
-    except CallerError as problem:
-        fail(problem.message, EX_USAGE)
-    except RouterError as problem:
-        fail(problem.message, _ROUTER_EXITS.get(problem.code or "", EX_TEMPFAIL))
+    except tuple(CODES) as problem:
+        unwritable = isinstance(problem, RouterError) and problem.code == "keys_unwritable"
+        code = next(code for kind, code in CODES.items() if isinstance(problem, kind))
+        fail(str(problem), EX_CANTCREAT if unwritable else code)
     except UnicodeEncodeError as problem:
         if problem.encoding.startswith("utf"):
             fail("an argument or a file name is not UTF-8; give it in UTF-8", EX_USAGE)

@@ -30,7 +30,7 @@ QUIRKS: Mapping[str, str] = {
     "no_sampling": "refuses `temperature`, `top_p`, `top_k`: they are removed; value: how the wire names begin, a|b",
     "temperature_positive": "wants 0 < temperature <= 1: values outside are moved to the nearest allowed one",
     "tool_stream": "streams tool calls only with `tool_stream: true`: it is added when a stream has tools",
-    "tools_effort_none": "takes tools only with `reasoning_effort: none`: it is set; value: how the wire names begin, a|b",
+    "tools_effort_none": "takes tools only with `reasoning_effort: none`: set; value: how the wire names begin, a|b",
     "strict_fields": "refuses fields it does not know: those outside `STRICT_FIELDS` are removed",
     "seed_field": "value: its name for `seed`, which is renamed",
     "cached_tokens": "value: the usage field that holds cache hits, inside the input count",

@@ -4,8 +4,8 @@ Where on the path: `protocols.openai_chat` calls `chat_usage` on a unary body an
 
 What is inside what (source: the vendors' documentation):
 OpenAI, Azure, Moonshot, DeepSeek, Qwen: cached and audio tokens are inside `prompt_tokens`, reasoning and audio inside
-`completion_tokens`. xAI: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache hits differently
-(quirk `cached_tokens:<field>`, and the usual fields are tried in order).
+`completion_tokens`. xAI: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache hits
+differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).
 
 Invariant: what comes back adds up to the vendor's own totals, or is `None` with the reason in `flags`.
 """

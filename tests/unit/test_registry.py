@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.catalog.load import load
-from service.domain.catalog import Catalog, Deployment, Model
+from service.domain.catalog import NARROWED_QUIRKS, Catalog, Deployment, Model
 from service.domain.decision import INTENTS
 from service.domain.money import PriceQuote, Rates, Usage, price
 from service.upstream.quirks import QUIRKS
@@ -196,7 +196,8 @@ INPUT_OUTPUT = [
     ("xai/grok-4.7", 200_000, 4_000_000, 12_000_000),
     ("cohere/command-r7b", 0, 37_500, 150_000),
     ("bedrock/nova-micro", 0, 35_000, 140_000),
-    ("azure/gpt-6-luna", 272_001, 240_000, 900_000),
+    ("azure/gpt-6-luna-eu", 272_000, 120_000, 600_000),
+    ("azure/gpt-6-luna-eu", 272_001, 240_000, 900_000),
     ("groq/gpt-oss-20b", 0, 75_000, 300_000),
     ("together/gpt-oss-120b", 0, 150_000, 600_000),
     ("fireworks/deepseek-v4.1-flash-spot", 0, 210_000, 840_000),
@@ -327,10 +328,50 @@ def test_capabilities_are_those_of_the_wire(full: Catalog) -> None:
     for model, deployment in offered(full):
         provider, able = deployment.provider, deployment.capabilities or model.capabilities
         if provider.name == "openai" and provider.protocol == "openai_chat":
-            assert ("tools" in able) == (model.name == "gpt-5.4-nano"), deployment.id
+            assert "tools" in able, deployment.id
         if provider.name == "anthropic" and provider.protocol == "openai_chat":
             assert not able & {"json_object", "json_schema", "prompt_cache", "n", "logprobs"}, deployment.id
             assert "file" not in model.modalities, deployment.id
+
+
+NARROWED = {
+    ("openai", "tools_effort_none"): {"gpt-5.6-luna", "gpt-5.6-sol", "gpt-5.6-terra", "gpt-6-luna", "gpt-6.1-terra"},
+    ("azure", "tools_effort_none"): {"gpt-5.6-luna", "gpt-6-luna", "gpt-6-luna-eu"},
+    ("anthropic", "no_forced_tool_choice"): {"claude-sonnet-5-5"},
+    ("anthropic", "no_sampling"): {"claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5", "claude-fable-5-1"},
+    ("google", "no_sampling"): {"gemini-3.5-flash-lite", "gemini-3.8-flash", "gemini-4-argon"},
+}
+
+
+def test_narrowed_quirks_concern_exactly_their_models(full: Catalog) -> None:
+    """A beginning that fits no name does nothing, one that is too short does too much: both show here."""
+    told = {
+        (provider.name, quirk): {
+            d.model for d in full.deployments() if d.provider is provider and d.concerned_by(quirk)
+        }
+        for provider in full.providers.values()
+        for quirk in sorted(NARROWED_QUIRKS)
+        if provider.quirks.get(quirk)
+    }
+    assert told == NARROWED
+
+
+def test_mistral_and_zhipu_get_what_they_want(full: Catalog) -> None:
+    """One refuses unknown fields and has its own word for the seed, the other streams tool calls only when asked."""
+    assert {"strict_fields", "seed_field", "no_stream_options"} <= full.providers["mistral"].quirks.keys()
+    assert full.providers["mistral"].quirks["seed_field"] == "random_seed"
+    assert "tool_stream" in full.providers["zhipu"].quirks
+
+
+def test_the_eu_data_zone_has_its_own_name(full: Catalog) -> None:
+    """Its price is not that of the global deployment, whose price is unknown."""
+    zone = full.models["gpt-6-luna-eu"]
+    assert "eu-data-zone" in zone.tags
+    assert zone.inactive_reason
+    assert [d.id for d in zone.deployments] == ["azure/gpt-6-luna-eu"]
+    assert quote(full, "azure/gpt-6-luna-eu").rates.cache_read == 12_000
+    assert zone.quality == full.models["gpt-6-luna"].quality
+    assert full.by_id["azure/gpt-6-luna"].prices.quote(SATURDAY) is None
 
 
 def test_long_documents_find_a_window(full: Catalog) -> None:

@@ -31,6 +31,21 @@ def test_unknown_quirks_are_known_to_the_caller_only(example, load_text, wrong):
     assert "max_token" in problems[0]
 
 
+def test_alternatives_are_for_wire_names_only(example, load_text, wrong):
+    """`a|b` narrows a quirk to models; a quirk whose value is a field's name takes one."""
+    narrowed = load_text(example.replace("max_tokens]", "no_sampling:deepseek-v4|deepseek-r1]", 1))
+    assert narrowed.providers["deepseek"].quirks["no_sampling"] == "deepseek-v4|deepseek-r1"
+    (problem,) = wrong(example.replace("prompt_cache_hit_tokens", "cached_tokens|prompt_cache_hit_tokens", 1))
+    assert problem.startswith("providers.yaml:14:14: several values for the quirk 'cached_tokens'")
+
+
+@pytest.mark.parametrize("value", ["|", "a|", "|a", "a||b"])
+def test_no_beginning_may_be_empty(example, wrong, value):
+    """Every name begins with nothing: an empty alternative would concern the whole provider."""
+    (problem,) = wrong(example.replace("max_tokens]", f"'no_sampling:{value}']", 1))
+    assert problem.startswith("providers.yaml:14:53: not a quirk")
+
+
 def test_the_unchanged_example_has_no_problem(example, load_text):
     """The control: what the cases above change is what they are reported for."""
     assert load_text(example).baseline == "deepseek-flash"

@@ -159,7 +159,7 @@ def test_values_that_make_no_sense_are_usage_errors(run, data_dir, arguments):
     """64, a sentence, and no key."""
     result = run("create", *arguments)
     assert result.exit_code == EX_USAGE
-    assert result.stderr.startswith("Error: ")
+    assert result.stderr.startswith("coe: ")
     assert result.stdout == ""
     assert not (data_dir / KEYS_FILE).exists()
 

@@ -33,6 +33,14 @@ def test_everything_is_frozen() -> None:
             setattr(value, name, "x")
 
 
+def test_a_quirk_may_be_narrowed_to_wire_names() -> None:
+    """By how the vendor's names begin, not the registry's; `|` separates alternatives; no value concerns all."""
+    told = {"all": "", "one": "vendor/M", "several": "other|vendor/M-1|m", "none": "other|m", "middle": "M-1"}
+    deployment = dataclasses.replace(DEPLOYMENT, provider=dataclasses.replace(PROVIDER, quirks=told))
+    assert [name for name in told if deployment.concerned_by(name)] == ["all", "one", "several"]
+    assert not deployment.concerned_by("unheard_of")
+
+
 def test_quality_falls_back() -> None:
     """The intent's own prior, the model's default, then a coin."""
     model = Model("m", (), quality={"coding": 0.9, "default": 0.7})

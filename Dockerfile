@@ -1,4 +1,4 @@
-# Two stages: the first one has pip, a compiler never; the second one has neither and runs as nobody special.
+# Two stages: the first one installs; the second one has neither pip nor a compiler and runs as nobody special.
 FROM python:3.12-slim AS build
 WORKDIR /build
 COPY requirements.lock requirements-build.lock ./
@@ -14,6 +14,8 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d /build/dist \
  && /opt/coe/bin/pip uninstall --yes pip
 
 FROM python:3.12-slim
+# The base image brings pip, and a copy of it inside the standard library.
+RUN python -m pip uninstall --yes pip && rm -rf /usr/local/lib/python3.12/ensurepip
 # The journal and the keys live in /data: mount a volume there. Nothing else is written, so the image can be read-only.
 RUN useradd --system --uid 10001 --no-create-home coe && mkdir -m 0700 /data && chown coe /data
 COPY --from=build /opt/coe /opt/coe
@@ -23,7 +25,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['COE_PORT'] + '/healthz', timeout=2)"]
 # 0.0.0.0 needs keys: run `coe keys create --name NAME` in the container first (same volume), or it refuses to start.
 ENTRYPOINT ["coe"]
 CMD ["serve"]

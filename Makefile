@@ -33,9 +33,10 @@ check: $(BIN)/coe ## check providers.yaml and say what is active
 
 $(PEER)/.done: requirements-peer.lock
 	@echo "installing the third-party server that one test runs as upstream, into an environment of its own"
-	@$(PYTHON) -m venv $(PEER)
-	@$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peer.lock
-	@touch $@
+	@rm -f $@
+	@{ $(PYTHON) -m venv $(PEER) && $(PEER)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes -r requirements-peer.lock && touch $@; } || \
+	  { test -z "$$CI" && echo "it can't be installed here: its test will be skipped, and says so (with CI set this fails)"; }
 
 test: $(VENV)/.dev $(PEER)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint

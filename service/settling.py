@@ -27,7 +27,7 @@ from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
 from service.ledger.recorder import Identity, Outcome, Timing, ending, opening, shown_end, shown_open
 from service.ledger.writer import EntryOrderError
-from service.upstream.client import Tally
+from service.upstream.tally import Tally
 
 SETTLE_S = 5.0
 """How long the drain waits for open attempts; what is open then is closed by recovery at the next start."""

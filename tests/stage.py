@@ -94,17 +94,17 @@ class RunningRouter:
         self.process.wait(STOP_S)
 
 
-def coe(*arguments: str, stdin: bytes | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `coe` to its end."""
-    return subprocess.run(
+def coe(*arguments: str | bytes, stdin: bytes | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `coe` to its end. What it is given may be any bytes; what it says is UTF-8."""
+    done = subprocess.run(
         [sys.executable, "-m", "service", *arguments],
-        input=None if stdin is None else stdin.decode(),
+        input=stdin,
         capture_output=True,
-        text=True,
         env=clean_environment(**env),
         timeout=60,
         check=False,
     )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def start_router(

@@ -32,6 +32,8 @@ async def readyz(request: Request) -> Response:
     problem = house.ledger_problem()
     if problem:
         degraded["ledger"] = problem
+    if house.indexer.problem:
+        degraded["index"] = house.indexer.problem
     if not report.usable:
         degraded["providers"] = "none is active"
     ready = report.usable and problem is None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from service import telemetry
+from service.errors import ConfigurationError
 from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode
 from service.ledger.segments import (
     FILE_MODE,
@@ -50,7 +51,10 @@ class IndexBusy(Exception):
 
 
 class Indexer:
-    """Fills one sink from one data directory. `catch_up`, `rebuild` and `run` may be called from different threads."""
+    """Fills one sink from one data directory; `problem` is why the thread of `run` can't at the moment.
+
+    `catch_up`, `rebuild` and `run` may be called from different threads.
+    """
 
     def __init__(self, data_dir: Path, sink: Sink) -> None:
         """Nothing is opened before the first use."""
@@ -61,6 +65,7 @@ class Indexer:
         self._lock_fd: int | None = None
         self._offsets: dict[str, int] = {}
         self._finished: set[str] = set()
+        self.problem: str | None = None
 
     def open(self) -> None:
         """Take the index lock and prepare the sink, if not done; raises IndexBusy, OSError or ConfigurationError."""
@@ -128,19 +133,19 @@ class Indexer:
         again: the journal goes on without its index, and nothing is lost.
         """
         log = telemetry.logger()
-        failing = False
         while not stop.is_set():
             try:
                 self.catch_up()
             except IndexBusy:
                 stop.wait(RETRY_S)
-            except (OSError, sqlite3.Error) as error:
-                if not failing:
+            except (OSError, sqlite3.Error, ConfigurationError) as error:
+                if self.problem is None:
                     log.warning(telemetry.INDEXER_FAILED, error=str(error), retry_s=RETRY_S)
-                failing = True
+                self.problem = str(error)
+                self.close()  # what is mended meanwhile (a file moved away) is opened afresh
                 stop.wait(RETRY_S)
             else:
-                failing = False
+                self.problem = None
                 stop.wait(poll_s)
         self.close()
 

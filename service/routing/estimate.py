@@ -192,17 +192,25 @@ def within_ceiling(
         wanted = min(wanted, chat.output_tokens_max)
     if fits < max(wanted, 1):
         return found, f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
-    limits = (chat.output_tokens_max, _output_limit(found.deployment, model))
+    # A cap that no answer can reach (output is free, say) is not sent: engines refuse numbers beyond their window.
+    limits = (chat.output_tokens_max, _output_limit(found.deployment, model), _window_left(found, model))
     if any(limit is not None and limit <= fits for limit in limits):
         worst = min(limit for limit in limits if limit is not None)
         return replace(found, reserved_pusd=_least(found, worst, chat.n), output_tokens_cap=0), None
-    return replace(found, reserved_pusd=_least(found, fits, chat.n), output_tokens_cap=fits), None
+    cap = 0 if fits >= UNBOUNDED_TOKENS // chat.n else fits
+    return replace(found, reserved_pusd=_least(found, fits, chat.n), output_tokens_cap=cap), None
 
 
 def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
     """The reservation, lowered to what so many tokens per choice can cost at most."""
     worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices)
     return found.reserved_pusd if worst is None else min(worst, found.reserved_pusd or 0)
+
+
+def _window_left(found: Candidate, model: Model) -> int | None:
+    """What fits behind the input, where the registry knows the window; never a bound that a dear window would need."""
+    window = found.deployment.context_tokens or model.context_tokens
+    return None if window is None else max(1, window - found.input_tokens)
 
 
 def _output_limit(deployment: Deployment, model: Model) -> int | None:

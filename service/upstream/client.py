@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from service.domain.chat import ChatRequest, estimate_tokens
+from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate
-from service.domain.money import Usage, UsageSource
 from service.domain.ports import Answer, Clock, Transport, UpstreamResponse, WireProtocol
 from service.errors import Broken, NoReply, UpstreamError
 from service.upstream.sse import Event, EventTooLong, SseTap
+from service.upstream.tally import Tally, bounds_of
 
 RESPONSE_BYTES_MAX = 32 * 1024 * 1024
 """A unary answer: 128 choices of a long output fit; more would be a fault that fills the memory."""
@@ -40,40 +40,6 @@ REFUSAL_S = 2.0
 
 HEAD_BYTES_MAX = 1024 * 1024
 """What a stream may send before its first content: role chunks and comments. An unfinished event does not count."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
-
-    `sent` is whether the request may have reached the vendor. Times are monotonic seconds.
-    """
-
-    started: float
-    sent: bool = False
-    status: int | None = None
-    first_content: float | None = None
-    usage: Usage | None = None
-    usage_flags: tuple[str, ...] = ()
-    model: str | None = None
-    upstream_id: str | None = None
-    output_characters: int = 0
-    cjk_characters: int = 0
-    waited_s: float = 0.0
-    seen: set[int] = field(default_factory=set)
-    finished: set[int] = field(default_factory=set)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every choice that began has ended."""
-        return bool(self.seen) and self.seen <= self.finished
-
-    def usage_or_estimate(self, input_tokens: int) -> Usage:
-        """The vendor's numbers, or an estimate from what was sent and what came back, marked so."""
-        if self.usage is not None:
-            return self.usage
-        output = estimate_tokens(self.output_characters, self.cjk_characters)
-        return Usage(input=input_tokens, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +74,7 @@ class UpstreamClient:
                 await response.aclose()
         tally.first_content = self._clock.monotonic()
         answer = protocol.answer(body, candidate.deployment)
-        tally.usage, tally.usage_flags = answer.usage, answer.usage_flags
-        tally.model, tally.upstream_id = answer.model, answer.id
-        tally.output_characters, tally.cjk_characters = answer.output_characters, answer.cjk_characters
+        tally.note_answer(answer, bounds_of(chat, candidate))
         return WholeAnswer(body, response.headers.get("content-type", "application/json"), answer)
 
     async def open_stream(self, chat: ChatRequest, candidate: Candidate, tally: Tally) -> AnswerStream:
@@ -123,7 +87,7 @@ class UpstreamClient:
                 await self._refuse(protocol, response, candidate)
                 kind = response.headers.get("content-type", "")
                 if "text/event-stream" not in kind.lower():
-                    await self._not_a_stream(protocol, response, candidate, tally)
+                    await self._not_a_stream(protocol, response, chat, candidate, tally)
                 stream = AnswerStream(response, protocol, chat, candidate, tally, self._clock)
                 await stream.read_head()
             except BaseException:
@@ -171,12 +135,17 @@ class UpstreamClient:
         raise protocol.refusal(response.status, response.headers, bytes(body), candidate.deployment)
 
     async def _not_a_stream(
-        self, protocol: WireProtocol, response: UpstreamResponse, candidate: Candidate, tally: Tally
+        self,
+        protocol: WireProtocol,
+        response: UpstreamResponse,
+        chat: ChatRequest,
+        candidate: Candidate,
+        tally: Tally,
     ) -> None:
-        """A 200 that is no event stream: an error in JSON, a web page, or nothing."""
+        """A 200 that is no event stream: an error in JSON, an answer nobody streamed, a web page, or nothing."""
         body = await self._read(response, ERROR_BYTES_MAX, tally)
         if body.lstrip()[:1] == b"{":
-            protocol.answer(body, candidate.deployment)
+            tally.note_answer(protocol.answer(body, candidate.deployment), bounds_of(chat, candidate))
         raise Broken("the vendor did not answer with an event stream", cause="not_a_stream")
 
     async def _read(self, response: UpstreamResponse, limit: int, tally: Tally) -> bytes:
@@ -209,6 +178,7 @@ class AnswerStream:
         self._chat = chat
         self._candidate = candidate
         self._clock = clock
+        self._bounds = bounds_of(chat, candidate)
         self._chunks = response.chunks()
         self._tap = SseTap()
         self._head: list[bytes] = []
@@ -335,10 +305,7 @@ class AnswerStream:
         tally.finished.update(signal.finished_choices)
         tally.output_characters += signal.output_characters
         tally.cjk_characters += signal.cjk_characters
-        if signal.usage is not None:
-            tally.usage, tally.usage_flags = signal.usage, ()
-        elif signal.usage_flags:
-            tally.usage_flags = signal.usage_flags
+        tally.note_usage(signal.usage, signal.usage_flags, self._bounds)
         tally.model = tally.model or signal.model
         tally.upstream_id = tally.upstream_id or signal.id
         return not signal.hide

@@ -41,6 +41,35 @@ class ReadUsage:
     flags: tuple[str, ...] = ()
 
 
+INPUT_SLACK_TOKENS = 4_000
+"""What a vendor's own system prompt and tool scaffolding may add to a prompt."""
+
+OUTPUT_SLACK_TOKENS = 2_000
+"""How far vendors overshoot a cap, and what ends an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What no honest usage can exceed, in tokens; `None` where nobody knows.
+
+    Input: a token is at least a byte of the request, so its size bounds the prompt (but not attachments). Output: the
+    caps that hold for it, over all choices. An estimate is no bound: our character rule is off by a factor of four on
+    digits or base64, and a true bill must not be thrown away for it.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+def beyond_belief(usage: Usage, bounds: Bounds) -> str | None:
+    """Why these numbers can't be true for this request, or `None`."""
+    if bounds.input_tokens is not None and usage.input_total > bounds.input_tokens + INPUT_SLACK_TOKENS:
+        return "input_exceeds_request"
+    if bounds.output_tokens is not None and usage.output > bounds.output_tokens + OUTPUT_SLACK_TOKENS:
+        return "output_exceeds_cap"
+    return None
+
+
 class _Implausible(Exception):
     """A count that can't be one; the argument is the flag."""
 

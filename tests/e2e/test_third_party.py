@@ -16,6 +16,9 @@ import pytest
 from stage import ROOT, clean_environment, free_port
 
 PEER = ROOT / ".venv-peer" / "bin" / "litellm"
+WHOLE = ROOT / ".venv-peer" / ".done"
+"""Written when everything is installed; a script may be there before what it imports is."""
+
 MASTER_KEY = "sk-peer-for-a-test-0123456789abcdef0123456789abcdef"
 START_S = 150
 WORDS = "Paris is the capital of France. 巴黎是法国首都。"
@@ -24,8 +27,8 @@ WORDS = "Paris is the capital of France. 巴黎是法国首都。"
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory):
     """The proxy on a free port, answering from `mock_response`."""
-    if not PEER.exists():
-        message = "the peer's environment .venv-peer is missing; `make test` installs it"
+    if not WHOLE.exists():
+        message = "the peer's environment .venv-peer is missing or incomplete; `make test` installs it"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -47,23 +47,24 @@ _MONEY_SUMS = {
     "compared": "CASE WHEN (r.pick IS NOT NULL AND r.unpriced = 0) OR a.state = 'unknown' THEN a.cost_pusd END",
 }
 
-# `pick` names the one attempt of a request whose baseline counts: the last of its final ones.
+# `pick` names the one attempt of a request whose baseline counts: the last of its final ones. A request is known by its
+# decision, an id of ours: the request id may be the caller's, and two callers may send the same.
 _SCOPE_SQL = """
 WITH a AS (
-    SELECT *, COALESCE(request_id, attempt_id) AS request,
+    SELECT *, COALESCE(decision_id, attempt_id) AS request,
         CASE WHEN final = 1 AND baseline_pusd IS NOT NULL
             THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END AS pick
     FROM attempts
     WHERE at_ms >= COALESCE(:since_ms, -9223372036854775808) AND at_ms < COALESCE(:until_ms, 9223372036854775807)
 ),
 r AS (
-    SELECT COALESCE(b.request_id, b.attempt_id) AS request,
+    SELECT COALESCE(b.decision_id, b.attempt_id) AS request,
         MAX(CASE WHEN b.final = 1 AND b.baseline_pusd IS NOT NULL
             THEN printf('%012d:%s', COALESCE(b.attempt_number, 0), b.attempt_id) END) AS pick,
         MAX(b.state <> 'open' AND b.cost_pusd IS NULL) AS unpriced
     FROM attempts b
-    WHERE b.request_id IN (SELECT request_id FROM a)
-        OR (b.request_id IS NULL AND b.attempt_id IN (SELECT attempt_id FROM a))
+    WHERE b.decision_id IN (SELECT decision_id FROM a)
+        OR (b.decision_id IS NULL AND b.attempt_id IN (SELECT attempt_id FROM a))
     GROUP BY 1
 )
 """

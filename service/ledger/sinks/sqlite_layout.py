@@ -83,7 +83,6 @@ CREATE TABLE attempts (
     ttft_ms REAL, total_ms REAL, overhead_ms REAL, final INTEGER, terminal_rank TEXT
 );
 CREATE INDEX attempts_at ON attempts (at_ms);
-CREATE INDEX attempts_request ON attempts (request_id);
 CREATE INDEX attempts_decision ON attempts (decision_id);
 CREATE TABLE decisions (id TEXT PRIMARY KEY, key_id TEXT, at_ms INTEGER, json TEXT NOT NULL);
 CREATE TABLE checkpoint (segment TEXT PRIMARY KEY, offset INTEGER NOT NULL);

@@ -11,6 +11,7 @@ Invariants
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -146,10 +147,21 @@ def _says_something(choice: Mapping[str, Any]) -> bool:
     return choice.get("finish_reason") not in _UNFINISHED or (isinstance(delta, dict) and any(delta.values()))
 
 
+def _loads(data: bytes) -> object:
+    """Parse what a vendor sent, as leniently as clients do.
+
+    Half an emoji as an escape, or `-Infinity` among logprobs, is no reason to throw a paid answer away.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
 def _object(data: bytes, what: str) -> dict[str, Any]:
     try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        parsed = _loads(data)
+    except (ValueError, RecursionError):
         raise Broken(f"{what} is not valid JSON", cause="malformed_answer") from None
     if not isinstance(parsed, dict):
         raise Broken(f"{what} is not a JSON object", cause="malformed_answer")

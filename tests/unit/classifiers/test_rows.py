@@ -65,3 +65,15 @@ def test_the_hash_is_of_the_bytes(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("damage", ["plain", "cut", "flipped"])
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    """Each of the three ways in which gzip says so; never an empty or a shorter set of rows."""
+    path = _file(tmp_path, *[GOOD] * 50, name="rows.jsonl.gz")
+    whole = bytearray(path.read_bytes())
+    if damage == "flipped":
+        whole[20] ^= 0xFF
+    path.write_bytes({"plain": b"no gzip", "cut": whole[:-20], "flipped": whole}[damage])
+    with pytest.raises(RowError, match=r"rows\.jsonl\.gz: damaged"):
+        read_rows(path)

@@ -160,6 +160,15 @@ def test_wrong_use_exits_with_64_and_says_what_to_do(coe, ledger, arguments, com
     assert "Traceback" not in run.stderr
 
 
+def test_a_file_as_data_directory_is_73(coe, tmp_path):
+    """One line that names it."""
+    (tmp_path / "file").touch()
+    run = coe(directory=tmp_path / "file")
+    assert (run.returncode, run.stdout) == (73, "")
+    assert run.stderr.startswith(f"coe: {tmp_path / 'file'}")
+    assert "Not a directory" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("shape", "empty"), [("json", "[]\n"), ("table", "No attempts in this range.\n"), ("csv", None)]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -38,3 +39,15 @@ def test_bad_rows_are_named(content, words, tmp_path):
     rows.write_text(content)
     done = coe("evaluate", "--intents", str(rows))
     assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (64, True, False), done.stderr
+
+
+@pytest.mark.parametrize("damage", ["plain", "cut"])
+def test_a_damaged_archive_is_64(damage, tmp_path):
+    """Not gzip at all, or cut off: the file is named, nothing is traced back."""
+    rows = tmp_path / "bad.jsonl.gz"
+    whole = gzip.compress((ROOT / "tests" / "fixtures" / "intent_probe.jsonl").read_bytes())
+    rows.write_bytes(b"plain text\n" if damage == "plain" else whole[: len(whole) // 2])
+    done = coe("evaluate", "--intents", str(rows))
+    assert done.returncode == 64, done.stderr
+    assert done.stderr.startswith("coe: bad.jsonl.gz: damaged")
+    assert "Traceback" not in done.stderr

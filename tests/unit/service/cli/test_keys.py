@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from stage import registry
 
 import service
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
@@ -19,6 +20,7 @@ from service.cli.keys import keys, parse_expiry
 from service.errors import InvalidRequest
 from service.guard import keyfile
 from service.guard.keys import KEYS_FILE, KeyStore, load_pepper
+from service.simulator import Script
 
 SECRET = re.compile(r"coe-[A-Za-z0-9_-]{43}")
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -72,6 +74,24 @@ def test_a_created_key_works_with_all_its_limits(run, data_dir):
     )
     (record,) = store.list()
     assert record.expires_ms - record.created_ms == pytest.approx(30 * 86_400_000, abs=60_000)
+
+
+def test_names_that_the_registry_does_not_have_are_said(run, tmp_path, vendors):
+    """On stderr, with the nearest name; the key is made all the same, and good names are not spoken of."""
+    file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script()}))
+    env = {"COE_LOCAL_ENGINES": "false"}
+    limits = ("--model", "alpha-modle", "--model", "alpha-model", "--policy", "chep", "--policy", "cheap")
+    result = run("create", "--name", "a", *limits, "--providers", str(file), env=env)
+    assert result.exit_code == 0
+    assert SECRET.fullmatch(result.stdout.strip())
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert len(warnings) == 2
+    assert "unknown model 'alpha-modle'; did you mean 'alpha-model'?" in warnings[0]
+    assert "unknown policy 'chep'; did you mean 'cheap'?" in warnings[1]
+    none = run("create", "--name", "b", "--model", "m", "--providers", str(tmp_path / "none.yaml"), env=env)
+    assert none.exit_code == 0
+    assert "Warning: the names were not checked" in none.stderr
+    assert "Warning" not in run("create", "--name", "c", "--providers", str(tmp_path / "none.yaml"), env=env).stderr
 
 
 def test_list_shows_every_key_and_no_secret(run):

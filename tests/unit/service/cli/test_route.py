@@ -89,6 +89,19 @@ def test_wrong_use(stage, arguments, code, said):
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [((b"a\xff",), None), (("-",), b"a\xff"), (("hi", "--model", b"m\xff"), None), (("hi", "--policy", b"\xff"), None)],
+    ids=["argument", "stdin", "model", "policy"],
+)
+def test_text_that_is_not_utf8_is_64(stage, arguments, stdin):
+    """One line, without a traceback; in any locale."""
+    for locale in ("C.UTF-8", "C", "POSIX"):
+        done = coe("route", *arguments, "--providers", "/none.yaml", stdin=stdin, LC_ALL=locale)
+        assert done.returncode == EX_USAGE, done.stderr
+        assert done.stderr == "coe: the prompt, --model or --policy is not UTF-8; send the text in UTF-8\n"
+
+
 def test_nobody_capable_is_69(stage):
     """The constraint is named."""
     body = {"model": "auto", "messages": [{"role": "user", "content": "x"}], "coe": {"min_quality": 1}}

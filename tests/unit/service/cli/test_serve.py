@@ -7,12 +7,17 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
+from scenery import a_catalog, a_model
 from stage import coe, registry
 
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
+from service.cli.serve import PORTS, PROVIDERS_SHOWN, WORKERS, _banner
+from service.config import Settings
+from service.domain.catalog import Provider
 from service.simulator import Script
 
 
@@ -84,11 +89,31 @@ def test_a_data_directory_that_can_not_be_used_is_73(tmp_path, file, blocked):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--workers", "x"), ("--port", "x"), ("--frobnicate",)], ids=["workers", "port", "unknown"]
+    "arguments",
+    [
+        ("--workers", "x"),
+        ("--workers", "0"),
+        ("--workers", "65"),
+        ("--port", "x"),
+        ("--port", "99999"),
+        ("--port", "-1"),
+        ("--frobnicate",),
+    ],
+    ids=" ".join,
 )
 def test_wrong_use_is_64(tmp_path, arguments):
-    """Flags that make no sense, or not in this version."""
-    assert coe("serve", *arguments, COE_DATA_DIR=str(tmp_path / "d")).returncode == EX_USAGE
+    """Flags that make no sense, or not in this version; the message names the flag."""
+    done = coe("serve", *arguments, COE_DATA_DIR=str(tmp_path / "d"))
+    assert done.returncode == EX_USAGE
+    assert arguments[0] in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_flags_and_variables_have_the_same_bounds():
+    """What a variable may say, a flag may say too."""
+    for name, flag in (("port", PORTS), ("workers", WORKERS)):
+        least, most = Settings.model_fields[name].metadata
+        assert (flag.min, flag.max) == (least.ge, most.le)
 
 
 def test_a_second_instance_is_75(tmp_path, file, routers):
@@ -107,9 +132,24 @@ def test_it_says_what_it_serves_and_ends_with_0(file, routers):
     lines = router.log.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("coe-router 0.")
     assert f"http://127.0.0.1:{router.port}/v1" in lines[0]
+    assert lines[1] == "  2 models at 1 provider: alpha"
     assert "SIMULATED" not in "\n".join(lines)
     events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
     assert events == ["started", "stopped"]
+
+
+def test_the_banner_counts_who_can_be_called():
+    """A provider without a model in use is none; one is told in the singular, many are cut short."""
+    one = a_catalog(a_model("m", at=("acme",)))
+    idle = Provider("idle", "https://idle.example/v1")
+    told = _banner(replace(one, providers={"idle": idle, **one.providers}), Settings(port=1), simulated=False)
+    assert "  1 model at 1 provider: acme\n" in told
+    assert "1 deployment has no known price" in _banner(a_catalog(a_model("m", None)), Settings(), simulated=False)
+    names = [f"v{number}" for number in range(PROVIDERS_SHOWN + 2)]
+    many = a_catalog(*(a_model(f"m-{name}", at=(name,)) for name in names))
+    assert "10 models at 10 providers: v0, v1, v2, v3, v4, v5, v6, v7 and 2 more\n" in _banner(
+        many, Settings(), simulated=True
+    )
 
 
 def test_simulated_is_marked_everywhere(routers):

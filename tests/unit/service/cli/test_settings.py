@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
-from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
-from service.cli.settings import exits, fail, read_settings
+import pytest
+from scenery import NOW
+from stage import registry
+
+from classifiers import ArtefactError
+from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE
+from service.cli.settings import exits, fail, read_catalog, read_settings
 from service.config import Settings, variable
-from service.errors import ConfigurationError, InvalidRequest, RegistryError, RouterError
+from service.errors import ConfigurationError, InvalidRequest, NoCandidate, RegistryError, RouterError
 from service.ledger.writer import DataDirUnwritable
+from service.simulator import Script, VendorScript
 from service.startup import InstanceRunning
 
 
@@ -59,9 +65,18 @@ def test_a_misspelt_setting_is_said(monkeypatch, capsys):
         (RegistryError(("f:1:1: x", "f:2:1: y")), EX_CONFIG, "f:1:1: x\nf:2:1: y"),
         (ConfigurationError("wrong"), EX_CONFIG, "wrong"),
         (RouterError("busy"), EX_TEMPFAIL, "busy"),
-        (InvalidRequest("bad"), EX_CONFIG, "bad"),
-        (PermissionError(13, "Permission denied", "/data"), EX_CANTCREAT, "/data can't be written: Permission denied"),
+        (RouterError("full", code="keys_unwritable"), EX_CANTCREAT, "full"),
+        (InvalidRequest("bad"), EX_USAGE, "bad"),
+        (NoCandidate("nobody"), EX_UNAVAILABLE, "nobody"),
+        (ArtefactError("damaged"), EX_CONFIG, "damaged"),
+        (PermissionError(13, "Permission denied", "/data"), EX_CANTCREAT, "/data can't be read or written: Permission"),
+        (NotADirectoryError(20, "Not a directory", "/data/x"), EX_CANTCREAT, "/data/x can't be read or written: Not a"),
         (OSError(28, "No space left on device"), EX_CANTCREAT, "No space left"),
+        (OSError("odd"), EX_CANTCREAT, "a file can't be read or written: odd"),
+        (OSError(), EX_CANTCREAT, "OSError"),
+        (UnicodeEncodeError("utf-8", "canary\udcff", 6, 7, "surrogates"), EX_USAGE, "not UTF-8"),
+        (UnicodeEncodeError("ascii", "canary→", 6, 7, "range"), EX_CONFIG, "PYTHONIOENCODING=utf-8"),
+        (UnicodeDecodeError("utf-8", b"canary\xff", 6, 7, "start"), EX_USAGE, "not utf-8 (byte 6)"),
     ],
 )
 def test_each_error_has_its_code(problem, code, said, capsys):
@@ -72,13 +87,26 @@ def test_each_error_has_its_code(problem, code, said, capsys):
     assert caught.value.code == code
     assert told.err.startswith("coe: ")
     assert said in told.err
+    assert "canary" not in told.err
     assert told.out == ""
 
 
-def test_a_defect_is_not_dressed_up():
-    """What is no error of the house goes on as it is."""
-    with pytest.raises(ZeroDivisionError), exits():
-        raise ZeroDivisionError
+@pytest.mark.parametrize("defect", [ZeroDivisionError, BrokenPipeError])
+def test_a_defect_is_not_dressed_up(defect):
+    """What is no error of the house goes on as it is; so does a reader who left, which click ends quietly."""
+    with pytest.raises(defect), exits():
+        raise defect
+
+
+async def test_the_registry_as_it_would_be_served(vendors, tmp_path, monkeypatch):
+    """With what is found on loopback, unless that is switched off."""
+    simulator = vendors({"vllm": VendorScript(default=Script(), models=("small-7b",), owned_by="vllm")})
+    file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script()}))
+    monkeypatch.setattr("service.startup.candidates", lambda _port: (simulator.base_url("vllm"),))
+    found = await asyncio.to_thread(read_catalog, Settings(providers=file), NOW)
+    assert "small-7b" in found.models
+    off = await asyncio.to_thread(read_catalog, Settings(providers=file, local_engines=False), NOW)
+    assert "small-7b" not in off.models
 
 
 def test_fail_speaks_on_stderr(capsys):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
+import pytest
 from stage import ROOT, coe
 
 from classifiers import IntentClassifier
@@ -32,3 +34,15 @@ def test_bad_rows_are_named(tmp_path):
     assert (done.returncode, "rows.jsonl:1" in done.stderr, "Traceback" in done.stderr) == (64, True, False), (
         done.stderr
     )
+
+
+@pytest.mark.parametrize("damage", ["plain", "cut"])
+def test_a_damaged_archive_is_64(damage, tmp_path):
+    """Not gzip at all, or cut off: the file is named, nothing is traced back."""
+    rows = tmp_path / "bad.jsonl.gz"
+    whole = gzip.compress((ROOT / "tests" / "fixtures" / "intent_probe.jsonl").read_bytes())
+    rows.write_bytes(b"plain text\n" if damage == "plain" else whole[: len(whole) // 2])
+    done = coe("train", "--data", str(rows), "--out", str(tmp_path / "out"))
+    assert done.returncode == 64, done.stderr
+    assert done.stderr.startswith("coe: bad.jsonl.gz: damaged")
+    assert "Traceback" not in done.stderr

@@ -300,3 +300,27 @@ def test_progress_ends_at_the_total(tmp_path, sink, write, monkeypatch):
     assert [at for at, _ in told] == sorted(at for at, _ in told)
     assert {total for _, total in told} == {done}
     assert told[-1] == (done, done)
+
+
+def test_a_damaged_index_is_reported_and_comes_back_when_it_is_moved_away(tmp_path, sink, write):
+    """The thread lives on: it says what is wrong, and builds the index again once the file is gone."""
+    write(0, 5)
+    sink.path.write_bytes(b"this is no database, it is a text of some length" * 20)
+    indexer = Indexer(tmp_path, sink)
+    stop = threading.Event()
+    thread = threading.Thread(target=indexer.run, args=(stop, 0.01), daemon=True)
+    thread.start()
+    try:
+        due = time.monotonic() + 20
+        while indexer.problem is None:
+            assert time.monotonic() < due, "nobody noticed"
+            time.sleep(0.01)
+        assert "move the file away" in indexer.problem
+        sink.path.unlink()
+        while indexer.problem is not None:
+            assert time.monotonic() < due, "it never came back"
+            time.sleep(0.01)
+        assert sink.attempts("d1")
+    finally:
+        stop.set()
+        thread.join(10)

@@ -45,11 +45,11 @@ def test_a_request_with_a_fallback_counts_once_and_costs_all_it_took(book):
     """Two attempts on two models, the first billed for nothing useful: one request, both costs, one baseline."""
     sink = book(
         (
-            {"request_id": "r", "model": "small"},
+            {"decision_id": "d", "model": "small"},
             {"state": EntryState.ESTIMATED, "cost_pusd": 2 * USD, "usage_source": "estimated", "final": False},
         ),
         (
-            {"request_id": "r", "model": "large", "attempt_number": 2},
+            {"decision_id": "d", "model": "large", "attempt_number": 2},
             {"cost_pusd": 3 * USD, "baseline_pusd": 4 * USD},
         ),
     )
@@ -67,7 +67,7 @@ def test_a_request_with_a_fallback_counts_once_and_costs_all_it_took(book):
 def test_a_baseline_counts_once_even_when_two_attempts_call_themselves_final(book):
     """A hedge or a defect can't make the savings look twice as large."""
     final = {"cost_pusd": 1 * USD, "baseline_pusd": 10 * USD, "final": True}
-    report = cost_report(book(({"request_id": "r"}, final), ({"request_id": "r", "attempt_number": 2}, final)))
+    report = cost_report(book(({"decision_id": "d"}, final), ({"decision_id": "d", "attempt_number": 2}, final)))
     assert report.total is not None
     assert (report.total.baseline_pusd, report.total.saved_pusd) == (10 * USD, 8 * USD)
 
@@ -222,8 +222,8 @@ def test_days_come_in_order_and_other_groups_by_cost(book):
 def test_a_baseline_is_found_beyond_the_bounds(book):
     """The failed attempt before midnight belongs to a request that was answered after it: it is compared."""
     sink = book(
-        ({"request_id": "r", "at_ms": 1_000}, {"cost_pusd": 2, "final": False, "baseline_pusd": None}),
-        ({"request_id": "r", "at_ms": 2_000, "attempt_number": 2}, {"cost_pusd": 3, "baseline_pusd": 9}),
+        ({"decision_id": "d", "at_ms": 1_000}, {"cost_pusd": 2, "final": False, "baseline_pusd": None}),
+        ({"decision_id": "d", "at_ms": 2_000, "attempt_number": 2}, {"cost_pusd": 3, "baseline_pusd": 9}),
         ({"at_ms": 1_000}, {"cost_pusd": 1, "baseline_pusd": 1}),
     )
     report = cost_report(sink, until=datetime.fromtimestamp(1.5, UTC))
@@ -240,3 +240,10 @@ def test_what_cannot_be_asked_is_refused(tmp_path, book):
         costs(sink, ("colour",))
     with pytest.raises(ValueError, match="time zone"):
         costs(sink, since=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_a_request_id_that_callers_share_mixes_no_books(book):
+    """The request id is the caller's to choose: five requests that send the same one are still five."""
+    final = {"cost_pusd": 3, "baseline_pusd": 9, "final": True}
+    report = cost_report(book(*(({"request_id": "same", "key_id": f"k{number}"}, final) for number in range(5))), ("key",))
+    assert [(row.requests, row.saved_pusd) for row in report.rows] == [(1, 6)] * 5

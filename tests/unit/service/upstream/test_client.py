@@ -15,7 +15,8 @@ from service.simulator import Script, SimulatedVendors
 from service.simulator.request_log import Outcome
 from service.simulator.script import AfterAnswer, ErrorShape, Fault, LineEnding, UsagePlace, UsageShape
 from service.upstream import client as client_module
-from service.upstream.client import Tally, UpstreamClient
+from service.upstream.client import UpstreamClient
+from service.upstream.tally import Tally
 from service.upstream.protocols import PROTOCOLS
 from service.upstream.transport_httpx import HttpxTransport
 

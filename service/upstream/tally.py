@@ -1,0 +1,93 @@
+"""What is known of an attempt: the vendor's numbers when they can be true, and what to book when they are missing.
+
+Where on the path: `upstream.client` fills a `Tally` while an attempt runs; `settling` reads it when it is over.
+
+Invariant: what `usage_or_estimate` calls the provider's own number came with a complete answer and passed
+`beyond_belief`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from service.domain.chat import ChatRequest, estimate_tokens
+from service.domain.decision import Candidate
+from service.domain.money import Usage, UsageSource
+from service.domain.ports import Answer
+from service.upstream.usage import Bounds, beyond_belief
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
+
+    `sent` is whether the request may have reached the vendor. Times are monotonic seconds.
+    """
+
+    started: float
+    sent: bool = False
+    status: int | None = None
+    first_content: float | None = None
+    usage: Usage | None = None
+    usage_flags: tuple[str, ...] = ()
+    model: str | None = None
+    upstream_id: str | None = None
+    output_characters: int = 0
+    cjk_characters: int = 0
+    waited_s: float = 0.0
+    whole: bool = False
+    seen: set[int] = field(default_factory=set)
+    finished: set[int] = field(default_factory=set)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer came, or every choice of a stream that began has ended."""
+        return self.whole or (bool(self.seen) and self.seen <= self.finished)
+
+    def usage_or_estimate(self, input_tokens: int) -> Usage:
+        """The vendor's numbers, or an estimate from what was sent and what came back, marked so.
+
+        Numbers from the middle of a stream that did not end say what was used so far at most: the larger of them and
+        the estimate is booked, as an estimate.
+        """
+        if self.usage is not None and self.complete:
+            return self.usage
+        output = estimate_tokens(self.output_characters, self.cjk_characters)
+        if self.usage is None:
+            return Usage(input=input_tokens, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
+        visible = max(0, output - self.usage.reasoning)
+        return replace(
+            self.usage,
+            output=max(self.usage.output, visible),
+            source=UsageSource.ESTIMATED,
+            flags=(*self.usage_flags, "stream_unfinished"),
+        )
+
+    def note_usage(self, read: Usage | None, flags: tuple[str, ...], bounds: Bounds) -> None:
+        """Take the vendor's numbers when they can be true; later ones replace earlier ones."""
+        doubt = None if read is None else beyond_belief(read, bounds)
+        if doubt is not None:
+            self.usage, self.usage_flags = None, (doubt,)
+        elif read is not None:
+            self.usage, self.usage_flags = read, ()
+        elif flags:
+            self.usage_flags = flags
+
+    def note_answer(self, answer: Answer, bounds: Bounds) -> None:
+        """Take what a whole answer says of itself."""
+        self.whole = True
+        self.note_usage(answer.usage, answer.usage_flags, bounds)
+        self.model, self.upstream_id = answer.model, answer.id
+        self.output_characters, self.cjk_characters = answer.output_characters, answer.cjk_characters
+
+
+def bounds_of(chat: ChatRequest, candidate: Candidate) -> Bounds:
+    """What no honest usage of this request can exceed."""
+    sizes = chat.sizes
+    attached = bool(sizes.images or sizes.audio_bytes or sizes.file_bytes or sizes.unmeasured)
+    caps = (chat.output_tokens_max, candidate.output_tokens_cap or None, candidate.deployment.output_tokens_max)
+    known = [cap for cap in caps if cap is not None]
+    return Bounds(
+        input_tokens=None if attached else len(chat.raw.body),
+        output_tokens=min(known) * chat.n if known else None,
+    )

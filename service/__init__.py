@@ -2,8 +2,10 @@
 
 The map of this package, from the street to the foundation (imports only go down; `lint-imports` holds it):
 
-    5  app, cli, api, config      composition root, command line, HTTP in and out, settings
+    5  cli, app, api              command line, composition root, HTTP in and out
+       house, startup, config     every part held together, what must be known before the first one, settings
     4  pipeline                   THE path: admit -> classify -> decide -> attempt... -> settle
+       settling                   the books of one request on its way
     3  guard                      who may: virtual keys
        routing                    which deployment answers, and why (pure)
        upstream                   calling vendors: transport, one attempt, the SSE tap, wire protocols

@@ -20,9 +20,9 @@ from service.api.errors import from_framework, render
 from service.api.middleware import RequestId
 from service.config import Settings
 from service.domain.catalog import Catalog
+from service.domain.hosts import is_loopback
 from service.domain.ports import Classifier
 from service.errors import ConfigurationError
-from service.guard.exposure import is_loopback
 from service.guard.keys import KeyStore
 from service.house import House, SystemClock
 from service.ledger.indexer import Indexer

@@ -1,4 +1,4 @@
-"""The error tree: who must act, which status, whether a retry helps, whether money may have been spent.
+"""The error tree: who must act, which status, whether money may have been spent.
 
     CoeError
     |- CallerError                 the caller must change the request
@@ -23,7 +23,7 @@
     ConfigurationError            start-up can't go on; not part of HTTP
     `- RegistryError              providers.yaml is wrong
 
-`retryable` is about the same request to this router. `billed` of an UpstreamError: `no`, `maybe`, `yes`.
+`billed` of an UpstreamError: `no`, `maybe`, `yes`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class CoeError(Exception):
     status: int = 500
     type: str = "server_error"
     code: str | None = None
-    retryable: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -138,7 +137,6 @@ class UpstreamError(CoeError):
     type = "upstream_error"
     code = "upstream_failed"
     billed: ClassVar[Billed] = Billed.NO
-    retryable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -205,7 +203,6 @@ class AllAttemptsFailed(CoeError):
     status = 502
     type = "upstream_error"
     code = "upstream_failed"
-    retryable: ClassVar[bool] = True
 
 
 class RouterError(CoeError):
@@ -213,7 +210,6 @@ class RouterError(CoeError):
 
     status = 503
     type = "server_error"
-    retryable: ClassVar[bool] = True
 
 
 class LedgerUnavailable(RouterError):

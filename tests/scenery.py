@@ -19,6 +19,7 @@ import uvicorn
 from stage import RunningRouter
 
 from service.api.chat_body import read_chat
+from service.api.door import Door
 from service.app import build
 from service.config import Settings
 from service.domain.access import ANONYMOUS, Caller
@@ -164,7 +165,10 @@ def start_app(data_dir: Path, providers: Path, **settings: Any) -> Serving:
     classifier = WordClassifier()
     catalog = read_registry(chosen, datetime.now(UTC))
     app = build(chosen, catalog, keys, simulated=False, classifier=classifier)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3))
+    config = uvicorn.Config(
+        app, http=Door, ws="none", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     due = time.monotonic() + PATIENCE_S

@@ -11,9 +11,6 @@ Invariants
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +18,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.api.steering import read_steering
-from service.catalog.hosts import METADATA_NAMES
 from service.domain.chat import ChatRequest, Sizes, count_characters
+from service.domain.hosts import is_metadata_or_link_local, is_this_machine, plain
 from service.domain.rawjson import RawJsonError, RawObject, scan
 from service.errors import InvalidRequest
 
@@ -39,10 +36,6 @@ TOOL_CALLS_MAX = 1_024
 """Of one message."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_METADATA_ADDRESSES = frozenset(
-    ipaddress.ip_address(address) for address in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
-)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _LINKED_PARTS = frozenset({"image_url", "video_url", "audio_url"})
 
 
@@ -179,33 +172,13 @@ def _linked(url: str, where: str) -> None:
         raise InvalidRequest(f"`{where}` holds blanks, backslashes or control characters; encode them", param=where)
     try:
         parts = urlsplit(url)
-        host = unicodedata.normalize("NFKC", parts.hostname or "").replace("。", ".").rstrip(".").lower()
+        host = plain(parts.hostname or "")
     except ValueError:
         raise InvalidRequest(f"`{where}` is not a valid URL", param=where) from None
     if parts.scheme.lower() not in ("http", "https") or not host:
         raise InvalidRequest(f"`{where}` must be an http, https or data URL", param=where)
-    if _is_local(host):
+    if is_this_machine(host) or is_metadata_or_link_local(host):
         raise InvalidRequest(f"`{where}` points to a local address; send the data itself as a data URL", param=where)
-
-
-def _is_local(host: str) -> bool:
-    """Whether a host is this machine, a link-local address or a metadata service, however it is spelled."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        try:
-            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 2852039166, 0xa9.254.0xa9.254
-        except OSError:
-            return host in METADATA_NAMES or host == "localhost" or host.endswith(".localhost")
-    faces = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        faces += [inner] if inner else []
-    return any(
-        face.is_link_local or face.is_loopback or face.is_unspecified or face in _METADATA_ADDRESSES for face in faces
-    )
 
 
 def _tools(body: Mapping[str, Any]) -> list[Any]:

@@ -19,8 +19,9 @@ from service.api.chat_body import read_chat
 from service.api.errors import render
 from service.domain.access import Caller
 from service.domain.chat import ChatRequest
+from service.domain.hosts import is_loopback
 from service.errors import BodyTooLarge, CoeError, InvalidRequest, NotFound, Unauthenticated, UnsupportedMedia
-from service.guard.exposure import check_host_header, check_origin, is_loopback
+from service.guard.exposure import check_host_header, check_origin
 from service.house import House
 from service.pipeline import StreamReply, WholeReply
 from service.routing.explain import record
@@ -119,7 +120,7 @@ def admit(request: Request, house: House) -> Caller:
     )
     if caller.anonymous:
         hosts = request.headers.getlist("host")
-        check_host_header(hosts[0] if len(hosts) == 1 else None, house.settings.host, house.settings.port)
+        check_host_header(hosts[0] if len(hosts) == 1 else None, house.settings.port)
         check_origin(request.headers.get("origin"))
     return caller
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from service.catalog.calendars import CALENDARS
 from service.catalog.draft import DeploymentDraft, Draft, ModelDraft
 from service.catalog.fields import ENV_REFERENCE
-from service.catalog.hosts import is_loopback
 from service.catalog.price_book import Pricing, book_of, calendar_of
 from service.catalog.problems import Problems
 from service.catalog.schema import (
@@ -42,6 +42,7 @@ from service.domain.catalog import (
     Selector,
     Timeouts,
 )
+from service.domain.hosts import is_loopback
 from service.domain.money import FX_SCALE, Fx, pusd_from_usd
 from service.domain.prices import Calendar
 
@@ -255,7 +256,7 @@ def _remarks(draft: Draft) -> list[str]:
     remarks: list[str] = []
     for name, provider in draft.providers.items():
         url = provider.entry.base_url
-        if url.lower().startswith("http:") and provider.entry.api_key and not is_loopback(url):
+        if url.lower().startswith("http:") and provider.entry.api_key and not is_loopback(urlsplit(url).hostname or ""):
             remarks.append(f"providers.{name}: the key travels over plain http; use https outside your own network")
     for model, found in draft.models.items():
         for one in found.deployments:

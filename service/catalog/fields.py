@@ -168,7 +168,6 @@ class Text(Shape):
     pattern: str | None = None
     shape: str = ""
     secret: bool = False
-    may_be_empty: bool = False
 
     def check(self, value: object) -> str:
         """The text; a validation error otherwise."""
@@ -176,7 +175,7 @@ class Text(Shape):
             seen = "another kind of value" if self.secret else f"{shown(value)}"
             quotes = "; put quotes around it" if isinstance(value, int | Decimal) else ""
             refuse(f"expected {self.noun}, got {seen}{quotes}")
-        if not value.strip() and not self.may_be_empty:
+        if not value.strip():
             refuse(f"expected {self.noun}, got an empty text; remove the field or fill it")
         if len(value) > MAX_TEXT_CHARS:
             refuse(f"{self.noun} has more than {MAX_TEXT_CHARS} characters")
@@ -186,9 +185,7 @@ class Text(Shape):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """A string, with its pattern."""
-        found: dict[str, Any] = {"type": "string"}
-        if not self.may_be_empty:
-            found["minLength"] = 1
+        found: dict[str, Any] = {"type": "string", "minLength": 1}
         if self.pattern is not None:
             found["pattern"] = f"^(?:{self.pattern})$"
         return found

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.door import CONNECTIONS_MAX, Door
 from service.errors import ConfigurationError
 from service.house import House
 
@@ -20,6 +22,9 @@ GRACEFUL_S = 30
 """How long running answers may go on after SIGTERM before they are cut and settled."""
 
 BACKLOG = 2_048
+
+DESCRIPTORS = 4 * CONNECTIONS_MAX
+"""Callers, vendors, files. The usual soft limit of 1,024 would end the router long before its own limit says 503."""
 
 
 def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
@@ -30,6 +35,8 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
     house: House = app.state.house
     config = uvicorn.Config(
         app,
+        http=Door,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -48,9 +55,10 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, reload)
         if life is not None:
-            loop.add_reader(life, server.handle_exit, signal.SIGTERM, None)
+            loop.add_reader(life, orphaned, loop, life, server)
         await server.serve(sockets=[listener])
 
+    make_room()
     # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _done_already)
@@ -58,6 +66,20 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
         runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
     if not server.started:
         raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
+
+
+def orphaned(loop: asyncio.AbstractEventLoop, life: int, server: uvicorn.Server) -> None:
+    """The parent is gone: stop as on SIGTERM, once. A closed pipe stays readable for ever, so it is let go first."""
+    loop.remove_reader(life)
+    server.handle_exit(signal.SIGTERM, None)
+
+
+def make_room() -> None:
+    """Raise this process's limit of open files to what `CONNECTIONS_MAX` needs, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _done_already(_signal: int, _frame: object) -> None:

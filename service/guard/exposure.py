@@ -12,38 +12,16 @@ Invariants
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from service.domain.hosts import is_loopback
 from service.errors import Forbidden
 
-UNIX_PREFIX = "unix:"
-"""How a listening address names a unix socket: only processes of this machine reach it, browsers never do."""
 AUTHORITY_CHARACTERS_MAX = 255 + len(":65535")
 """The longest DNS name with a port; a longer Host is nobody's we know."""
 
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+)(?::(?P<port>[0-9]{1,5}))?")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a listening address or host name is this machine alone.
-
-    True for 127.0.0.0/8, ::1 (bare or in brackets), the same mapped into IPv6, `localhost`, and `unix:` sockets. An
-    empty host is every interface, and spellings such as `127.1` are names to us: both are False.
-    """
-    if host.startswith(UNIX_PREFIX):
-        return True
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if host.casefold() in {"localhost", "localhost."}:
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address.is_loopback if mapped is None else mapped.is_loopback
 
 
 def refuse_exposure(host: str, keys_exist: bool) -> str | None:  # noqa: FBT001  # the two facts that decide, in one call
@@ -60,14 +38,12 @@ def refuse_exposure(host: str, keys_exist: bool) -> str | None:  # noqa: FBT001 
     )
 
 
-def check_host_header(host_header: str | None, bound_host: str, bound_port: int) -> None:
+def check_host_header(host_header: str | None, bound_port: int) -> None:
     """Refuse a request to a keyless router whose Host is not a name of this machine: `Forbidden`, code `foreign_host`.
 
     The port may differ from the bound one, because tunnels and container port maps change it; the name is what a
-    rebinding page can't choose. A unix socket takes any Host.
+    rebinding page can't choose.
     """
-    if bound_host.startswith(UNIX_PREFIX):
-        return
     if not _names_loopback(host_header or ""):
         raise Forbidden(
             "This router runs without API keys and answers only to its own machine: use "

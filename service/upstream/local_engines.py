@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import json
 import re
 import ssl
@@ -30,6 +29,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from service.domain.catalog import Catalog, Deployment, Model, Provider, Timeouts
+from service.domain.hosts import is_loopback
 from service.domain.money import Rates
 from service.domain.prices import PriceBook, PriceVersion
 
@@ -159,23 +159,13 @@ async def discover(client_get: Get, base_urls: Iterable[str]) -> tuple[FoundEngi
     """The engines among these base URLs, all asked at once, in the order given. Raises ValueError off loopback."""
     asked = tuple(dict.fromkeys(base_urls))
     for base_url in asked:
-        if not _is_loopback(base_url):
+        if not is_loopback(urlsplit(base_url).hostname or ""):
             raise ValueError(
                 f"local engines are looked for on loopback only, got {base_url}; use http://127.0.0.1:<port>/v1"
             )
     bodies = await asyncio.gather(*(client_get(f"{base_url}/models") for base_url in asked))
     found = (identify(base_url, body) for base_url, body in zip(asked, bodies, strict=True) if body is not None)
     return tuple(engine for engine in found if engine is not None)
-
-
-def _is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def identify(base_url: str, body: bytes) -> FoundEngine | None:
@@ -285,7 +275,9 @@ def _provider_of(engine: FoundEngine, providers: Mapping[str, Provider]) -> Prov
 def _address(base_url: str) -> tuple[str, int | None]:
     """Host and port; all loopback names are one host, because they are one machine."""
     parts = urlsplit(base_url)
-    host = "loopback" if _is_loopback(base_url) else parts.hostname or ""
+    host = parts.hostname or ""
+    if is_loopback(host):
+        host = "loopback"
     return host, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 

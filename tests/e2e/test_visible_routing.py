@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from stage import ROOT, coe
+
+from service.config import Settings
+from service.startup import read_registry
 
 BOOK = "The committee met again on Tuesday and went through the minutes of the previous session in detail. " * 6_000
 
@@ -49,6 +53,18 @@ SCENES = {
         ],
     },
 }
+
+DIFFERENT = [
+    ("trivial", "proof"),
+    ("trivial", "code"),
+    ("trivial", "image"),
+    ("trivial", "tool"),
+    ("translation", "proof"),
+    ("translation", "code"),
+    ("proof", "code"),
+    ("proof", "image"),
+]
+"""Scenes whose demands differ so much that one model for both would be too dear or too weak, at any hour's prices."""
 
 
 def _route(name, *flags):
@@ -93,7 +109,25 @@ def test_each_kind_is_recognised_and_capably_served(decisions):
     for name, kind in (("book", "context"), ("image", "modality"), ("tool", "capability")):
         reasons = [one["reason"] for one in decisions[name]["rejected"]]
         assert any(reason.startswith(kind) for reason in reasons), f"{name}: nobody was rejected for {kind}"
-    assert len({_chosen(decision)[0] for decision in decisions.values()}) >= 4
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids="-".join)
+def test_different_demands_are_not_answered_by_one_model(decisions, one, other):
+    """What a greeting needs is not what a proof, a program, an image or a tool needs; nor is a proof a program."""
+    assert _chosen(decisions[one])[0] != _chosen(decisions[other])[0]
+
+
+def test_who_is_chosen_can_do_what_is_asked(decisions):
+    """By the registry's own words: eyes for the image, hands for the tool, room for the book, Chinese for the Chinese."""
+    models = read_registry(Settings(providers=ROOT / "providers.yaml"), datetime.now(UTC)).models
+    chosen = {name: models[_chosen(decision)[0]] for name, decision in decisions.items()}
+    assert "image" in chosen["image"].modalities
+    assert "tools" in chosen["tool"].capabilities
+    assert chosen["book"].context_tokens > decisions["book"]["features"]["input_tokens"]
+    assert "zh" in chosen["translation"].languages
+    for name, decision in decisions.items():
+        assert not chosen[name].retired(datetime.now(UTC).date()), name
+        assert decision["degraded"] == [], name
 
 
 @pytest.mark.parametrize("name", SCENES)

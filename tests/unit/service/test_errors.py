@@ -48,9 +48,8 @@ UPSTREAM = {name: one for name, one in CLASSES.items() if issubclass(one, Upstre
     ("name", "billed"), [("NotSent", "no"), ("NoReply", "maybe"), ("Replied", "no"), ("Broken", "maybe")]
 )
 def test_what_may_have_been_billed(name, billed):
-    """Decided by the class; every failure of a vendor may be tried elsewhere."""
+    """Decided by the class."""
     assert UPSTREAM[name].billed == Billed(billed)
-    assert UPSTREAM[name].retryable
 
 
 def test_the_body_is_openai_shaped():

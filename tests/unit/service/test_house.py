@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import socket
 import threading
 import time
 
-import httpx
 import pytest
-from scenery import PATIENCE_S, start_app
+from scenery import PATIENCE_S, eventually, start_app
 from stage import registry
 
 from service import telemetry
@@ -115,8 +114,9 @@ def test_a_request_keeps_the_registry_it_began_with(tmp_path, vendors):
         app.stop()
 
 
-def test_stopping_settles_what_runs(tmp_path, vendors):
-    """A server that stops cancels its requests; their rows are in the journal before it closes."""
+@pytest.mark.parametrize("stream", [True, False])
+def test_stopping_settles_what_runs(tmp_path, vendors, stream):
+    """A server that stops cancels its requests: 503 in our shape, and their rows before the journal closes."""
     file = registry(
         tmp_path / "p.yaml",
         vendors({"alpha": Script(fault=Fault.SILENCE)}),
@@ -124,20 +124,37 @@ def test_stopping_settles_what_runs(tmp_path, vendors):
     )
     app = start_app(tmp_path / "data", file)
     app.server.config.timeout_graceful_shutdown = 0.2
-
-    def ask():
-        with contextlib.suppress(httpx.HTTPError):  # how the connection ends is the server's business
-            app.chat(stream=True)
-
-    asking = threading.Thread(target=ask)
+    replies = []
+    asking = threading.Thread(target=lambda: replies.append(app.chat(stream=stream)))
     asking.start()
-    due = time.monotonic() + PATIENCE_S
-    while not app.books.attempts() and time.monotonic() < due:
-        time.sleep(0.02)
+    eventually(app.books.attempts)
     app.stop()
     asking.join(PATIENCE_S)
+    (reply,) = replies
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "router_stopping")
+    assert reply.headers["retry-after"]
+    assert "x-should-retry" not in reply.headers
+    assert reply.headers["x-coe-attempts"] == "1"
     ((_, ends),) = app.books.attempts()
-    assert [end["ended"] for end in ends] == ["client_left"]
+    assert [(end["ended"], end["state"]) for end in ends] == [("router_stopping", "estimated")]
+
+
+def test_stopping_answers_a_request_whose_body_is_not_there_yet(at_home):
+    """503 in our shape too: nothing was decided, nothing is booked."""
+    app, _ = at_home
+    app.server.config.timeout_graceful_shutdown = 0.2
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n{"
+        )
+        eventually(lambda: app.server.server_state.tasks)
+        app.stop()
+        wire.settimeout(PATIENCE_S)
+        answer = b"".join(iter(lambda: wire.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"router_stopping"' in answer
+    assert app.books.attempts() == []
 
 
 def test_a_decision_outlives_the_process(at_home, tmp_path):

@@ -12,7 +12,9 @@ import openai
 import pytest
 from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 
+from service import telemetry
 from service.domain.access import ANONYMOUS
+from service.domain.rawjson import TOKENS_MAX
 from service.errors import LedgerUnavailable, NotSent
 from service.pipeline import Pipeline, read_intent
 from service.settling import Arrival
@@ -61,6 +63,8 @@ class Recording:
 
     async def send(self, _request):
         self.calls.append("send")
+        if "bug" in self.fails:
+            raise KeyError("a fault of ours")
         raise NotSent("no", cause="connect_refused")
 
 
@@ -123,6 +127,22 @@ def test_attempts_are_bounded(body, sent):
     assert recording.calls.count("send") == 1
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_fault_of_ours_in_an_attempt_is_not_blamed_on_the_caller(stream, capsys):
+    """Its row says `internal_error`, estimated, since the vendor may bill it; so does the log."""
+    telemetry.configure("INFO")
+    recording = Recording(fails=["bug"])
+    assert isinstance(answer(a_pipeline(recording), a_chat(stream=stream)), KeyError)
+    assert [(row.ended, row.state.value) for row in recording.rows] == [("internal_error", "estimated")]
+    assert requests_told(capsys.readouterr().err) == [500]
+
+
+def requests_told(log):
+    """The statuses of the requests in a log."""
+    events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [one["status"] for one in events if one["event"] == telemetry.REQUEST]
+
+
 def test_a_caller_that_is_gone_costs_no_further_attempt():
     """`gone` before the first attempt: decided, nothing tried."""
     recording = Recording()
@@ -177,7 +197,7 @@ def test_a_vendors_401_is_never_shown(serving, capfd):
     reply = app.chat(model="alpha-model")
     assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_auth_failed")
     assert "canary" not in reply.text + str(reply.headers) + capfd.readouterr().err
-    assert "x-should-retry" not in reply.headers
+    assert reply.headers["x-should-retry"] == "false"
 
 
 def test_when_all_are_rate_limited_the_caller_is_told_when(serving):
@@ -198,6 +218,17 @@ def test_a_mixed_outage_is_502_with_every_cause(serving):
     message = reply.json()["error"]["message"]
     assert "alpha/alpha-model: rate_limited" in message
     assert "beta/beta-model: http_503" in message
+
+
+def test_a_client_that_retries_by_default_costs_no_more_attempts(serving):
+    """I9: the router has tried them all, and the official SDK takes its word for it."""
+    app, simulator = serving({"alpha": http_error(500), "beta": http_error(503)})
+    assert app.chat().status_code == 502
+    once = len(simulator.log)
+    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key="x")
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(**a_body())
+    assert len(simulator.log) == 2 * once
 
 
 def test_max_latency_is_a_504_and_the_attempt_is_settled(serving):
@@ -313,17 +344,21 @@ def test_a_caller_that_leaves_a_stream_is_settled_once(serving, capfd):
     assert "settle_failed" not in told.out + told.err
 
 
-def test_a_drained_stream_is_settled_exactly(serving):
-    """`drain`: the upstream is read to its end, one row, the vendor's own numbers."""
+def test_a_drained_stream_is_settled_exactly(serving, capfd):
+    """`drain`: the upstream is read to its end, one row, the vendor's own numbers; the log says that its caller left."""
+    telemetry.configure("INFO")
     app, _ = serving({"alpha": SLOW}, on_disconnect="drain")
     leave_a_stream(app)
     eventually(lambda: [ends for _, ends in app.books.attempts()] and all(ends for _, ends in app.books.attempts()))
     ((_, ends),) = app.books.attempts()
     assert [(end["ended"], end["state"]) for end in ends] == [("complete", "settled")]
+    app.stop()
+    assert requests_told(capfd.readouterr().err) == [499]
 
 
-def test_a_caller_that_leaves_before_the_first_content_is_settled_once(serving):
-    """Nothing was committed yet: the attempt is cancelled and booked, and nobody else is tried."""
+def test_a_caller_that_leaves_before_the_first_content_is_settled_once(serving, capfd):
+    """Nothing was committed yet: the attempt is cancelled and booked, told as 499, and nobody else is tried."""
+    telemetry.configure("INFO")
     app, simulator = serving({"alpha": Script(fault=Fault.SILENCE), "beta": Script()})
     raw = json.dumps({**a_body(), "stream": True}).encode()
     with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
@@ -337,6 +372,7 @@ def test_a_caller_that_leaves_before_the_first_content_is_settled_once(serving):
     time.sleep(0.3)
     ((_, ends),) = app.books.attempts()
     assert [end["ended"] for end in ends] == ["client_left"]
+    assert requests_told(capfd.readouterr().err) == [499]
 
 
 def test_a_caller_that_leaves_a_whole_answer_stops_the_fallback(serving):
@@ -356,6 +392,51 @@ def test_a_caller_that_leaves_a_whole_answer_stops_the_fallback(serving):
     time.sleep(0.3)
     assert len(app.books.attempts()) == 1
     assert [one.vendor for one in simulator.log] == ["alpha"]
+
+
+def test_a_caller_that_left_a_whole_answer_is_told_as_499(serving, capfd):
+    """The answer came to its end and is paid, but nobody was there to get it."""
+    telemetry.configure("INFO")
+    app, simulator = serving({"alpha": Script(header_delay_s=0.4)})
+    raw = json.dumps(a_body()).encode()
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            + f"content-length: {len(raw)}\r\n\r\n".encode()
+            + raw
+        )
+        eventually(lambda: simulator.log)
+    eventually(lambda: app.books.attempts() and all(ends for _, ends in app.books.attempts()))
+    app.stop()
+    ((_, ends),) = app.books.attempts()
+    assert [(end["ended"], end["state"]) for end in ends] == [("complete", "settled")]
+    assert requests_told(capfd.readouterr().err) == [499]
+
+
+ODD = {
+    "duplicate": b'{"a":1,"a":2}',
+    "deep": b"[" * 70 + b"]" * 70,
+    "many": b"[" + b"[]," * (TOKENS_MAX // 2) + b"0]",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_answer_that_can_not_take_an_explanation_is_passed_on_without(serving, kind):
+    """It is paid: the vendor's bytes, and a header that says what was given up."""
+    body = (
+        b'{"id":"c1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
+        b'"message":{"role":"assistant","content":"hi"}}],"usage":{"prompt_tokens":3,"completion_tokens":1,'
+        b'"total_tokens":4},"extra":' + ODD[kind] + b"}"
+    )
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    app, _ = serving({"alpha": Script(fault=Fault.RAW, raw=head.encode() + body)})
+    reply = app.chat(coe={"explain": True})
+    assert reply.status_code == 200
+    assert reply.content == body
+    assert reply.headers["x-coe-degraded"] == "explain"
+    assert reply.headers["x-coe-cost-usd"]
+    ((_, (end,)),) = app.books.attempts()
+    assert (end["ended"], end["state"]) == ("complete", "settled")
 
 
 def test_the_journal_never_holds_the_prompt(serving):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from service.domain.catalog import Provider
 from service.errors import ConfigurationError, RegistryError
 from service.simulator import Script
 from service.startup import (
+    PACKAGED_REGISTRY,
+    SOURCE_REGISTRY,
     InstanceRunning,
     choose,
     find_local,
@@ -36,10 +39,20 @@ def test_the_registry_file_in_order(tmp_path, monkeypatch):
     """The setting, then ./providers.yaml, then the one that ships."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COE_PROVIDERS", raising=False)
-    assert registry_path(Settings()).read_text(encoding="utf-8").startswith("#") or registry_path(Settings()).exists()
+    assert registry_path(Settings()) == SOURCE_REGISTRY == ROOT / "providers.yaml"
+    with monkeypatch.context() as installed:
+        installed.setattr("service.startup.SOURCE_REGISTRY", tmp_path / "none.yaml")
+        assert registry_path(Settings()) == PACKAGED_REGISTRY
     Path("providers.yaml").write_text("version: 1\n", encoding="utf-8")
     assert registry_path(Settings()) == Path("providers.yaml")
     assert registry_path(Settings(providers=Path("/elsewhere.yaml"))) == Path("/elsewhere.yaml")
+
+
+def test_the_registry_ships_where_it_is_looked_for():
+    """The wheel carries the file to the very path that an installed router reads."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    carried = build["targets"]["wheel"]["force-include"]
+    assert carried == {"providers.yaml": str(PACKAGED_REGISTRY.relative_to(ROOT))}
 
 
 def test_a_missing_or_wrong_file_is_a_registry_error(tmp_path):

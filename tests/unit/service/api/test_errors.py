@@ -10,13 +10,30 @@ from service import telemetry
 from service.api.errors import from_framework, log_unexpected, plain, render, unexpected
 from service.errors import (
     AllAttemptsFailed,
+    CoeError,
     Forbidden,
     InvalidRequest,
     LedgerUnavailable,
     NoCandidate,
+    Overloaded,
     Replied,
+    Stopping,
     Unauthenticated,
 )
+
+
+
+def timed_out(problem):
+    """As when every vendor was silent."""
+    problem.status = 504
+    return problem
+
+
+def limited(problem):
+    """As when every vendor limits the rate."""
+    problem.status = 429
+    return problem
+
 
 PASSED_ON = Replied("no", cause="caller_error", upstream_status=422, code="bad", passthrough=True, param="seed")
 
@@ -29,18 +46,25 @@ PASSED_ON = Replied("no", cause="caller_error", upstream_status=422, code="bad",
         (Forbidden("x"), 403, True),
         (NoCandidate("x"), 422, True),
         (PASSED_ON, 422, True),
-        (AllAttemptsFailed("x"), 502, False),
+        (AllAttemptsFailed("x"), 502, True),
+        (timed_out(AllAttemptsFailed("x")), 504, True),
+        (limited(AllAttemptsFailed("x")), 429, False),
         (LedgerUnavailable("x"), 503, False),
+        (Overloaded("x", headers={"retry-after": "9"}), 503, False),
+        (Stopping("x"), 503, False),
+        (CoeError("x"), 500, False),
     ],
 )
 def test_status_shape_and_whether_a_retry_helps(problem, status, final):
-    """`x-should-retry: false` for exactly those that the caller must mend."""
+    """`x-should-retry: false` where the caller must mend it or we have tried; every 503 says when to come back."""
     reply = render(problem, "req_1")
     assert reply.status_code == status
     assert set(json.loads(reply.body)["error"]) == {"message", "type", "param", "code"}
     assert (reply.headers.get("x-should-retry") == "false") is final
     assert reply.headers["x-request-id"] == "req_1"
     assert ("www-authenticate" in reply.headers) == (status == 401)
+    assert ("retry-after" in reply.headers) == (status == 503)
+    assert problem.headers.get("retry-after", "1") == reply.headers.get("retry-after", "1")
 
 
 def test_headers_of_an_error_are_fit_for_http():

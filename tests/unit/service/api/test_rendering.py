@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 
 import pytest
+from scenery import eventually
 
 from service.api.rendering import StreamResponse, whole
 from service.config import OnDisconnect
 from service.pipeline import WholeReply
+from service.simulator import Fault, Script
 
 
 class Reply:
-    """A stream that yields what a test lets it; `abandoned` counts."""
+    """A stream that yields what a test lets it; `endings` are those it was abandoned with."""
 
-    def __init__(self, *pieces, stuck=False, fails=False):
+    def __init__(self, *pieces, stuck=False, fails=False, left_s=60.0):
         self.headers = {"x-coe-model": "模型\r\n", "x-coe-attempts": "1"}
-        self.given, self.stuck, self.fails = pieces, stuck, fails
-        self.abandoned = 0
-        self.ended = False
+        self.given, self.stuck, self.fails, self.left_s = pieces, stuck, fails, left_s
+        self.endings = []
+        self.caller_left = self.ended = False
+
+    @property
+    def abandoned(self):
+        return len(self.endings)
+
+    def left(self):
+        self.caller_left = True
 
     async def pieces(self):
         for piece in self.given:
@@ -29,18 +40,25 @@ class Reply:
             raise RuntimeError("a fault of ours")
         self.ended = True
 
-    async def abandon(self):
-        self.abandoned += 1
+    async def abandon(self, ended):
+        self.endings.append(ended)
 
 
 class Wire:
-    """The server's side: what was sent, and when the caller leaves."""
+    """The server's side: what was sent, and when the caller leaves. After `room` messages the caller reads no more."""
 
-    def __init__(self):
-        self.sent, self.gone = [], asyncio.Event()
+    def __init__(self, room=100):
+        self.sent, self.gone, self.room, self.transport = [], asyncio.Event(), room, self
+        self.aborted = False
 
     async def send(self, message):
+        if len(self.sent) >= self.room:
+            await self.gone.wait()
         self.sent.append(message)
+
+    def abort(self):
+        self.aborted = True
+        self.gone.set()
 
     async def receive(self):
         await self.gone.wait()
@@ -85,7 +103,8 @@ async def test_a_caller_that_leaves_is_noticed_between_chunks():
     await asyncio.sleep(0.02)
     wire.gone.set()
     await asyncio.wait_for(running, 1)
-    assert reply.abandoned == 1
+    assert reply.endings == ["client_left"]
+    assert reply.caller_left
     assert b"error" not in wire.body
 
 
@@ -108,7 +127,71 @@ async def test_a_server_that_stops_ends_the_stream_with_an_error_event():
         await running
     assert b"stream_router_stopping" in wire.body
     assert b"[DONE]" not in wire.body
-    assert reply.abandoned == 1
+    assert reply.endings == ["router_stopping"]
+    assert not wire.aborted
+
+
+@pytest.mark.parametrize("name", ["send", "total"])
+async def test_a_caller_that_stops_reading_is_let_go_of(name, monkeypatch):
+    """After `SEND_S`, or earlier when the attempt's own time is over: settled, and the connection is dropped."""
+    monkeypatch.setattr("service.api.rendering.SEND_S", 0.05 if name == "send" else 60.0)
+    monkeypatch.setattr("service.api.rendering.GOODBYE_S", 0.05)
+    reply = Reply(b"data: 1\n\n", b"data: 2\n\n", left_s=60.0 if name == "send" else 0.0)
+    wire = Wire(room=2)
+    await asyncio.wait_for(response(reply)({}, wire.receive, wire.send), 5)
+    assert reply.endings == ["caller_stalled"]
+    assert wire.aborted
+    assert wire.body == b"data: 1\n\n"
+
+
+async def test_a_caller_that_reads_gets_everything_though_no_time_is_left():
+    """The limit is for waiting: what the connection takes at once is never cut."""
+    reply, wire = Reply(b"data: 1\n\n", b"data: [DONE]\n\n", left_s=-1.0), Wire()
+    await response(reply)({}, wire.receive, wire.send)
+    assert wire.body.endswith(b"[DONE]\n\n")
+
+
+async def test_a_server_that_stops_does_not_wait_for_a_caller_that_does_not_read(monkeypatch):
+    """Settled first; then the error event is offered for a moment, and the connection dropped."""
+    monkeypatch.setattr("service.api.rendering.GOODBYE_S", 0.05)
+    reply, wire = Reply(b"data: 1\n\n", b"data: 2\n\n"), Wire(room=2)
+    running = asyncio.create_task(response(reply)({}, wire.receive, wire.send))
+    await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.sleep(0.01)
+    assert (reply.endings, wire.aborted) == (["router_stopping"], False)
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    assert wire.aborted
+
+
+async def test_a_second_cancellation_does_not_undo_the_settlement():
+    """The loop that closes cancels whoever still says goodbye."""
+    reply, wire = Reply(b"data: 1\n\n", b"data: 2\n\n"), Wire(room=2)
+    running = asyncio.create_task(response(reply)({}, wire.receive, wire.send))
+    await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.sleep(0.02)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    assert reply.endings == ["router_stopping"]
+
+
+async def test_a_server_that_stops_before_the_head_answers_503():
+    """Nothing was sent yet, so the caller gets a plain error that it may retry."""
+    reply, wire = Reply(b"data: 1\n\n"), Wire(room=0)
+    scope = {"type": "http"}
+    running = asyncio.create_task(response(reply)(scope, wire.receive, wire.send))
+    await asyncio.sleep(0.02)
+    wire.room = 100
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    assert wire.sent[0]["status"] == 503
+    assert dict(wire.sent[0]["headers"])[b"retry-after"]
+    assert json.loads(wire.body)["error"]["code"] == "router_stopping"
+    assert reply.endings == ["router_stopping"]
 
 
 async def test_a_fault_of_ours_is_not_swallowed():
@@ -116,4 +199,50 @@ async def test_a_fault_of_ours_is_not_swallowed():
     reply, wire = Reply(b"data: 1\n\n", fails=True), Wire()
     with pytest.raises(RuntimeError, match="a fault of ours"):
         await response(reply)({}, wire.receive, wire.send)
-    assert reply.abandoned == 1
+    assert reply.endings == ["internal_error"]
+
+
+def stall(app):
+    """Ask for a stream and never read a byte of it; the socket."""
+    raw = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hello"}], "stream": True}).encode()
+    wire = socket.socket()
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+    wire.connect(("127.0.0.1", app.books.port))
+    wire.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        + f"content-length: {len(raw)}\r\n\r\n".encode()
+        + raw
+    )
+    return wire
+
+
+def blocked(app):
+    """Whether the server waits for a caller that does not read."""
+    return any(one.flow.write_paused for one in list(app.server.server_state.connections))
+
+
+@pytest.mark.parametrize("send_s", [0.3, 60.0], ids=["send", "total"])
+def test_on_a_socket_a_caller_that_never_reads_is_dropped(serving, monkeypatch, send_s):
+    """One row, an estimate; the upstream is closed, and so is the connection, whatever its buffers still hold."""
+    monkeypatch.setattr("service.api.rendering.SEND_S", send_s)
+    app, simulator = serving({"alpha": Script(fault=Fault.ENDLESS)})
+    with stall(app):
+        eventually(lambda: blocked(app))
+        eventually(lambda: app.books.attempts()[0][1])
+        eventually(lambda: simulator.log[0].outcome is not None)
+        eventually(lambda: not app.server.server_state.connections, 2)
+    ((_, ends),) = app.books.attempts()
+    assert [(end["ended"], end["state"]) for end in ends] == [("caller_stalled", "estimated")]
+    assert simulator.log[0].outcome.value == "client_left"
+
+
+def test_on_a_socket_stopping_settles_a_caller_that_never_reads(serving, capfd):
+    """Its row is there when the server has stopped, and nothing waited in vain for it."""
+    app, _ = serving({"alpha": Script(fault=Fault.ENDLESS)})
+    app.server.config.timeout_graceful_shutdown = 0.2
+    with stall(app):
+        eventually(lambda: blocked(app))
+        app.stop()
+    ((_, ends),) = app.books.attempts()
+    assert [(end["ended"], end["state"]) for end in ends] == [("router_stopping", "estimated")]
+    assert "settle_failed" not in capfd.readouterr().err

@@ -8,11 +8,12 @@ from service.cli.progress import bar
 def test_a_terminal_gets_a_bar(capsys):
     """One line that is drawn over, ended when done."""
     progress = bar(stream_is_terminal=True)
-    for done in range(5):
+    for done in (0, 1, 1, 2, 3, 4, 4):
         progress(done, 4, "reading")
     err = capsys.readouterr().err
-    assert err.count("\r") == 5
+    assert err.count("\r") == 5, "drawn again only when there is something new to see"
     assert err.endswith("100 %\n")
+    assert err.count("\n") == 1
 
 
 def test_a_log_gets_a_line_now_and_then(capsys):

@@ -1,14 +1,21 @@
-"""One serving process: SIGHUP takes a new registry or keeps the old one, SIGTERM ends with 0."""
+"""One serving process: SIGHUP takes a new registry or keeps the old one, SIGTERM ends with 0, a dead parent ends it once."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import httpx
-from stage import registry
+import pytest
+import uvicorn
+from stage import ROOT, clean_environment, registry
 
+from service.cli.serving import DESCRIPTORS, orphaned
 from service.simulator import Script
 
 
@@ -35,4 +42,48 @@ def test_hup_swaps_the_registry_whole_or_not_at_all(routers, vendors, tmp_path):
         assert time.monotonic() < due
         time.sleep(0.05)
     assert "renamed-model" in listed(router)
+    assert router.stop() == 0
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvicorn.Config("x:y").get_loop_factory()])
+def test_a_parent_that_is_gone_stops_the_server_once(factory):
+    """The pipe stays readable after its end; the server is told one time all the same, and the loop may sleep."""
+    server = uvicorn.Server(uvicorn.Config("x:y"))
+    alive, life = os.pipe()
+
+    async def orphan() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(alive, orphaned, loop, alive, server)
+        await asyncio.sleep(0.05)
+        assert server._captured_signals == []
+        os.close(life)
+        await asyncio.sleep(0.2)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(orphan())
+    os.close(alive)
+    assert server.should_exit
+    assert server._captured_signals == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize(("soft", "expected"), [(64, 900), (900, 900)])
+def test_room_for_connections_is_made_as_far_as_the_system_lets(soft, expected):
+    """The soft limit of open files goes up to the hard one, which is below what would be wanted; never down."""
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, 900))\n"
+        "from service.cli.serving import make_room\n"
+        "make_room(); print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, env=clean_environment(), timeout=60)
+    assert done.stdout.split() == [b"%d" % expected, b"900"]
+    assert expected < DESCRIPTORS
+
+
+def test_the_door_is_in_place(routers, vendors, tmp_path):
+    """A serving process refuses at the transport what the server's own protocol would let pass."""
+    router = routers(registry(tmp_path / "providers.yaml", vendors({"alpha": Script()})))
+    with socket.create_connection(("127.0.0.1", router.port), timeout=10) as raw:
+        raw.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert router.stop() == 0

@@ -1,0 +1,311 @@
+"""The door: what a connection may send before anybody looks at the request. uvicorn's httptools protocol, with limits.
+
+Where on the path: between the socket and the ASGI application; `cli.serving` hands this class to the server. It sees
+bytes and headers, never a body's meaning. The deadline of a body is in `openai.py`, where the route knows its limit.
+
+Invariants
+1. Nothing grows without a limit: no unfinished header, trailer or chunk line, no queue behind an answer, no number of
+   connections. A header that is never finished is closed at its deadline.
+2. One reading of every request: one valid Host, one framing. What two servers could read in two ways is refused.
+3. A refusal never lands inside an answer: it waits until all answers before it are out, then the connection ends.
+4. A refusal quotes nothing of what was sent, and nothing is logged for it: a stranger can't write our log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.api.errors import log_unexpected, render
+from service.errors import CoeError, InvalidRequest, MethodNotAllowed, Overloaded
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+HEADER_BYTES_MAX = 16 * 1024
+"""Of one request: target, header fields and trailers. Official SDKs send about 1 KiB."""
+
+HEADERS_MAX = 64
+"""Header fields and trailers of one request. Official SDKs send about 20."""
+
+TARGET_BYTES_MAX = 8 * 1024
+"""Of the request target; RFC 9112 asks servers to take at least 8,000."""
+
+HEADER_S = 10.0
+"""From the connection, or the first byte after an answer, to the end of the request's header."""
+
+PIPELINED_MAX = 16
+"""Requests that wait on one connection behind the one being answered. No client of ours pipelines at all."""
+
+CONNECTIONS_MAX = 4_096
+"""Open at once in one process; more are told 503."""
+
+REFUSING_MAX = 256
+"""Connections over that limit which are still being told so; beyond them they are closed without a word."""
+
+RETRY_AFTER_S = 1
+"""What a caller is told when there are too many connections or too many requests on one."""
+
+LINGER_S = 1.0
+"""How long the rest of a refused request is read and dropped: closing at once could reset the refusal on its way."""
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+
+
+class Door(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 # the server's own, passed through
+        super().__init__(*arguments, **named)
+        self._running: RequestResponseCycle | None = None  # the one being answered; `cycle` is the one read last
+        self._refusal: bytes | None = None  # once set, nothing more is read
+        self._fault: CoeError | None = None  # why a callback stopped the parser
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent = 0  # bytes since the parser last handed over something whole: what it may be holding
+        self._fields = 0
+        self._field_bytes = 0
+        self._in_header = False
+        self._set_aside = False  # the parser stopped at an `Upgrade` that is going to be ignored
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its parent has it
+        """Start the clock, or say that there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX + REFUSING_MAX:
+            self._refusal = b""
+            transport.abort()
+        elif len(self.connections) > CONNECTIONS_MAX:
+            self._refuse(_overloaded("there are too many connections"))
+        else:
+            self._timer = self.loop.call_later(HEADER_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, which need not be the one read last."""
+        self._stop_timer()
+        if self._busy() and self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser in pieces, so that what it holds of an unfinished header never exceeds the limit."""
+        self._unset_keepalive_if_required()
+        if self._timer is None and not self._busy():
+            self._timer = self.loop.call_later(HEADER_S, self.transport.close)
+        rest = memoryview(data)
+        while rest and self._refusal is None:
+            piece = rest[: HEADER_BYTES_MAX + 1 - self._silent]
+            rest = rest[self._feed(piece) :]
+
+    def _feed(self, piece: bytes | memoryview) -> int:
+        """Parse a piece; returns how many of its bytes were read."""
+        self._silent += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as stopped:
+            self._ignore_upgrade()
+            return int(stopped.args[0])
+        except httptools.HttpParserError as problem:
+            self._refuse(self._fault or _malformed(problem))
+        else:
+            if self._silent > HEADER_BYTES_MAX:
+                self._refuse(_header_too_large())
+        return len(piece)
+
+    def _ignore_upgrade(self) -> None:
+        """Read the request again without its `Upgrade`, which a server may ignore (RFC 9110, 7.8).
+
+        The parser can't be told to go on: it takes what follows for another protocol, also the request's own body.
+        """
+        self._set_aside = False
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as the parent's own
+        self._feed(b"\r\n".join((*lines, b"", b"")))
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """A request starts: count anew."""
+        self._fields = self._field_bytes = 0
+        self._in_header = True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        super().on_url(url)
+        if len(self.url) > TARGET_BYTES_MAX:
+            self._stop(_with_status(414, f"the request target is over the limit of {TARGET_BYTES_MAX} bytes"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count; a trailer is dropped, for the application has read the header already and trusts it."""
+        self._fields += 1
+        self._field_bytes += len(name) + len(value) + len(b": \r\n")
+        if self._fields > HEADERS_MAX:
+            self._stop(_with_status(431, f"the request has more than {HEADERS_MAX} header fields"))
+        if len(self.url) + self._field_bytes > HEADER_BYTES_MAX:
+            self._stop(_header_too_large())
+        if self._in_header:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The header is whole: refuse what can be read in two ways, then let the application have it."""
+        self._silent = 0
+        self._in_header = False
+        version = self.parser.get_http_version()
+        try:
+            if version not in ("1.0", "1.1"):
+                raise InvalidRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
+            if self.parser.get_method() == b"CONNECT":
+                raise MethodNotAllowed("this is not a proxy: CONNECT is not possible", headers={"allow": "GET, POST"})
+            host = the_host(self.headers, version)
+            check_coding(self.headers, version)
+            if self.parser.should_upgrade():
+                self._set_aside = True
+                return
+            self.url = origin_form(self.url, host)
+            if len(self.pipeline) >= PIPELINED_MAX:
+                raise _overloaded("too many requests wait on this connection")
+        except CoeError as problem:
+            self._stop(problem)
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """A chunk's first line is whole."""
+        self._silent = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Handed over: the parser holds nothing of it."""
+        self._silent = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._silent = 0
+        if not self._set_aside:
+            super().on_message_complete()
+
+    # Answers and refusals
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """An answer is out: the next one, or the refusal that waited."""
+        last = not self.pipeline
+        super().on_response_complete()
+        if last and self._refusal is not None:
+            self._part()
+
+    def _busy(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def _stop(self, problem: CoeError) -> None:
+        """Stop the parser from inside one of its callbacks."""
+        self._fault = problem
+        raise problem
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, problem: CoeError) -> None:
+        """Read no more, and say why as soon as the answers before it are out."""
+        self._refusal = self._written(problem)
+        broken = self.cycle if self.cycle is not None and self.cycle.more_body else None
+        if broken is not None and not broken.response_complete:
+            # The application has this request or would get it, and its body will never be whole.
+            if broken is not self._running:
+                self.pipeline.popleft()  # newest first
+                return
+            broken.disconnected = True
+            broken.message_event.set()
+            if broken.response_started:
+                self._refusal = b""  # an answer that is cut must look cut
+            self._part()
+        elif not self._busy():
+            self._part()
+
+    def _part(self) -> None:
+        """Write the refusal, end our side, and read on for a moment."""
+        self._unset_keepalive_if_required()
+        self._stop_timer()
+        if self.transport.is_closing():
+            return
+        self.transport.write(self._refusal or b"")
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _written(self, problem: CoeError) -> bytes:
+        """The response on the wire."""
+        response = render(problem, f"req_{secrets.token_hex(12)}")
+        fields = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+        lines = [name + b": " + value + b"\r\n" for name, value in fields]
+        return b"".join((STATUS_LINE[problem.status], *lines, b"\r\n", bytes(response.body)))
+
+
+def the_host(headers: list[tuple[bytes, bytes]], version: str) -> bytes | None:
+    """The one valid Host of a request; `None` when HTTP/1.0 sent none. Raises InvalidRequest."""
+    hosts = [value for name, value in headers if name == b"host"]
+    if not hosts and version == "1.0":
+        return None
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise InvalidRequest("send exactly one `Host` header: a name or an address, and a port if need be")
+    return hosts[0]
+
+
+def check_coding(headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """Raise InvalidRequest for a transfer coding other than `chunked`, and for any in HTTP/1.0.
+
+    The parser refuses Content-Length beside Transfer-Encoding and more than one of either; it lets `gzip, chunked` and
+    HTTP/1.0 pass, which proxies on the way may frame in another way (RFC 9112, 6.1).
+    """
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings and (codings != [b"chunked"] or version != "1.1"):
+        raise InvalidRequest("the only transfer coding that is taken is `chunked`, in HTTP/1.1")
+
+
+def origin_form(target: bytes, host: bytes | None) -> bytes:
+    """The target as path and query. An absolute target must name the same authority as Host; raises InvalidRequest."""
+    if target.startswith(b"/"):
+        return target
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None or host is None or absolute[1].lower() != host.lower():
+        raise InvalidRequest("the request target must be a path, or a URL with the same authority as `Host`")
+    return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+
+
+def _malformed(problem: httptools.HttpParserError) -> CoeError:
+    """What the parser could not read; a fault of ours inside one of its callbacks is told as such."""
+    cause = problem.__context__
+    if isinstance(problem, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserError):
+        log_unexpected(cause if isinstance(cause, Exception) else problem, "-")
+        return CoeError("the router failed while reading this request; its log has the details", code="internal_error")
+    return InvalidRequest("this is not a valid HTTP/1.1 request; TLS and HTTP/2 are not spoken on this port")
+
+
+def _header_too_large() -> CoeError:
+    return _with_status(431, f"the request's header is over the limit of {HEADER_BYTES_MAX} bytes")
+
+
+def _with_status(status: int, message: str) -> CoeError:
+    problem = InvalidRequest(message)
+    problem.status = status
+    return problem
+
+
+def _overloaded(message: str) -> Overloaded:
+    return Overloaded(f"{message}; try again in {RETRY_AFTER_S} s", headers={"retry-after": str(RETRY_AFTER_S)})

@@ -18,6 +18,7 @@
     |- AllAttemptsFailed      502  every candidate failed (or 504 when all were silent)
     `- RouterError                 we must act
        |- LedgerUnavailable   503  nothing may be spent because it could not be written down
+       |- Stopping            503  we are told to stop; another instance, or the next one, takes the request
        `- Overloaded          503  we shed load; Retry-After tells when
 
     ConfigurationError            start-up can't go on; not part of HTTP
@@ -216,6 +217,21 @@ class LedgerUnavailable(RouterError):
     """503: the journal can't be written, so nothing may be spent."""
 
     code = "ledger_unavailable"
+
+
+class Stopping(RouterError):
+    """503: the router stops; nothing of an answer was sent."""
+
+    code = "router_stopping"
+
+    def __init__(
+        self,
+        message: str = "the router is stopping; send the request again in a moment",
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`headers` go into the response."""
+        super().__init__(message, headers=headers)
 
 
 class Overloaded(RouterError):

@@ -9,6 +9,7 @@ Invariants
 4. A request keeps the registry it began with; a reload swaps `catalog` whole.
 5. All attempts of a request together stay under its cost ceiling and its deadline.
 6. Every answer and every error says in `x-coe-*` headers what was decided, once something was.
+7. An attempt that is cut says by what: the caller, its deadline, a router that stops, or a fault of ours.
 """
 
 from __future__ import annotations
@@ -22,21 +23,20 @@ from dataclasses import dataclass
 
 import orjson
 
-from service import telemetry
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
 from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision, Intent
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
-from service.domain.rawjson import scan
-from service.errors import AllAttemptsFailed, CoeError, Replied, UpstreamError
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE
+from service.domain.rawjson import RawJsonError, scan
+from service.errors import AllAttemptsFailed, CoeError, Replied, Stopping, UpstreamError
+from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING
 from service.routing.estimate import within_ceiling
 from service.routing.explain import record
 from service.routing.router import Circumstances, attempt_order, baseline_quote, decide, needs_intent
-from service.settling import Arrival, Attempt, Settler, Work, milliseconds
-from service.upstream.client import AnswerStream, UpstreamClient
+from service.settling import Arrival, Attempt, Settler, Work, told_as
+from service.upstream.client import AnswerStream, UpstreamClient, WholeAnswer
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
@@ -79,11 +79,13 @@ class Pipeline:
         self._clock = clock
         self._attempts_max = attempts_max
         self._deadline_s = deadline_s
-        self._log = telemetry.logger()
         self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
 
     async def answer(self, chat: ChatRequest, arrival: Arrival) -> WholeReply | StreamReply:
-        """Answer one request. Raises a `CoeError` that `api` renders; by then every attempt is settled."""
+        """Answer one request. Raises a `CoeError` that `api` renders; by then every attempt is settled.
+
+        A cancellation ends in `Stopping`, unless `arrival.cut_by` names another reason: then it passes.
+        """
         catalog = self.catalog
         decision = self.decide(chat, arrival.caller, catalog)
         told = {**record(decision), "request_id": arrival.request_id, "key_id": arrival.caller.key_id}
@@ -96,10 +98,20 @@ class Pipeline:
             reply = await self._in_time(work, catalog)
         except CoeError as problem:
             problem.headers = {**self.headers(work), **problem.headers}
-            self.tell(work, problem.status)
+            self.settler.tell(work, problem.status)
+            raise
+        except asyncio.CancelledError:
+            self.settler.tell(work, told_as(arrival.cut_by))
+            if arrival.cut_by != ROUTER_STOPPING:
+                raise
+            if work.settling:
+                await asyncio.wait(work.settling)
+            raise Stopping(headers=self.headers(work)) from None
+        except Exception:
+            self.settler.tell(work, told_as(INTERNAL_ERROR))
             raise
         if isinstance(reply, WholeReply):
-            self.tell(work, 200)
+            self.settler.tell(work, 200)
         return reply
 
     def decide(
@@ -174,22 +186,30 @@ class Pipeline:
                 if isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length":
                     raise
                 continue
-            except BaseException:
-                # Cancelled: the caller left, its time is over, or we shut down. What was sent may be billed.
-                ended = DEADLINE if patience.expired() else CLIENT_LEFT
+            except BaseException as problem:
+                # Cancelled, or a fault of ours. What was sent may be billed.
+                ended = _cut_by(problem, work, patience)
                 work.settling.append(self.settler.settle_later(work, attempt, ended))
                 raise
             work.waited_s += attempt.tally.waited_s
             await self.settler.settle(work, attempt, COMPLETE)
-            headers = self.headers(work)
-            spent = work.spent_pusd()
-            if spent is not None:
-                headers["x-coe-cost-usd"] = usd_text(spent)
-            body = whole.body
-            if chat.steering.explain:
-                body = scan(body).edited({"coe": orjson.dumps(explanation(work))})
-            return WholeReply(body, whole.content_type, headers)
+            return self._whole(work, whole)
         raise self._all_failed(work)
+
+    def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
+        """A unary answer with its cost, and with the explanation where that was asked for."""
+        headers = self.headers(work)
+        spent = work.spent_pusd()
+        if spent is not None:
+            headers["x-coe-cost-usd"] = usd_text(spent)
+        body = whole.body
+        if work.chat.steering.explain:
+            try:
+                body = scan(body).edited({"coe": orjson.dumps(explanation(work))})
+            except RawJsonError:
+                # The scanner is stricter than vendors are. The answer is paid: it goes out as it is.
+                headers["x-coe-degraded"] = ",".join((*work.decision.degraded, "explain"))
+        return WholeReply(body, whole.content_type, headers)
 
     def headers(self, work: Work) -> dict[str, str]:
         """The `x-coe-*` headers of a response, on success and on error: who was tried last, or would have been."""
@@ -209,20 +229,6 @@ class Pipeline:
         if decision.degraded:
             headers["x-coe-degraded"] = ",".join(decision.degraded)
         return headers
-
-    def tell(self, work: Work, status: int) -> None:
-        """One log line for a request that ended: what it was given, never what it said."""
-        deployment = (work.last or work.decision.chosen).deployment
-        self._log.info(
-            telemetry.REQUEST,
-            request_id=work.arrival.request_id,
-            decision_id=work.decision.id,
-            model=deployment.model,
-            provider=deployment.provider.name,
-            status=status,
-            attempts=len(work.attempts),
-            total_ms=milliseconds(self._clock.monotonic() - work.arrival.at),
-        )
 
     def _all_failed(self, work: Work) -> CoeError:
         """The error for the caller when nobody answered: every attempt with its cause, nothing of a vendor's text."""
@@ -274,6 +280,17 @@ class StreamReply:
         """Whether the attempt is settled, or being settled."""
         return self._ended
 
+    @property
+    def left_s(self) -> float:
+        """How much of the attempt's total time is left, in seconds; without end once the attempt is over."""
+        if self._ended:
+            return math.inf
+        return self._pipeline.settler.left_s(self._attempt)
+
+    def left(self) -> None:
+        """Note that the caller has left."""
+        self._work.arrival.gone = True
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """What the caller gets: the vendor's events, then `[DONE]`, or an error event and nothing after it."""
         try:
@@ -288,8 +305,8 @@ class StreamReply:
                 yield b"data: " + orjson.dumps(_explaining_chunk(self._work, self._attempt)) + b"\n\n"
             yield DONE_EVENT
 
-    async def abandon(self) -> None:
-        """Let go of the upstream; when the caller left before the end, settle what was used, estimated if need be.
+    async def abandon(self, ended: str = CLIENT_LEFT) -> None:
+        """Let go of the upstream; before the end, settle what was used, estimated if need be, as `ended`.
 
         May be called at any time and more than once. A caller that hangs up on `[DONE]` comes here with everything
         settled and the connection still in hand.
@@ -297,24 +314,33 @@ class StreamReply:
         if self._ended:
             await self._stream.aclose()
             return
-        ended = COMPLETE if self._attempt.tally.complete else CLIENT_LEFT
+        ended = COMPLETE if self._attempt.tally.complete else ended
         self._ended = True
         settling = self._pipeline.settler.settle_later(self._work, self._attempt, ended)
         try:
             await self._stream.aclose()
         finally:
+            self._pipeline.settler.tell(self._work, told_as(ended))
             await asyncio.shield(settling)
-            self._pipeline.tell(self._work, 200 if ended == COMPLETE else 499)
 
     async def _end(self, ended: str) -> None:
         self._ended = True
-        await self._pipeline.settler.settle(self._work, self._attempt, ended)
-        self._pipeline.tell(self._work, 200 if ended == COMPLETE else 502)
+        try:
+            await self._pipeline.settler.settle(self._work, self._attempt, ended)
+        finally:
+            self._pipeline.settler.tell(self._work, told_as(ended))
 
 
 def explanation(work: Work) -> dict[str, object]:
     """The full decision with its attempts: what `coe.explain` adds to an answer."""
     return {**record(work.decision, full=True), "attempts": work.attempts}
+
+
+def _cut_by(problem: BaseException, work: Work, patience: asyncio.Timeout) -> str:
+    """How an attempt ends that neither answered nor failed by itself."""
+    if not isinstance(problem, asyncio.CancelledError):
+        return INTERNAL_ERROR
+    return DEADLINE if patience.expired() else work.arrival.cut_by
 
 
 def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:

@@ -25,7 +25,20 @@ from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntr
 from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
-from service.ledger.recorder import Identity, Outcome, Timing, ending, opening, shown_end, shown_open
+from service.ledger.recorder import (
+    CALLER_STALLED,
+    CLIENT_LEFT,
+    COMPLETE,
+    INTERNAL_ERROR,
+    ROUTER_STOPPING,
+    Identity,
+    Outcome,
+    Timing,
+    ending,
+    opening,
+    shown_end,
+    shown_open,
+)
 from service.ledger.writer import EntryOrderError
 from service.upstream.tally import Tally
 
@@ -34,15 +47,22 @@ SETTLE_S = 5.0
 
 _POLL_S = 0.02
 
+_TOLD = {COMPLETE: 200, CLIENT_LEFT: 499, CALLER_STALLED: 499, ROUTER_STOPPING: 503, INTERNAL_ERROR: 500}
+
 
 @dataclass(slots=True)
 class Arrival:
-    """A request at the door. `at` is monotonic seconds; `gone` is set when the caller hangs up."""
+    """A request at the door.
+
+    `at` is monotonic seconds; `gone` is set when the caller hangs up. `cut_by` is how an attempt ends that is
+    cancelled: whoever cancels for another reason than the router's own end sets it first.
+    """
 
     request_id: str
     caller: Caller
     at: float
     gone: bool = False
+    cut_by: str = ROUTER_STOPPING
 
 
 @dataclass(slots=True)
@@ -176,6 +196,25 @@ class Settler:
         for attempt_id in self._open:
             self._log.error(telemetry.SETTLE_FAILED, attempt_id=attempt_id, error="still open at the end")
 
+    def left_s(self, attempt: Attempt) -> float:
+        """How much of an attempt's total time is left, in seconds."""
+        due = attempt.tally.started + attempt.candidate.deployment.provider.timeouts.total_s
+        return due - self._clock.monotonic()
+
+    def tell(self, work: Work, status: int) -> None:
+        """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
+        deployment = (work.last or work.decision.chosen).deployment
+        self._log.info(
+            telemetry.REQUEST,
+            request_id=work.arrival.request_id,
+            decision_id=work.decision.id,
+            model=deployment.model,
+            provider=deployment.provider.name,
+            status=told_as(CLIENT_LEFT) if work.arrival.gone else status,
+            attempts=len(work.attempts),
+            total_ms=milliseconds(self._clock.monotonic() - work.arrival.at),
+        )
+
     def _run(self, work: Any) -> asyncio.Task[Any]:  # noqa: ANN401 # any coroutine
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
@@ -192,6 +231,11 @@ class Settler:
 
     def _now_ms(self) -> int:
         return int(self._clock.utc().timestamp() * 1000)
+
+
+def told_as(ended: str) -> int:
+    """The status that the log gives a request by how its last attempt ended; what broke at the vendor is 502."""
+    return _TOLD.get(ended, 502)
 
 
 def milliseconds(seconds: float) -> float:

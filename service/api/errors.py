@@ -12,18 +12,33 @@ import orjson
 from starlette.responses import Response
 
 from service import telemetry
-from service.errors import CallerError, CoeError, MethodNotAllowed, NotFound, Replied
+from service.errors import AllAttemptsFailed, CallerError, CoeError, MethodNotAllowed, NotFound, Replied
+
+RETRY_AFTER_S = 1
+"""What a 503 tells when its cause does not know better: a restart, or a disk that has room again."""
 
 
 def render(problem: CoeError, request_id: str) -> Response:
-    """The response for an error; refusals that a retry can't mend say so to the official SDKs."""
+    """The response for an error; what a retry can't mend says so to the official SDKs, a 503 when to come back."""
     headers = {"x-request-id": request_id, **plain(problem.headers)}
-    final = isinstance(problem, CallerError) or (isinstance(problem, Replied) and problem.passthrough)
-    if final:
+    if _final(problem):
         headers["x-should-retry"] = "false"
+    if problem.status == 503:
+        headers.setdefault("retry-after", str(RETRY_AFTER_S))
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(orjson.dumps(problem.body()), problem.status, headers, "application/json")
+
+
+def _final(problem: CoeError) -> bool:
+    """Whether the same request again is of no use, or not the client's to send.
+
+    When every attempt failed, the router has done the retrying: an SDK that does it again, twice by default, would
+    treble the calls of an outage. A rate limit passes by itself, and its answer says when.
+    """
+    if isinstance(problem, AllAttemptsFailed):
+        return problem.status != 429
+    return isinstance(problem, CallerError) or (isinstance(problem, Replied) and problem.passthrough)
 
 
 def plain(headers: Mapping[str, str]) -> dict[str, str]:

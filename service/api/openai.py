@@ -20,15 +20,24 @@ from service.api.errors import render
 from service.domain.access import Caller
 from service.domain.chat import ChatRequest
 from service.domain.hosts import is_loopback
-from service.errors import BodyTooLarge, CoeError, InvalidRequest, NotFound, Unauthenticated, UnsupportedMedia
+from service.errors import (
+    BodyTooLarge,
+    CoeError,
+    InvalidRequest,
+    NotFound,
+    Stopping,
+    Unauthenticated,
+    UnsupportedMedia,
+)
 from service.guard.exposure import check_host_header, check_origin
 from service.house import House
+from service.ledger.recorder import CLIENT_LEFT, ROUTER_STOPPING
 from service.pipeline import StreamReply, WholeReply
 from service.routing.explain import record
 from service.settling import Arrival
 
-PARSE_IN_LOOP_BYTES_MAX = 128 * 1024
-"""Larger bodies are read in a thread: scanning them would hold the event loop for tens of milliseconds."""
+PARSE_IN_LOOP_BYTES_MAX = 32 * 1024
+"""Larger bodies are read in a thread: many of them at once would hold the event loop for tens of milliseconds."""
 
 BODY_S = 30.0
 """How long a body may take to arrive: a caller that sends a byte a minute would hold its place for ever."""
@@ -50,6 +59,8 @@ async def chat_completions(request: Request) -> Response:
         return Response(status_code=499)
     except CoeError as problem:
         return render(problem, request_id)
+    except asyncio.CancelledError:
+        return _stopping(request_id)
     if isinstance(reply, WholeReply):
         return rendering.whole(reply, request_id)
     return rendering.StreamResponse(reply, request_id, house.settings.on_disconnect)
@@ -67,6 +78,8 @@ async def route(request: Request) -> Response:
         return Response(status_code=499)
     except CoeError as problem:
         return render(problem, request_id)
+    except asyncio.CancelledError:
+        return _stopping(request_id)
 
 
 @router.get("/v1/decisions/{decision_id}", summary="A decision with its attempts and costs")
@@ -83,6 +96,8 @@ async def decision(request: Request, decision_id: str) -> Response:
         return _json(found, request_id)
     except CoeError as problem:
         return render(problem, request_id)
+    except asyncio.CancelledError:
+        return _stopping(request_id)
 
 
 @router.get("/v1/models", summary="What may be named as `model`")
@@ -181,7 +196,8 @@ async def _while_listening(
     """Run the pipeline and watch whether the caller is still there.
 
     A caller that leaves a unary request stops fallback, but the running attempt goes on to its end: the vendor bills it
-    anyway, and only its answer says how much. A caller that leaves a stream before its first content cancels it.
+    anyway, and only its answer says how much. A caller that leaves a stream before its first content cancels it. Raises
+    `Stopping` when the server cancels us: that is how it ends the requests that outlast its patience.
     """
     answering = asyncio.create_task(house.pipeline.answer(chat, arrival))
     listening = asyncio.create_task(_disconnect(request))
@@ -190,15 +206,31 @@ async def _while_listening(
         if not answering.done():
             arrival.gone = True
             if chat.stream and house.settings.on_disconnect == "close":
+                arrival.cut_by = CLIENT_LEFT
                 answering.cancel()
         return await answering
     except asyncio.CancelledError:
-        answering.cancel()
-        if arrival.gone:
+        if arrival.cut_by == CLIENT_LEFT:
             raise ClientDisconnect from None
-        raise
+        return await cut_short(answering)
     finally:
         listening.cancel()
+
+
+async def cut_short(answering: asyncio.Task[WholeReply | StreamReply]) -> WholeReply:
+    """End the pipeline because the router stops: a whole answer that is there by now, else `Stopping`, settled."""
+    answering.cancel()
+    reply = await answering
+    if isinstance(reply, StreamReply):
+        # Committed in this very moment: nobody else knows of it, so nobody else would settle it.
+        await reply.abandon(ROUTER_STOPPING)
+        raise Stopping(headers=reply.headers)
+    return reply
+
+
+def _stopping(request_id: str) -> Response:
+    """The answer to a request that the server cancelled before any of its own was sent."""
+    return render(Stopping(), request_id)
 
 
 async def _disconnect(request: Request) -> None:

@@ -19,6 +19,15 @@ from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageS
 
 COMPLETE = "complete"
 CLIENT_LEFT = "client_left"
+CALLER_STALLED = "caller_stalled"
+"""The caller stayed but stopped reading, longer than we wait for it."""
+
+ROUTER_STOPPING = "router_stopping"
+"""Cut because the router was told to stop."""
+
+INTERNAL_ERROR = "internal_error"
+"""A fault of ours in the middle of it."""
+
 DEADLINE = "deadline"
 """The request's own time was over: its `max_latency_ms`, its policy's, or the router's `COE_DEADLINE_S`."""
 

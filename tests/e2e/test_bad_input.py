@@ -159,7 +159,13 @@ def test_nothing_can_serve_is_422_naming_the_constraint(router):
     ask = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
     for coe, word in (
         ({"deny": {"providers": ["alpha"]}}, "deny"),
-        ({"allow": {"regions": ["eu"], "tags": ["test"], "models": ["baseline-model"]}, "deny": {"models": ["baseline-model"]}}, "deny"),
+        (
+            {
+                "allow": {"regions": ["eu"], "tags": ["test"], "models": ["baseline-model"]},
+                "deny": {"models": ["baseline-model"]},
+            },
+            "deny",
+        ),
         ({"max_cost_usd": 0.000000000001}, "cost"),
         ({"min_quality": 1}, "quality"),
     ):

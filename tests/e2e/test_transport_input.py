@@ -147,7 +147,7 @@ def near(tmp_path, vendors):
 
 def test_slow_headers_are_closed_at_the_deadline(near, monkeypatch):
     """A byte now and then for ever: closed without a row; a client beside it is served meanwhile."""
-    monkeypatch.setattr(door, "HEADER_S", 0.5)
+    monkeypatch.setattr(door, "HEADER_S", 1.0)
     with socket.create_connection(("127.0.0.1", near.books.port), timeout=PATIENCE_S) as raw:
         raw.settimeout(0.05)
         raw.sendall(PATH + HOST)

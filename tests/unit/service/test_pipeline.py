@@ -84,10 +84,15 @@ def a_pipeline(recording, **changes):
 
 
 def answer(pipeline, chat=None):
-    """Run one request to its error."""
-    with pytest.raises(Exception) as caught:
-        asyncio.run(pipeline.answer(chat or a_chat(), Arrival("req_1", ANONYMOUS, 100.0)))
-    return caught.value
+    """Run one request to its error, and its rows to the ledger."""
+
+    async def scene():
+        with pytest.raises(Exception) as caught:
+            await pipeline.answer(chat or a_chat(), Arrival("req_1", ANONYMOUS, 100.0))
+        await pipeline.settler.settled()
+        return caught.value
+
+    return asyncio.run(scene())
 
 
 def test_nothing_is_sent_before_its_open_row():

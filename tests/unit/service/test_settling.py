@@ -13,7 +13,7 @@ from service.domain.access import Caller
 from service.domain.money import Usage
 from service.errors import InvalidRequest, LedgerUnavailable, NotSent, Replied
 from service.ledger.writer import EntryOrderError
-from service.settling import Arrival, Settler, Work, milliseconds
+from service.settling import Arrival, Settler, Work, milliseconds, told_as
 
 
 class Clock:
@@ -199,6 +199,43 @@ def test_overhead_is_our_time_only():
     work.committed_ms = 7.0
     assert work.overhead_ms(99.0) == 7.0
     assert milliseconds(0.0012345678) == 1.235
+
+
+async def test_how_much_time_an_attempt_has_left():
+    """Of its provider's total, from its start; below zero when it is over."""
+    settler, _, attempt = await opened(Ledger())
+    total = attempt.candidate.deployment.provider.timeouts.total_s
+    assert total - 1 < settler.left_s(attempt) < total
+    attempt.tally.started -= total
+    assert settler.left_s(attempt) < 0
+
+
+@pytest.mark.parametrize(("gone", "status"), [(False, 502), (True, 499)])
+def test_a_caller_that_left_is_told_as_499_whatever_came_of_it(gone, status, capsys):
+    """One line without a word of the prompt."""
+    telemetry.configure("INFO")
+    work = a_work()
+    work.arrival.gone = gone
+    Settler(Ledger(), Clock()).tell(work, 502)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["status"], line["attempts"]) == (telemetry.REQUEST, status, 0)
+    assert "hello" not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        ("complete", 200),
+        ("client_left", 499),
+        ("caller_stalled", 499),
+        ("router_stopping", 503),
+        ("internal_error", 500),
+        ("timeout_idle", 502),
+    ],
+)
+def test_every_ending_has_its_status_in_the_log(ended, status):
+    """As docs/logs.md says."""
+    assert told_as(ended) == status
 
 
 def test_an_unknown_cost_makes_the_sum_unknown():

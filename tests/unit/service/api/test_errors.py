@@ -22,7 +22,6 @@ from service.errors import (
 )
 
 
-
 def timed_out(problem):
     """As when every vendor was silent."""
     problem.status = 504

@@ -245,5 +245,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path, book):
 def test_a_request_id_that_callers_share_mixes_no_books(book):
     """The request id is the caller's to choose: five requests that send the same one are still five."""
     final = {"cost_pusd": 3, "baseline_pusd": 9, "final": True}
-    report = cost_report(book(*(({"request_id": "same", "key_id": f"k{number}"}, final) for number in range(5))), ("key",))
+    report = cost_report(
+        book(*(({"request_id": "same", "key_id": f"k{number}"}, final) for number in range(5))), ("key",)
+    )
     assert [(row.requests, row.saved_pusd) for row in report.rows] == [(1, 6)] * 5

@@ -16,8 +16,8 @@ from service.simulator.request_log import Outcome
 from service.simulator.script import AfterAnswer, ErrorShape, Fault, LineEnding, UsagePlace, UsageShape
 from service.upstream import client as client_module
 from service.upstream.client import UpstreamClient
-from service.upstream.tally import Tally
 from service.upstream.protocols import PROTOCOLS
+from service.upstream.tally import Tally
 from service.upstream.transport_httpx import HttpxTransport
 
 QUICK = Timeouts(connect_s=1.0, first_token_s=0.4, idle_s=0.4, total_s=3.0)

@@ -68,8 +68,6 @@ def test_hidden_reasoning_is_no_visible_output():
 def test_a_whole_answer_counts_as_complete():
     """Without any stream event."""
     tally = Tally(started=0.0)
-    tally.note_answer(
-        Answer(usage=SAID, model="m", id="i", finished=True, output_characters=3, cjk_characters=0), OPEN
-    )
+    tally.note_answer(Answer(usage=SAID, model="m", id="i", finished=True, output_characters=3, cjk_characters=0), OPEN)
     assert tally.complete
     assert tally.usage_or_estimate(7) == SAID

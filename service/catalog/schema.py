@@ -133,7 +133,9 @@ class ProviderEntry(SwitchFields):
     region: Label = Field("unknown", description="Where requests are processed: cn, us, eu, onprem, …")
     tags: list[Label] = Field(default_factory=list, description="Words that policies can allow or deny.")
     timeouts: TimeoutsEntry | None = Field(None, description="Deadlines that differ from the defaults.")
-    limits: LimitsEntry | None = Field(None, description="What the account allows. Absent: no limit known.")
+    limits: LimitsEntry | None = Field(
+        None, description="What the account allows. Read and checked; this version does not hold requests back by it."
+    )
     quirks: list[Quirk] = Field(
         default_factory=list, description="Named departures from the protocol, `name` or `name:value`."
     )

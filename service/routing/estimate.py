@@ -192,12 +192,14 @@ def within_ceiling(
         wanted = min(wanted, chat.output_tokens_max)
     if fits < max(wanted, 1):
         return found, f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
-    # A cap that no answer can reach (output is free, say) is not sent: engines refuse numbers beyond their window.
-    limits = (chat.output_tokens_max, _output_limit(found.deployment, model), _window_left(found, model))
+    limits = (chat.output_tokens_max, _output_limit(found.deployment, model))
     if any(limit is not None and limit <= fits for limit in limits):
         worst = min(limit for limit in limits if limit is not None)
         return replace(found, reserved_pusd=_least(found, worst, chat.n), output_tokens_cap=0), None
-    cap = 0 if fits >= UNBOUNDED_TOKENS // chat.n else fits
+    # Engines refuse a cap beyond their window, and one that no answer can reach (output is free, say) holds nothing.
+    left = _window_left(found, model)
+    cap = fits if left is None else min(fits, left)
+    cap = 0 if cap >= UNBOUNDED_TOKENS // chat.n else cap
     return replace(found, reserved_pusd=_least(found, fits, chat.n), output_tokens_cap=cap), None
 
 
@@ -208,7 +210,7 @@ def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
 
 
 def _window_left(found: Candidate, model: Model) -> int | None:
-    """What fits behind the input, where the registry knows the window; never a bound that a dear window would need."""
+    """What fits behind the input, where the registry knows the window."""
     window = found.deployment.context_tokens or model.context_tokens
     return None if window is None else max(1, window - found.input_tokens)
 

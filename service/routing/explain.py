@@ -13,7 +13,7 @@ from service.domain.decision import Candidate, Decision
 from service.domain.money import usd_text
 
 RANKED_KEPT = 8
-"""Candidates that the stored record tells in full; the others are grouped by their reason."""
+"""Ranked candidates that the stored record tells; the rest can be found again from features and versions."""
 
 SCREEN_ROWS = 8
 POSTERIOR_KEPT = 5

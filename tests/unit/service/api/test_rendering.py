@@ -182,7 +182,7 @@ async def test_a_server_that_stops_does_not_wait_for_a_caller_that_does_not_read
 
 
 async def test_a_second_cancellation_does_not_undo_the_settlement():
-    """The loop that closes cancels whoever still says goodbye."""
+    """The loop that closes cancels whoever still says goodbye; the connection goes all the same."""
     reply, wire = Reply(b"data: 1\n\n", b"data: 2\n\n"), Wire(room=2)
     running = asyncio.create_task(response(reply)({}, wire.receive, wire.send))
     await asyncio.sleep(0.02)
@@ -192,6 +192,7 @@ async def test_a_second_cancellation_does_not_undo_the_settlement():
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(running, 5)
     assert reply.endings == ["router_stopping"]
+    assert wire.aborted
 
 
 async def test_a_server_that_stops_before_the_head_answers_503():

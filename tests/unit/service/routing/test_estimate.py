@@ -176,3 +176,15 @@ def test_what_does_not_fit_is_refused_with_its_reason():
     thinker = a_model("m", (1, 2), reasoning_tokens={"default": 900})
     assert ceiled(thinker, 4_000_000_000)[1] is None
     assert ceiled(thinker, 4_000_000_000, n=4)[1].startswith("cost:")
+
+
+def test_a_cap_that_holds_nothing_is_not_sent():
+    """Free output under a ceiling: no number beyond every window goes upstream; a dear one is clipped to the window."""
+    for listed, expected in (((0, 0), 0), ((1, 0.0001), 99_000)):
+        model = a_model("m", listed, context_tokens=None if expected == 0 else 100_000)
+        chat = a_chat("hi", coe={"max_cost_usd": 1000})
+        (deployment,) = model.deployments
+        found = candidate(deployment, model, forecast(chat, an_intent()), NOW)
+        held, reason = within_ceiling(found, model, chat, chat.steering.max_cost_pusd)
+        assert reason is None
+        assert held.output_tokens_cap == 0 if expected == 0 else expected <= held.output_tokens_cap < 100_000

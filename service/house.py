@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import SinkMissing
+from service.ledger.sinks.port import Sink, SinkMissing
 from service.pipeline import Pipeline
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transport_httpx import HttpxTransport
@@ -89,15 +90,19 @@ class House:
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
         """A decision from the index, with its attempts; for a thread, since it reads a database.
 
-        Another worker may have taken it a moment ago: what the index does not have yet is waited for, briefly.
+        Another worker may have taken it a moment ago: what the index does not have yet, or has only begun, is waited
+        for, briefly.
         """
         sink = open_sink(self.settings.data_dir)
-        for _ in range(2):
-            with contextlib.suppress(SinkMissing):
-                found = decision(sink, decision_id)
-                if found is not None:
-                    return found
+        found = self._indexed_decision(sink, decision_id)
+        if found is None or any(one.get("state") == "open" for one in _attempts_of(found)):
             wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
+            found = self._indexed_decision(sink, decision_id)
+        return found
+
+    def _indexed_decision(self, sink: Sink, decision_id: str) -> dict[str, object] | None:
+        with contextlib.suppress(SinkMissing):
+            return decision(sink, decision_id)
         return None
 
     def ledger_problem(self) -> str | None:
@@ -129,3 +134,8 @@ class House:
                 return
             self.pipeline.catalog = catalog
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version)
+
+
+def _attempts_of(record: Mapping[str, object]) -> list[dict[str, object]]:
+    attempts = record.get("attempts")
+    return attempts if isinstance(attempts, list) else []

@@ -180,3 +180,16 @@ def test_a_ledger_problem_is_told(at_home):
     assert app.house.ledger_problem() is None
     app.stop()
     assert app.house.ledger_problem()
+
+
+def test_a_decision_that_is_half_indexed_is_waited_for(at_home, monkeypatch):
+    """Another worker's row may be indexed up to its open attempt: the end is waited for, once, and then told as it is."""
+    app, _ = at_home
+    seen = [{"attempts": [{"state": "open"}]}, {"attempts": [{"state": "settled"}]}]
+    waits = []
+    monkeypatch.setattr("service.house.decision", lambda _sink, _id: seen[min(len(waits), 1)])
+    monkeypatch.setattr("service.house.wait_until_indexed", lambda *_: waits.append(1))
+    assert app.house.stored_decision("dec_1") == seen[1]
+    assert waits == [1]
+    assert app.house.stored_decision("dec_1") == seen[1]
+    assert waits == [1], "what is whole is not waited for"

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -43,14 +44,14 @@ def refuse(text: str) -> NoReturn:
     raise PydanticCustomError(PROBLEM, "{text}", {"text": text})
 
 
-class Shape:
+class Shape(ABC):
     """A check that stands for the whole validation of a field: nothing is converted before or after it."""
 
     __slots__ = ()
 
+    @abstractmethod
     def check(self, value: object) -> object:
         """The value as the schema's classes hold it; a validation error otherwise."""
-        raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate by `check` alone."""

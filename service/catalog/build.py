@@ -229,6 +229,8 @@ def _policy(name: str, entry: PolicyEntry) -> PolicySpec:
         allow=_selector(entry.allow),
         deny=_selector(entry.deny),
         on_unavailable=entry.on_unavailable,
+        min_quality_for={intent: float(share) for intent, share in entry.min_quality_for.items()},
+        pusd_per_quality=None if entry.usd_per_quality is None else pusd_from_usd(entry.usd_per_quality),
     )
 
 

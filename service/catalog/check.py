@@ -244,6 +244,10 @@ def _policy_gap(catalog: Catalog, policy: PolicySpec, active: list[Deployment], 
     best, model = max((_best_quality(catalog.models[one.model]), one.model) for one in left)
     if best < policy.min_quality:
         return f"min_quality is {policy.min_quality:g}, and the best prior is {best:g} ({model})"
+    for intent, least in policy.min_quality_for.items():
+        best, model = max((catalog.models[one.model].quality_for(intent), one.model) for one in left)
+        if best < least:
+            return f"min_quality_for {intent} is {least:g}, and the best prior is {best:g} ({model})"
     return None
 
 
@@ -260,7 +264,7 @@ def _matches(policy: PolicySpec, one: Deployment, model: Model) -> bool:
 def _in(one: Deployment, model: Model, selector: Selector) -> Iterator[bool]:
     """For each field of a selector that names something, whether the deployment is among the named."""
     own = {
-        "model": frozenset({model.name}),
+        "model": frozenset({model.name, one.id}),
         "provider": frozenset({one.provider.name}),
         "region": frozenset({one.provider.region}),
         "tag": one.provider.tags | model.tags,

@@ -145,7 +145,13 @@ class _Checker:
             first.setdefault(name, where)
 
     def policy(self, path: Path, entry: PolicyEntry) -> None:
-        """What a policy allows and denies."""
+        """What a policy values, allows and denies."""
+        if entry.objective == "utility" and entry.usd_per_quality is None:
+            meaning = "what one whole point of quality is worth on one request, such as 0.10"
+            self._problems.at((*path, "objective"), f"the objective utility needs usd_per_quality: {meaning}")
+        if entry.objective != "utility" and entry.usd_per_quality is not None:
+            message = f"{entry.objective} does not use it; remove it, or write objective: utility"
+            self._problems.at((*path, "usd_per_quality"), message, of_key=True)
         for side, selector in (("allow", entry.allow), ("deny", entry.deny)):
             if selector is not None:
                 self._selector((*path, side), selector)

@@ -132,6 +132,11 @@ def draft(document: Document, problems: Problems) -> Draft:
     return made
 
 
+def entry_at(path: Path, raw: Plain, shape: type[E], problems: Problems) -> E | None:
+    """One valid entry at a path of any file of ours, or `None` with its problems: for files beside the registry."""
+    return _Reader(problems).entry(path, raw, shape)
+
+
 class _Reader:
     """Takes raw values apart and sends each entry through its class."""
 

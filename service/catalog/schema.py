@@ -196,7 +196,13 @@ class PolicyEntry(Entry):
         "min_cost", description="What is best, within the bounds below."
     )
     min_quality: Ratio | None = Field(None, description="Least P(acceptable). Absent: 0.")
+    min_quality_for: dict[Annotated[str, OneOf("intent", words.ROUTE_INTENTS)], Ratio] = Field(
+        default_factory=dict, description="Least P(acceptable) of intents that differ: {coding: 0.90}."
+    )
     relative_to_best: Ratio | None = Field(None, description="Share of the best candidate's quality that suffices.")
+    usd_per_quality: Annotated[Decimal, Number(Decimal(0), Decimal(10_000), above=True, decimals=12)] | None = Field(
+        None, description="For utility: what one whole point of quality is worth on one request, in USD."
+    )
     max_cost_usd: Annotated[Decimal, Number(Decimal(0), Decimal(10_000), above=True, decimals=12)] | None = Field(
         None, description="Most that one request may be expected to cost, in USD."
     )

@@ -45,6 +45,7 @@ CAPABILITIES = {
 OBJECTIVES = {
     "min_cost": "the cheapest whose quality is good enough",
     "max_quality": "the best whose cost is low enough",
+    "utility": "the best value: quality less cost, at usd_per_quality",
 }
 
 ON_UNAVAILABLE = {

@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -176,6 +176,9 @@ class PolicySpec:
     `objective` names an entry of `routing.policies.POLICIES`. `min_quality` in [0, 1]; `relative_to_best` is the share
     of the best candidate's quality that suffices; `max_cost_pusd` bounds the expected cost of one request (pico-USD);
     `allow` must hold and `deny` must not. `on_unavailable`: `reject`, or `any` to fall back to every capable candidate.
+    `min_quality_for` holds the least quality of intents that have their own; the others have `min_quality`.
+    `pusd_per_quality` is what one whole point of quality is worth on one request, for the objective `utility` alone.
+    Raises ValueError for a share outside [0, 1] and for a worth that is not positive.
     """
 
     name: str
@@ -187,6 +190,22 @@ class PolicySpec:
     allow: Selector = field(default_factory=Selector)
     deny: Selector = field(default_factory=Selector)
     on_unavailable: str = "reject"
+    min_quality_for: Mapping[str, float] = field(default_factory=dict)
+    pusd_per_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the bounds for policies that were not made by the loader: with NaN every comparison would be false."""
+        shares = {"min_quality": self.min_quality, "relative_to_best": self.relative_to_best, **self.min_quality_for}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"policy {self.name}: {name} must be from 0 to 1, got {share}")
+        if self.pusd_per_quality is not None and self.pusd_per_quality <= 0:
+            raise ValueError(f"policy {self.name}: pusd_per_quality must be above 0, got {self.pusd_per_quality}")
+
+    def least_quality(self, intents: Iterable[str]) -> float:
+        """The absolute floor of a request that may be any of `intents`: the highest of theirs."""
+        own = self.min_quality_for
+        return max((own.get(one, self.min_quality) for one in intents), default=self.min_quality)
 
 
 @dataclass(frozen=True, slots=True)

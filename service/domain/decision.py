@@ -5,9 +5,11 @@ Where on the path: `classifiers` and `routing` fill these, `pipeline` carries th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import overload
 
 from service.domain.catalog import Deployment
 from service.domain.money import PriceQuote
@@ -65,12 +67,33 @@ NOT_CLASSIFIED = Intent(UNCLASSIFIED, 0.0, {}, "und", abstained=True)
 """The intent of a request whose model is pinned."""
 
 
+QUALITY_STEPS = 10_000
+"""Quality is compared in steps of 0.0001, as whole numbers: what is behind the fourth decimal is noise."""
+
+_NOISE = 1e-6
+"""Of a step: what binary floats add to a decimal such as 0.57 (5699.999999999999 steps)."""
+
+
+def quality_steps(quality: float) -> int:
+    """The nearest whole number of steps, 0 to `QUALITY_STEPS`. What is no number counts as 0: a fault wins nothing."""
+    if not quality > 0:
+        return 0
+    return QUALITY_STEPS if quality >= 1 else round(quality * QUALITY_STEPS)
+
+
+def floor_steps(least: float) -> int:
+    """The fewest steps that are at least the quality asked for: a floor is never lowered. Raises ValueError for NaN."""
+    steps = math.ceil(least * QUALITY_STEPS - _NOISE)
+    return steps if steps / QUALITY_STEPS >= least else steps + 1
+
+
 class ReasonCode(StrEnum):
     """Why the chosen candidate was chosen."""
 
     PINNED = "pinned"
     CHEAPEST_CAPABLE = "cheapest_capable"
     BEST_WITHIN_COST = "best_within_cost"
+    BEST_VALUE = "best_value"
     FLOOR_UNREACHABLE = "floor_unreachable"
     ONLY_CANDIDATE = "only_candidate"
 
@@ -79,9 +102,9 @@ class ReasonCode(StrEnum):
 class Candidate:
     """One deployment as this request sees it.
 
-    Costs are pico-USD, `None` when unknown. `quality` is P(acceptable). `rejected` is the reason it can't serve this
-    request (hard filter), `below` the policy bound it misses; both empty means eligible. `reason` says in words why it
-    stands where it stands.
+    Costs are pico-USD, `None` when unknown. `quality` is P(acceptable) to four decimals. `rejected` is the reason it
+    can't serve this request (hard filter), `below` the policy bound it misses; both empty means eligible. `reason` says
+    in words why it stands where it stands.
     """
 
     deployment: Deployment
@@ -103,6 +126,58 @@ class Candidate:
         return self.rejected is None and self.below is None
 
 
+class Candidates(Sequence[Candidate]):
+    """Candidates that are built when somebody looks at them, each once: a decision ranks a hundred and tells eight.
+
+    `build` is pure: which of them were looked at, and when, changes nothing. Equal to any sequence of equal candidates.
+    """
+
+    __slots__ = ("_build", "_built")
+
+    def __init__(self, size: int, build: Callable[[int], Candidate]) -> None:
+        """`build(place)` makes the candidate at a place, 0 to `size` - 1."""
+        self._build = build
+        self._built: list[Candidate | None] = [None] * size
+
+    @overload
+    def __getitem__(self, place: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Candidate, ...]: ...
+    def __getitem__(self, place: int | slice) -> Candidate | tuple[Candidate, ...]:
+        """One of them, or a tuple of those in a slice."""
+        if isinstance(place, slice):
+            return tuple(self[one] for one in range(*place.indices(len(self._built))))
+        found = self._built[place]
+        if found is None:
+            found = self._built[place] = self._build(place if place >= 0 else place + len(self._built))
+        return found
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._built)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one holds equal candidates in the same order."""
+        return isinstance(other, Candidates | tuple) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment] # holds mappings, as a decision does
+
+    def __repr__(self) -> str:
+        """The candidates."""
+        return repr(tuple(self))
+
+
+class Rejected(Candidates):
+    """Candidates that can't serve. `reasons` pairs the id of each deployment with its reason, without building any."""
+
+    __slots__ = ("reasons",)
+
+    def __init__(self, reasons: Sequence[tuple[str, str]], build: Callable[[int], Candidate]) -> None:
+        """`build(place)` makes the candidate that `reasons[place]` is about."""
+        super().__init__(len(reasons), build)
+        self.reasons = reasons
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
@@ -118,8 +193,8 @@ class Decision:
     requested: str
     policy: str
     intent: Intent
-    ranked: tuple[Candidate, ...]
-    rejected: tuple[Candidate, ...]
+    ranked: Candidates
+    rejected: Rejected
     reason_code: ReasonCode
     margin: str
     features: Mapping[str, object]

@@ -198,6 +198,7 @@ class PriceQuote:
     """The price of one deployment at one instant. What is still open is what only the answer tells: its size and tier.
 
     `tiers` ascend by bound. `service_tiers` maps the tier named in the response (batch, flex, priority) to a factor.
+    `known` is whether input and output can be priced at every size.
     """
 
     version: str
@@ -206,6 +207,13 @@ class PriceQuote:
     multiplier: Multiplier = ONE
     tiers: tuple[Tier, ...] = ()
     service_tiers: Mapping[str, Multiplier] = field(default_factory=dict)
+    known: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Settle `known` once: a decision asks a hundred quotes for it."""
+        every = (self.rates, *(tier.rates for tier in self.tiers))
+        known = all(rates.input is not None and rates.output is not None for rates in every)
+        object.__setattr__(self, "known", known)
 
     def rates_for(self, input_tokens: int) -> Rates:
         """The rates that apply to a request with this many input tokens: the whole request moves to the tier."""
@@ -214,12 +222,6 @@ class PriceQuote:
             if input_tokens > tier.above_input_tokens:
                 chosen = tier.rates
         return chosen
-
-    @property
-    def known(self) -> bool:
-        """Whether input and output can be priced at every size."""
-        every = (self.rates, *(tier.rates for tier in self.tiers))
-        return all(rates.input is not None and rates.output is not None for rates in every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +296,10 @@ def imagined(quote: PriceQuote, input_tokens: int, output_tokens: int, reasoning
         return None
     reasoning = rates.output if rates.reasoning is None else rates.reasoning
     total = input_tokens * rates.input + output_tokens * rates.output + reasoning_tokens * reasoning + rates.requests
-    multiplier = quote.multiplier
-    return divide_half_even(total * multiplier.numerator * quote.fx.nano_usd, multiplier.denominator * FX_SCALE)
+    multiplier, nano_usd = quote.multiplier, quote.fx.nano_usd
+    if nano_usd == FX_SCALE and multiplier is ONE:
+        return total  # most prices: in USD, outside any window
+    return divide_half_even(total * multiplier.numerator * nano_usd, multiplier.denominator * FX_SCALE)
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:

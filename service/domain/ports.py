@@ -19,7 +19,7 @@ from typing import Protocol
 
 from service.domain.catalog import Deployment, PolicySpec
 from service.domain.chat import ChatRequest
-from service.domain.decision import Candidate, OpenEntry, ReasonCode, TerminalEntry
+from service.domain.decision import OpenEntry, ReasonCode, TerminalEntry
 from service.domain.money import Usage
 from service.errors import Replied
 
@@ -172,19 +172,71 @@ class WireProtocol(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """What a policy made of the candidates: eligible ones first, best first, then the rest as a fallback order."""
+class Figures:
+    """All that a ranking may depend on: two numbers per candidate that can serve, in the order of the registry.
 
-    ranked: tuple[Candidate, ...]
+    `qualities` are steps (`decision.QUALITY_STEPS`), `costs` expected pico-USD, `None` when the price is unknown. Never
+    empty. Who is not in here was rejected, and no policy can bring it back.
+    """
+
+    qualities: Sequence[int]
+    costs: Sequence[int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The order of all candidates: the first `eligible` of `order` meet the floor, best first; the rest is fallback.
+
+    `order` holds places of `Figures`. `asked` is the absolute floor of the policy and `floor` the one that was applied,
+    in steps. `reason_code` says why the first is first.
+    """
+
+    order: Sequence[int]
+    eligible: int
+    asked: int
+    floor: int
     reason_code: ReasonCode
-    margin: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether anybody reaches the absolute floor."""
+        return self.floor >= self.asked
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One candidate as texts name it: its deployment's id, quality in steps, expected pico-USD."""
+
+    id: str
+    quality: int
+    cost: int | None
 
 
 class Policy(Protocol):
-    """Orders candidates that can serve. Deterministic, never loses one, monotone in price."""
+    """What "best" means: an order among candidates that meet the floors, and the words for it. Stateless.
 
-    def __call__(self, candidates: Sequence[Candidate], spec: PolicySpec) -> Ranking:
-        """Rank `candidates` (never empty) under `spec`."""
+    Monotone: who gets cheaper or better never gets a larger key.
+    """
+
+    @property
+    def code(self) -> ReasonCode:
+        """Why the first of several is first."""
+        ...
+
+    def key(self, quality: int, cost: int, spec: PolicySpec) -> tuple[int, ...]:
+        """What candidates are sorted by, smallest first. An unknown cost comes as `bounds.NO_COST`."""
+        ...
+
+    def won(self, ranking: Ranking, spec: PolicySpec) -> str:
+        """Why the first is first."""
+        ...
+
+    def margin(self, first: Standing, second: Standing, spec: PolicySpec) -> str:
+        """By what the first beat the second."""
+        ...
+
+    def lost(self, one: Standing, first: Standing, spec: PolicySpec) -> str:
+        """By what one that meets the floor lost to the first."""
         ...
 
 

@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from service.domain.money import ONE, Fx, Multiplier, PriceQuote, Rates, Tier, divide_half_even
@@ -103,9 +103,14 @@ class PriceBook:
     versions: tuple[PriceVersion, ...] = ()
     fx: Mapping[str, Fx] = field(default_factory=dict)
     self_hosted: SelfHosted | None = None
+    _own: PriceQuote | None = field(init=False, repr=False, compare=False)
+    _listed: Mapping[datetime, PriceQuote] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Hold invariant 2 for books that were not made by the loader."""
+        """Hold invariant 2 for books that were not made by the loader, and make the quotes that no window changes."""
+        quotes = ((one.start, self._quote_of(one)) for one in self.versions)
+        object.__setattr__(self, "_own", self._quote_of_engine())
+        object.__setattr__(self, "_listed", {start: quote for start, quote in quotes if quote is not None})
         for earlier, later in zip(self.versions, self.versions[1:], strict=False):
             if earlier.start >= later.start or (earlier.end is not None and earlier.end > later.start):
                 raise ValueError(f"price versions of {self.deployment} overlap at {later.start.isoformat()}")
@@ -119,21 +124,36 @@ class PriceBook:
 
     def quote(self, at: datetime) -> PriceQuote | None:
         """The price at an aware instant, or `None` when nobody knows it."""
-        if self.self_hosted is not None:
-            rate = self.self_hosted.pusd_per_token
-            return PriceQuote(version=f"{self.deployment}@self_hosted", rates=Rates(input=rate, output=rate))
+        if self._own is not None:
+            return self._own
         version = self.version_at(at)
-        if version is None or version.rates.input is None or version.rates.output is None:
+        if version is None:
             return None
+        listed = self._listed.get(version.start)
+        if listed is None or not version.windows:
+            return listed
         multiplier = ONE
         for window in version.windows:
             if window.holds(at):
                 multiplier = multiplier.times(window.multiplier)
+        return listed if multiplier is ONE else replace(listed, multiplier=multiplier)
+
+    def _quote_of_engine(self) -> PriceQuote | None:
+        """The price of an engine of one's own: the same at every instant."""
+        if self.self_hosted is None:
+            return None
+        rate = self.self_hosted.pusd_per_token
+        return PriceQuote(version=f"{self.deployment}@self_hosted", rates=Rates(input=rate, output=rate))
+
+    def _quote_of(self, version: PriceVersion) -> PriceQuote | None:
+        """What a version says outside its windows, `None` when a side has no price or its currency no rate."""
+        fx = self.fx.get(version.currency, Fx() if version.currency == "USD" else None)
+        if fx is None or version.rates.input is None or version.rates.output is None:
+            return None
         return PriceQuote(
             version=f"{self.deployment}@{version.start.date().isoformat()}",
             rates=version.rates,
-            fx=self.fx.get(version.currency, Fx()) if version.currency == "USD" else self.fx[version.currency],
-            multiplier=multiplier,
+            fx=fx,
             tiers=version.tiers,
             service_tiers=version.service_tiers,
         )

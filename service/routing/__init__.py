@@ -3,8 +3,10 @@
 The map, in the order of `decide`:
 
     addressing.py   `model` of the request -> which deployments are meant
+    rules.py        which policy, route and limits apply
     capable.py      hard filters: what can't serve, each with its reason
     estimate.py     expected output, cost and quality of a deployment for a request
+    entrants.py     both of these over the whole registry: who is able, at which figures
     policies/       how candidates are ranked; `POLICIES` lists them
     router.py       `decide`: all of the above, in order
     explain.py      a decision as a record, and as a screenful of text

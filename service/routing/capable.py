@@ -10,13 +10,32 @@ Invariants
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Catalog, Deployment, Model, Selector
 from service.domain.chat import ChatRequest
+
+REJECTIONS: Mapping[str, str] = {
+    "disabled": "the registry switches the model, the deployment or its provider off",
+    "inactive": "the provider can't be called: it has no key, or speaks a protocol that this version does not",
+    "retired": "the model is gone",
+    "key": "the caller's key may not use the model",
+    "deny": "a deny list of the caller, the policy or a route names it",
+    "allow": "an allow list does not name it",
+    "modality": "it does not take what the request contains",
+    "capability": "it can't do what the request asks for",
+    "language": "it does not speak the language of the request",
+    "context": "the request and its answer do not fit its window",
+    "output": "the answer that is asked for is longer than it can give",
+    "quality": "the caller's own least quality is not met",
+    "price": "its price is unknown and there is a cost limit",
+    "size": "an attachment has no known size and there is a cost limit",
+    "cost": "an answer may cost more than the limit",
+}
+"""Every kind of reason, in the order in which they are looked for."""
 
 OUTPUT_TOKENS_ROOM = 256
 """Output that must fit behind the input when the caller set no cap: an answer of a few sentences."""
@@ -42,6 +61,11 @@ class Demands:
     caller: Caller = ANONYMOUS
     forced_tool: bool = False
     language: str = UNDETERMINED
+    restricted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Settle once whether any name is allowed, denied or kept from the key: most requests restrict nothing."""
+        object.__setattr__(self, "restricted", bool(self.allow or self.deny or self.caller.models))
 
 
 def demands_of(
@@ -73,7 +97,7 @@ def obstacle(deployment: Deployment, model: Model, demands: Demands) -> str | No
     """Why this deployment can't serve, or `None`. The order of checks is the order of the documentation."""
     return (
         _unavailable(deployment, model, demands.today)
-        or _forbidden(deployment, model, demands)
+        or (_forbidden(deployment, model, demands) if demands.restricted else None)
         or _incapable(deployment, model, demands)
     )
 
@@ -115,13 +139,11 @@ def _names(deployment: Deployment, model: Model, noun: str) -> frozenset[str]:
 
 
 def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | None:
-    missing = demands.modalities - model.modalities
-    if missing:
-        return f"modality: takes no {' or '.join(sorted(missing))}"
+    if not demands.modalities <= model.modalities:
+        return f"modality: takes no {' or '.join(sorted(demands.modalities - model.modalities))}"
     offered = model.capabilities if deployment.capabilities is None else deployment.capabilities
-    missing = demands.needs - offered
-    if missing:
-        return f"capability: lacks {', '.join(sorted(missing))}"
+    if not demands.needs <= offered:
+        return f"capability: lacks {', '.join(sorted(demands.needs - offered))}"
     if demands.forced_tool and deployment.concerned_by("no_forced_tool_choice"):
         return "capability: the vendor refuses a forced tool choice"
     if demands.language not in _NO_LANGUAGE_ASKED and model.languages and demands.language not in model.languages:

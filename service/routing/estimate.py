@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from service.domain.catalog import Deployment, Model
+from service.domain.catalog import DEFAULT_QUALITY, Deployment, Model
 from service.domain.chat import ChatRequest
-from service.domain.decision import UNCLASSIFIED, Candidate, Intent
+from service.domain.decision import QUALITY_STEPS, UNCLASSIFIED, Candidate, Intent, quality_steps
 from service.domain.money import PriceQuote, imagined, usd_text
 
 ABSTAIN_MASS = 0.80
@@ -121,29 +121,62 @@ def plausible_intents(intent: Intent) -> tuple[str, ...]:
     return tuple(chosen) or (intent.label,)
 
 
-def quality_of(model: Model, intents: Sequence[str]) -> float:
-    """P(acceptable): the registry prior, the worst over the intents that must be served."""
-    return min(model.quality_for(name) for name in intents)
+def quality_of(model: Model, intents: Sequence[str]) -> int:
+    """P(acceptable) in steps: the registry prior, the worst over the intents that must be served."""
+    known = model.quality
+    default = known.get("default", DEFAULT_QUALITY)
+    if len(intents) == 1:
+        return quality_steps(known.get(intents[0], default))
+    return quality_steps(min([known.get(name, default) for name in intents]))
 
 
-def candidate(deployment: Deployment, model: Model, expected: Forecast, at: datetime) -> Candidate:
-    """A deployment with its expected and its reserved cost at this instant, `None` when the price is unknown."""
-    reasoning = max(model.reasoning_for(name) for name in expected.intents)
+def reasoning_of(model: Model, intents: Sequence[str]) -> int:
+    """Hidden tokens to expect for one choice: the most over the intents that it may be."""
+    known = model.reasoning_tokens
+    if not known:
+        return 0
+    default = known.get("default", 0)
+    if len(intents) == 1:
+        return known.get(intents[0], default)
+    return max([known.get(name, default) for name in intents])
+
+
+def visible_output(deployment: Deployment, model: Model, expected: Forecast) -> int:
+    """Tokens that people will see, over all choices: as many as expected, or as the model can say."""
+    cap = deployment.output_tokens_max or model.output_tokens_max
+    return expected.output_tokens if cap is None else min(expected.output_tokens, cap * expected.choices)
+
+
+def candidate(
+    deployment: Deployment,
+    model: Model,
+    expected: Forecast,
+    at: datetime,
+    *,
+    below: str | None = None,
+    reason: str = "",
+) -> Candidate:
+    """A deployment with its expected and its reserved cost at this instant, `None` when the price is unknown.
+
+    `below` and `reason` are where it stands, when that is known already.
+    """
+    reasoning = reasoning_of(model, expected.intents)
     quote = deployment.prices.quote(at)
     cap = _output_limit(deployment, model)
-    cap = None if cap is None else cap * expected.choices
-    output = expected.output_tokens if cap is None else min(expected.output_tokens, cap)
+    output = visible_output(deployment, model, expected)
     high = expected.output_tokens_high + 2 * reasoning * expected.choices
-    high = high if cap is None else min(high, cap)
+    high = high if cap is None else min(high, cap * expected.choices)
     return Candidate(
         deployment=deployment,
-        quality=quality_of(model, expected.intents),
+        quality=quality_of(model, expected.intents) / QUALITY_STEPS,
         expected_cost_pusd=cost_of(quote, expected.input_tokens, output, reasoning * expected.choices),
         reserved_pusd=worst_cost(quote, expected.input_tokens, high),
         input_tokens=expected.input_tokens,
         output_tokens=output,
         reasoning_tokens=reasoning,
         quote=quote,
+        below=below,
+        reason=reason,
     )
 
 
@@ -156,9 +189,13 @@ def cost_of(quote: PriceQuote | None, input_tokens: int, output_tokens: int, rea
 
 def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
     """Pico-USD that so many output tokens stay under: input with its margin, output of the dearer kind."""
+    if quote is None or not quote.known:
+        return None
     padded = input_tokens * INPUT_MARGIN_PERCENT // 100
-    visible, hidden = cost_of(quote, padded, output_tokens, 0), cost_of(quote, padded, 0, output_tokens)
-    return None if visible is None or hidden is None else max(visible, hidden)
+    rates = quote.rates_for(padded)
+    if rates.reasoning is not None and rates.reasoning > (rates.output or 0):
+        return imagined(quote, padded, 0, output_tokens)
+    return imagined(quote, padded, output_tokens, 0)
 
 
 def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -> int:
@@ -175,6 +212,25 @@ def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -
     return fits
 
 
+def least_wanted(output_tokens: int, reasoning_tokens: int, chat: ChatRequest) -> int:
+    """Output tokens per choice that a ceiling must leave room for: the visible ones of all choices, the hidden ones."""
+    wanted = output_tokens // chat.n + reasoning_tokens
+    if chat.output_tokens_max is not None:
+        wanted = min(wanted, chat.output_tokens_max)
+    return max(wanted, 1)
+
+
+def over_ceiling(expected_pusd: int | None, worst_pusd: int | None, chat: ChatRequest, ceiling_pusd: int) -> str | None:
+    """Why an answer can't be held under a ceiling, or `None`: by its cost and by the most that `least_wanted` costs."""
+    if expected_pusd is None or worst_pusd is None:
+        return "price: unknown, and there is a cost limit"
+    if chat.sizes.unmeasured:
+        return "size: an attachment by reference has no known size, and there is a cost limit"
+    if worst_pusd > ceiling_pusd:
+        return f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
+    return None
+
+
 def within_ceiling(
     found: Candidate, model: Model, chat: ChatRequest, ceiling_pusd: int
 ) -> tuple[Candidate, str | None]:
@@ -182,20 +238,17 @@ def within_ceiling(
 
     The cap is per choice, as vendors read it. None is set where the model can't say so much that it would matter.
     """
-    if found.quote is None or found.expected_cost_pusd is None or found.reserved_pusd is None:
-        return found, "price: unknown, and there is a cost limit"
-    if chat.sizes.unmeasured:
-        return found, "size: an attachment by reference has no known size, and there is a cost limit"
-    fits = affordable_output(found.quote, found.input_tokens, ceiling_pusd) // chat.n
-    wanted = found.output_tokens // chat.n + found.reasoning_tokens
-    if chat.output_tokens_max is not None:
-        wanted = min(wanted, chat.output_tokens_max)
-    if fits < max(wanted, 1):
-        return found, f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
+    wanted = least_wanted(found.output_tokens, found.reasoning_tokens, chat)
+    worst = worst_cost(found.quote, found.input_tokens, wanted * chat.n)
+    problem = over_ceiling(found.expected_cost_pusd, worst, chat, ceiling_pusd)
+    if problem is not None or found.quote is None:
+        return found, problem
+    # Rounding may put the quotient a token under what has just been found to fit.
+    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd) // chat.n, wanted)
     limits = (chat.output_tokens_max, _output_limit(found.deployment, model))
     if any(limit is not None and limit <= fits for limit in limits):
-        worst = min(limit for limit in limits if limit is not None)
-        return replace(found, reserved_pusd=_least(found, worst, chat.n), output_tokens_cap=0), None
+        most = min(limit for limit in limits if limit is not None)
+        return replace(found, reserved_pusd=_least(found, most, chat.n), output_tokens_cap=0), None
     # Engines refuse a cap beyond their window, and one that no answer can reach (output is free, say) holds nothing.
     left = _window_left(found, model)
     cap = fits if left is None else min(fits, left)

@@ -45,7 +45,7 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "margin": decision.margin,
         "propensity": 1.0,
         "candidates": [_told(one) for one in ranked],
-        "rejected": [_told(one) for one in decision.rejected] if full else _grouped(decision.rejected),
+        "rejected": [_told(one) for one in decision.rejected] if full else _grouped(decision.rejected.reasons),
         "baseline": _baseline(decision),
         "ceiling_usd": None if decision.ceiling_pusd is None else usd_text(decision.ceiling_pusd),
         "degraded": list(decision.degraded),
@@ -97,7 +97,7 @@ def screen(decision: Decision, input_tokens: int) -> str:
     more = len(decision.ranked) - SCREEN_ROWS
     if more > 0:
         lines.append(f"  … and {more} more")
-    grouped = _grouped(decision.rejected)
+    grouped = _grouped(decision.rejected.reasons)
     if grouped:
         lines.append("")
         lines.extend(f"  can't serve ({len(ids)}): {reason}   {_few(ids)}" for reason, ids in list(grouped.items())[:5])
@@ -119,12 +119,11 @@ def _told(one: Candidate) -> dict[str, object]:
     return told
 
 
-def _grouped(rejected: Iterable[Candidate]) -> dict[str, list[str]]:
-    """Rejected deployments by the kind of their reason."""
+def _grouped(rejected: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The ids of rejected deployments by the kind of their reason."""
     groups: dict[str, list[str]] = {}
-    for one in rejected:
-        kind = (one.rejected or "").partition(":")[0]
-        groups.setdefault(kind, []).append(one.deployment.id)
+    for name, reason in rejected:
+        groups.setdefault(reason.partition(":")[0], []).append(name)
     return groups
 
 

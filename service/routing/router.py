@@ -18,15 +18,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from service.domain.access import Caller
-from service.domain.catalog import Catalog, Deployment, Model
+from service.domain.catalog import Catalog, PolicySpec
 from service.domain.chat import ChatRequest, Steering
-from service.domain.decision import Candidate, Decision, Intent, ReasonCode
+from service.domain.decision import Candidate, Candidates, Decision, Intent, ReasonCode
 from service.domain.money import PriceQuote
+from service.domain.ports import Policy, Ranking, Standing
 from service.errors import CallerError, Forbidden, NoCandidate
 from service.routing.addressing import resolve
-from service.routing.capable import Demands, demands_of, emptied_by, obstacle
-from service.routing.estimate import Forecast, candidate, cost_of, forecast, quality_of, within_ceiling
+from service.routing.capable import demands_of, emptied_by
+from service.routing.entrants import Entrants, Measure, enter
+from service.routing.estimate import Forecast, cost_of, forecast, reasoning_of
 from service.routing.policies import POLICIES
+from service.routing.policies.bounds import rank
+from service.routing.policies.wording import below, margin, reason
 from service.routing.rules import Rules, rules_for
 
 
@@ -59,16 +63,18 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
         language=intent.language,
     )
     expected = forecast(chat, intent)
-    able, rejected = _sift(chat, catalog, rules, demands, expected, around.at)
-    if not able and rules.spec.on_unavailable == "any" and rules.spec.allow:
+    meant = tuple(catalog.deployments()) if rules.address.deployments is None else rules.address.deployments
+    entrants = enter(meant, catalog.models, Measure(chat, demands, expected, around.at, rules.ceiling_pusd))
+    if not entrants.able and rules.spec.on_unavailable == "any" and rules.spec.allow:
         opened = replace(rules, allow=tuple(one for one in rules.allow if one is not rules.spec.allow))
         note = f"policy {rules.spec.name} had nobody; any capable model allowed"
         rules = replace(opened, notes=(*rules.notes, note), degraded=(*rules.degraded, "allow"))
         demands = replace(demands, allow=tuple(one for one in rules.allow if one))
-        able, rejected = _sift(chat, catalog, rules, demands, expected, around.at)
-    if not able:
-        raise _nobody(chat, rejected, rules, catalog)
-    ranking = POLICIES[rules.spec.objective](able, rules.spec)
+        entrants = enter(meant, catalog.models, replace(entrants.measure, demands=demands))
+    if not entrants.able:
+        raise _nobody(chat, [reason for _, _, reason, _ in entrants.out], rules, catalog)
+    policy = POLICIES[rules.spec.objective]
+    ranking = rank(policy, entrants.figures(), rules.spec, expected.intents)
     code = ReasonCode.PINNED if rules.address.pinned else ranking.reason_code
     missed = ("quality_floor",) if code is ReasonCode.FLOOR_UNREACHABLE else ()
     return Decision(
@@ -77,10 +83,10 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
         requested=chat.model,
         policy=rules.spec.name,
         intent=intent,
-        ranked=ranking.ranked,
-        rejected=tuple(rejected),
+        ranked=_ranked(entrants, policy, ranking, rules.spec),
+        rejected=entrants.rejected(),
         reason_code=code,
-        margin=ranking.margin,
+        margin=_margin(entrants, policy, ranking, rules.spec),
         features=features_of(chat, expected),
         versions={"registry": catalog.version, "classifier": intent.artefact},
         baseline_pusd=_baseline_cost(catalog, expected, around.at),
@@ -98,13 +104,15 @@ def attempt_order(decision: Decision) -> Iterator[Candidate]:
 
     A vendor that is down is down for all of its models; the second attempt goes elsewhere while that is possible.
     """
-    left = list(decision.ranked)
+    left: list[Candidate] = []
     tried: set[str] = set()
-    while left:
-        index = next((i for i, one in enumerate(left) if one.deployment.provider.name not in tried), 0)
-        following = left.pop(index)
-        tried.add(following.deployment.provider.name)
-        yield following
+    for one in decision.ranked:
+        if one.deployment.provider.name in tried:
+            left.append(one)
+            continue
+        tried.add(one.deployment.provider.name)
+        yield one
+    yield from left
 
 
 def baseline_quote(catalog: Catalog, at: datetime) -> PriceQuote | None:
@@ -155,58 +163,32 @@ def _limits_of(steering: Steering) -> Mapping[str, object]:
     return said
 
 
-def _nobody(chat: ChatRequest, rejected: list[Candidate], rules: Rules, catalog: Catalog) -> CallerError:
+def _nobody(chat: ChatRequest, reasons: list[str], rules: Rules, catalog: Catalog) -> CallerError:
     """The error when nothing can serve: a key that may not use the named model is told so, all else is a constraint."""
-    reasons = [one.rejected or "" for one in rejected]
     if rules.address.pinned and rules.route is None and reasons and all(one.startswith("key:") for one in reasons):
         return Forbidden(f"this key may not use the model {chat.model!r}", param="model", code="model_not_allowed")
     return NoCandidate(f"no model can serve this request: {emptied_by(reasons, catalog)}")
 
 
-def _sift(
-    chat: ChatRequest, catalog: Catalog, rules: Rules, demands: Demands, expected: Forecast, at: datetime
-) -> tuple[list[Candidate], list[Candidate]]:
-    """(who can serve, who can't and why), each in the order of the registry."""
-    able: list[Candidate] = []
-    rejected: list[Candidate] = []
-    meant = rules.address.deployments
-    for deployment in catalog.deployments() if meant is None else meant:
-        model = catalog.models[deployment.model]
-        reason = obstacle(deployment, model, demands)
-        if reason is not None:
-            rejected.append(_rejected(deployment, model, expected, reason))
-            continue
-        found = candidate(deployment, model, expected, at)
-        found, reason = _within_limits(found, model, chat, rules)
-        if reason is None:
-            able.append(found)
-        else:
-            rejected.append(replace(found, rejected=reason))
-    return able, rejected
+def _ranked(entrants: Entrants, policy: Policy, ranking: Ranking, spec: PolicySpec) -> Candidates:
+    """The able in their order, each built with its reason when somebody looks at it."""
+
+    def build(rank: int) -> Candidate:
+        one, first = _standing(entrants, ranking, rank), _standing(entrants, ranking, 0)
+        why = reason(policy, ranking, rank, one, first, spec)
+        return entrants.candidate(ranking.order[rank], below=below(ranking, rank, one), reason=why)
+
+    return Candidates(len(ranking.order), build)
 
 
-def _within_limits(found: Candidate, model: Model, chat: ChatRequest, rules: Rules) -> tuple[Candidate, str | None]:
-    """Apply the caller's quality floor and every cost ceiling; the output cap that makes a ceiling hold is set here."""
-    least = chat.steering.min_quality
-    if least is not None and found.quality < least:
-        return found, f"quality: {found.quality:.2f} is under the {least:.2f} asked for"
-    if rules.ceiling_pusd is None:
-        return found, None
-    return within_ceiling(found, model, chat, rules.ceiling_pusd)
+def _margin(entrants: Entrants, policy: Policy, ranking: Ranking, spec: PolicySpec) -> str:
+    second = _standing(entrants, ranking, 1) if ranking.eligible > 1 else None
+    return margin(policy, _standing(entrants, ranking, 0), second, spec)
 
 
-def _rejected(deployment: Deployment, model: Model, expected: Forecast, reason: str) -> Candidate:
-    return Candidate(
-        deployment=deployment,
-        quality=quality_of(model, expected.intents),
-        expected_cost_pusd=None,
-        reserved_pusd=None,
-        input_tokens=expected.input_tokens,
-        output_tokens=expected.output_tokens,
-        reasoning_tokens=0,
-        quote=None,
-        rejected=reason,
-    )
+def _standing(entrants: Entrants, ranking: Ranking, rank: int) -> Standing:
+    place = ranking.order[rank]
+    return Standing(entrants.able[place][0].id, entrants.qualities[place], entrants.costs[place])
 
 
 def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | None:
@@ -214,6 +196,6 @@ def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | 
     if catalog.baseline is None:
         return None
     model = catalog.models[catalog.baseline]
-    reasoning = max(model.reasoning_for(name) for name in expected.intents)
+    reasoning = reasoning_of(model, expected.intents)
     quote = baseline_quote(catalog, at)
     return cost_of(quote, expected.input_tokens, expected.output_tokens, reasoning * expected.choices)

@@ -6,13 +6,13 @@ Invariants
 1. A route that the operator tied to keys (`key_tag`) or to a model binds whatever the caller names: the limits of its
    policy are added to the caller's choice, never traded for it.
 2. A name in an allow or deny list that the registry does not know is an error: a misspelt deny must not let anybody in.
-3. Limits only ever add up: every selector must hold, the lowest ceiling counts.
+3. Limits only ever add up: every selector must hold, the lowest ceiling and the highest floor count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.domain.access import Caller
 from service.domain.catalog import Catalog, PolicySpec, RouteSpec, Selector
@@ -69,6 +69,7 @@ def rules_for(chat: ChatRequest, intent: Intent, catalog: Catalog, caller: Calle
         notes.append(f"route {route.name} adds the limits of policy {bound.name}")
     spec = _spec(name, address, route if free else None, catalog, caller)
     specs = (spec,) if bound is None else (spec, bound)
+    spec = spec if bound is None else with_floors_of(spec, bound)
     ceilings = [one for one in (*(each.max_cost_pusd for each in specs), steering.max_cost_pusd) if one is not None]
     return Rules(
         spec=spec,
@@ -138,6 +139,17 @@ def _names_by_kind(catalog: Catalog) -> dict[str, dict[str, frozenset[str]]]:
 def _unknown(noun: str, name: str, names: Mapping[str, object], param: str) -> InvalidRequest:
     hint = nearest(name, list(names))
     return InvalidRequest(f"`{param}`: the registry has no {noun} {name!r}{hint}", param=param, code="unknown_name")
+
+
+def with_floors_of(spec: PolicySpec, bound: PolicySpec) -> PolicySpec:
+    """A policy with its floors raised to those of another one."""
+    intents = (*spec.min_quality_for, *bound.min_quality_for)
+    return replace(
+        spec,
+        min_quality=max(spec.min_quality, bound.min_quality),
+        relative_to_best=max(spec.relative_to_best, bound.relative_to_best),
+        min_quality_for={one: max(spec.least_quality((one,)), bound.least_quality((one,))) for one in intents},
+    )
 
 
 def _binds(route: RouteSpec) -> bool:

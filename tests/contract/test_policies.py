@@ -1,90 +1,131 @@
-"""Every entry of `POLICIES`: deterministic, never loses a candidate, monotone in price."""
+"""Every entry of `POLICIES`: deterministic, complete, monotone in price and in quality, ties only by the registry."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenery import a_model
 
 from service.domain.catalog import PolicySpec
-from service.domain.decision import Candidate
+from service.domain.decision import INTENTS, QUALITY_STEPS, ReasonCode, floor_steps
+from service.domain.ports import Figures, Standing
 from service.routing.policies import POLICIES
+from service.routing.policies.bounds import rank
+from service.routing.policies.wording import margin, reason
 
-FIGURES = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.3, 0.5, 0.79, 0.8, 0.9, 1.0]), st.none() | st.integers(0, 20)),
-    min_size=1,
-    max_size=8,
-)
-BOUNDS = st.builds(
+STEPS = st.sampled_from([0, 1, 3_000, 5_000, 7_900, 7_999, 8_000, 9_000, 9_001, 9_999, QUALITY_STEPS])
+COSTS = st.none() | st.integers(0, 20) | st.integers(0, 10**12)
+PAIRS = st.lists(st.tuples(STEPS, COSTS), min_size=1, max_size=9)
+SHARES = st.sampled_from([0.0, 0.5, 0.8, 0.95, 0.97, 1.0])
+SPECS = st.builds(
     PolicySpec,
     st.just("x"),
-    min_quality=st.sampled_from([0.0, 0.5, 0.8, 0.95, 1.0]),
-    relative_to_best=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    min_quality=SHARES,
+    relative_to_best=SHARES,
+    min_quality_for=st.dictionaries(st.sampled_from(INTENTS), SHARES, max_size=2),
+    pusd_per_quality=st.sampled_from([1, 20, 10**6, 10**11, 10**16]),
 )
+ASKED = st.lists(st.sampled_from(INTENTS), max_size=3)
+EVERY = pytest.mark.parametrize("name", POLICIES)
 
 
-def candidates(figures):
-    """Candidates by (quality, cost)."""
-    return [
-        Candidate(
-            deployment=a_model(f"m{number}").deployments[0],
-            quality=quality,
-            expected_cost_pusd=cost,
-            reserved_pusd=cost,
-            input_tokens=1,
-            output_tokens=1,
-            reasoning_tokens=0,
-            quote=None,
-        )
-        for number, (quality, cost) in enumerate(figures)
-    ]
+def ranking(name, pairs, spec, intents=()):
+    """The ranking of (quality, cost) pairs in the order of a registry."""
+    return rank(POLICIES[name], Figures([q for q, _ in pairs], [c for _, c in pairs]), spec, intents)
 
 
-def order(policy, found, spec):
-    """The ids in the order of a ranking."""
-    return [one.deployment.id for one in policy(found, spec).ranked]
+def changed(pairs, who, pair):
+    """The pairs with one of them replaced."""
+    return [pair if place == who else old for place, old in enumerate(pairs)]
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=150, deadline=None)
-@given(figures=FIGURES, spec=BOUNDS)
-def test_nobody_is_lost_and_nothing_is_random(name, figures, spec):
-    """The same candidates come out, each once, the eligible ones first; a second run gives the same."""
-    found = candidates(figures)
-    first, second = POLICIES[name](found, spec), POLICIES[name](list(found), spec)
+def behind(name, pairs, spec, who):
+    """Whom one is ahead of."""
+    order = list(ranking(name, pairs, spec).order)
+    return set(order[order.index(who) + 1 :])
+
+
+@EVERY
+@settings(max_examples=150)
+@given(pairs=PAIRS, spec=SPECS, intents=ASKED)
+def test_nobody_is_lost_and_nothing_is_random(name, pairs, spec, intents):
+    """Every candidate once, the eligible ones first; a second run over copies gives the same."""
+    first, second = ranking(name, pairs, spec, intents), ranking(name, list(pairs), spec, list(intents))
     assert first == second
-    assert sorted(one.deployment.id for one in first.ranked) == sorted(one.deployment.id for one in found)
-    eligible = [one.eligible for one in first.ranked]
-    assert eligible == sorted(eligible, reverse=True)
-    assert all(one.reason for one in first.ranked)
-    assert first.margin
+    assert sorted(first.order) == list(range(len(pairs)))
+    meets = [pairs[place][0] >= first.floor for place in first.order]
+    assert meets == [True] * first.eligible + [False] * (len(pairs) - first.eligible)
+    assert first.eligible >= 1
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=300, deadline=None)
-@given(figures=FIGURES, spec=BOUNDS, who=st.integers(0, 7), lower=st.integers(0, 20))
-def test_who_gets_cheaper_never_falls_behind(name, figures, spec, who, lower):
-    """Whoever it was ahead of, it is still ahead of."""
-    found = candidates(figures)
-    who %= len(found)
-    cost = found[who].expected_cost_pusd
-    cheaper = lower if cost is None else min(lower, cost)
-    changed = [replace(one, expected_cost_pusd=cheaper) if i == who else one for i, one in enumerate(found)]
-    before, after = order(POLICIES[name], found, spec), order(POLICIES[name], changed, spec)
-    mine = found[who].deployment.id
-    assert set(before[before.index(mine) + 1 :]) <= set(after[after.index(mine) + 1 :])
+@EVERY
+@settings(max_examples=150)
+@given(pairs=PAIRS, spec=SPECS, seed=st.integers(0, 10**6))
+def test_the_order_of_arrival_decides_only_ties(name, pairs, spec, seed):
+    """Shuffled candidates come out with the same figures in the same order; equals stay in the order of the file."""
+    shuffled = random.Random(seed).sample(pairs, len(pairs))
+    told = [pairs[place] for place in ranking(name, pairs, spec).order]
+    assert told == [shuffled[place] for place in ranking(name, shuffled, spec).order]
+    order = list(ranking(name, pairs, spec).order)
+    for pair in set(pairs):
+        equals = [place for place in order if pairs[place] == pair]
+        assert equals == sorted(equals)
 
 
-@pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=150, deadline=None)
-@given(figures=FIGURES, spec=BOUNDS)
-def test_the_choice_keeps_the_floor_when_anybody_can(name, figures, spec):
-    """While one candidate reaches `min_quality`, no choice is under it."""
-    found = candidates(figures)
-    best = max(one.quality for one in found)
-    chosen = POLICIES[name](found, spec).ranked[0]
-    assert chosen.quality >= (spec.min_quality if best >= spec.min_quality else 0.97 * best)
-    assert chosen.quality >= spec.relative_to_best * best
+@EVERY
+@settings(max_examples=300)
+@given(pairs=PAIRS, spec=SPECS, who=st.integers(0, 8), lower=COSTS)
+def test_who_gets_cheaper_never_falls_behind(name, pairs, spec, who, lower):
+    """Whoever it was ahead of, it is still ahead of; a price that becomes known is cheaper than an unknown one."""
+    who %= len(pairs)
+    quality, cost = pairs[who]
+    cheaper = cost if lower is None else lower if cost is None else min(lower, cost)
+    assert behind(name, pairs, spec, who) <= behind(name, changed(pairs, who, (quality, cheaper)), spec, who)
+
+
+@EVERY
+@settings(max_examples=300)
+@given(pairs=PAIRS, spec=SPECS, who=st.integers(0, 8), higher=STEPS)
+def test_who_gets_better_never_falls_behind(name, pairs, spec, who, higher):
+    """Nor does one that becomes better, although it may raise the bar for all others."""
+    who %= len(pairs)
+    quality, cost = pairs[who]
+    assert behind(name, pairs, spec, who) <= behind(name, changed(pairs, who, (max(quality, higher), cost)), spec, who)
+
+
+@EVERY
+@settings(max_examples=200)
+@given(pairs=PAIRS, spec=SPECS, intents=ASKED)
+def test_the_choice_keeps_the_floors_when_anybody_can(name, pairs, spec, intents):
+    """While one candidate reaches the absolute floor, no choice is under it; the relative one always holds."""
+    best = max(quality for quality, _ in pairs)
+    found = ranking(name, pairs, spec, intents)
+    chosen = pairs[found.order[0]][0]
+    asked = max([floor_steps(spec.min_quality_for.get(one, spec.min_quality)) for one in intents or ("",)])
+    assert chosen >= (asked if best >= asked else best * 97 // 100)
+    assert chosen >= spec.relative_to_best * best - 1
+    assert (found.reason_code is ReasonCode.FLOOR_UNREACHABLE) == (best < asked)
+
+
+@EVERY
+@settings(max_examples=100)
+@given(pairs=PAIRS, spec=SPECS)
+def test_everybody_is_told_why(name, pairs, spec):
+    """Every place has a reason, every choice a margin, and none of them is empty."""
+    policy, found = POLICIES[name], ranking(name, pairs, spec)
+    told = [Standing(f"p/m{place}", *pairs[place]) for place in found.order]
+    assert all(reason(policy, found, place, one, told[0], spec) for place, one in enumerate(told))
+    assert margin(policy, told[0], told[1] if found.eligible > 1 else None, spec)
+
+
+@EVERY
+@settings(max_examples=150)
+@given(pairs=PAIRS, spec=SPECS)
+def test_a_known_price_goes_before_an_unknown_one_of_the_same_quality(name, pairs, spec):
+    """Nobody says that an unknown price is low."""
+    order = list(ranking(name, pairs, spec).order)
+    for quality in {quality for quality, _ in pairs}:
+        unknown = [pairs[place][1] is None for place in order if pairs[place][0] == quality]
+        assert unknown == sorted(unknown)

@@ -1,7 +1,13 @@
-"""How candidates are ranked, one file per objective. To add one: its file, and its line in `POLICIES`.
+"""What "best" means, one file per objective. To add one: its file, its line in `POLICIES`, its word in the catalogue.
 
-Contract (tests/contract/test_policies.py): deterministic, never loses a candidate, and a candidate that gets cheaper
-never falls behind one that it was ahead of.
+    bounds.py       what every objective shares: floors, the fallback order, the order of ties, `rank`
+    wording.py      why each candidate stands where it stands, told when somebody asks
+    min_cost.py     the cheapest that is good enough
+    max_quality.py  the best that is cheap enough
+    utility.py      the best value: quality less cost, at a stated exchange
+
+Contract (tests/contract/test_policies.py): deterministic, independent of the order of arrival but for ties, never loses
+a candidate, and one that gets cheaper or better never falls behind one that it was ahead of.
 """
 
 from __future__ import annotations
@@ -9,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.domain.ports import Policy
-from service.routing.policies.max_quality import max_quality
-from service.routing.policies.min_cost import min_cost
+from service.routing.policies.max_quality import MaxQuality
+from service.routing.policies.min_cost import MinCost
+from service.routing.policies.utility import Utility
 
 POLICIES: Mapping[str, Policy] = {
-    "min_cost": min_cost,
-    "max_quality": max_quality,
+    "min_cost": MinCost(),
+    "max_quality": MaxQuality(),
+    "utility": Utility(),
 }

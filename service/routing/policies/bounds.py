@@ -1,74 +1,56 @@
-"""Which candidates a policy may choose: the bounds that every objective shares, and the order of ties.
+"""What every objective shares: who may be chosen, who comes after them, and how ties end.
 
-Ties are broken by: lower expected cost, then higher quality, then the order of the registry file (never by name).
-The order of the file is the order in which candidates arrive here, and every sort is stable.
+Where on the path: `router.decide` calls `rank` once per request, over whole numbers alone: quality in steps of 0.0001,
+cost in pico-USD. No float and no name ever decides an order.
+
+The complete order
+1. Who meets the floor comes before who does not.
+2. Among the former the objective's key decides: `min_cost` cost, then quality; `max_quality` quality, then cost;
+   `utility` worth, then cost. An unknown cost comes after every known one.
+3. Among the latter: the better, then the cheaper. They are only asked when the former fail, and then an answer at all
+   is worth more than its price.
+4. What is still equal stands in the order of the registry file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
 from service.domain.catalog import PolicySpec
-from service.domain.decision import Candidate
+from service.domain.decision import ReasonCode, floor_steps
+from service.domain.ports import Figures, Policy, Ranking
 
-NEAR_BEST = 0.97
-"""Who counts as near the best when an absolute floor can't be kept and the policy names no relative one."""
+NEAR_BEST_PERCENT = 97
+"""Who counts as near the best when an absolute floor can't be kept and the policy names no higher relative one."""
 
 NO_COST = 2**200
 """Sorts behind every real cost."""
 
 
-def cost_key(candidate: Candidate) -> int:
-    """The expected cost, unknown ones last."""
-    return NO_COST if candidate.expected_cost_pusd is None else candidate.expected_cost_pusd
+def rank(policy: Policy, figures: Figures, spec: PolicySpec, intents: Iterable[str] = ()) -> Ranking:
+    """Order all candidates of a request that may be any of `intents`. See the module for the whole rule."""
+    qualities = figures.qualities
+    costs = [NO_COST if cost is None else cost for cost in figures.costs]
+    asked = floor_steps(spec.least_quality(intents))
+    floor = quality_floor(max(qualities), asked, spec.relative_to_best)
+    key, places = policy.key, range(len(qualities))
+    able = [(key(qualities[place], costs[place], spec), place) for place in places if qualities[place] >= floor]
+    able.sort()
+    order = [place for _, place in able]
+    eligible = len(order)
+    if eligible < len(qualities):
+        others = [(-qualities[place], costs[place], place) for place in places if qualities[place] < floor]
+        others.sort()
+        order.extend(place for _, _, place in others)
+    code = policy.code if eligible > 1 else ReasonCode.ONLY_CANDIDATE
+    return Ranking(order, eligible, asked, floor, code if floor >= asked else ReasonCode.FLOOR_UNREACHABLE)
 
 
-def quality_floor(candidates: Sequence[Candidate], spec: PolicySpec) -> tuple[float, bool]:
-    """(the least quality that suffices, whether the absolute floor could be kept).
+def quality_floor(best: int, asked: int, relative_to_best: float) -> int:
+    """The least quality that suffices, in steps: what the policy asks, or its share of the best, whichever is more.
 
-    The floor is the larger of `min_quality` and `relative_to_best` of the best candidate. When nobody reaches
-    `min_quality`, the relative part alone is used: the best there is beats no answer, and the decision says so.
+    Never above `best`. When nobody reaches `asked`, those near the best suffice: the best there is beats no answer,
+    and the decision says so.
     """
-    best = max(candidate.quality for candidate in candidates)
-    relative = spec.relative_to_best * best
-    if best >= spec.min_quality:
-        return max(spec.min_quality, relative), True
-    return max(relative, NEAR_BEST * best), False
-
-
-def bounded(candidates: Sequence[Candidate], floor: float) -> list[Candidate]:
-    """Candidates with `below` set when they miss the floor, in the given order. Cost limits were applied before."""
-    return [
-        replace(one, below=f"quality {one.quality:.2f} is under the floor {floor:.2f}" if one.quality < floor else None)
-        for one in candidates
-    ]
-
-
-def with_reasons(ranked: Sequence[Candidate], why_first: str, *, quality_first: bool = False) -> tuple[Candidate, ...]:
-    """Fill `reason`: why the first is first, and what each other one lost by (its quality first, or its cost)."""
-    if not ranked:
-        return ()
-    first = ranked[0]
-    told = [replace(first, reason=why_first)]
-    for candidate in ranked[1:]:
-        lost = _quality_lost(candidate, first) if quality_first else None
-        told.append(replace(candidate, reason=candidate.below or lost or _compared(candidate, first)))
-    return tuple(told)
-
-
-def _quality_lost(candidate: Candidate, first: Candidate) -> str | None:
-    if candidate.quality == first.quality:
-        return None
-    return f"quality {candidate.quality:.3f} against {first.quality:.3f}"
-
-
-def _compared(candidate: Candidate, first: Candidate) -> str:
-    cost, best = candidate.expected_cost_pusd, first.expected_cost_pusd
-    if cost is None:
-        return "its price is unknown"
-    if cost == best:
-        return "costs the same; the tie went to higher quality, then to the order of the registry"
-    if not best:
-        return "costs more"
-    return f"costs {cost / best:.2f} times as much"
+    relative = round(relative_to_best * best)
+    return max(asked, relative) if best >= asked else max(relative, best * NEAR_BEST_PERCENT // 100)

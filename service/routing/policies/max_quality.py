@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from service.domain.catalog import PolicySpec
-from service.domain.decision import Candidate, ReasonCode
-from service.domain.ports import Ranking
-from service.routing.policies.bounds import bounded, cost_key, quality_floor, with_reasons
+from service.domain.decision import ReasonCode
+from service.domain.ports import Ranking, Standing
+from service.routing.policies.wording import compared, shown
 
 
-def max_quality(candidates: Sequence[Candidate], spec: PolicySpec) -> Ranking:
+class MaxQuality:
     """See the module and `Policy`."""
-    floor, kept = quality_floor(candidates, spec)
-    marked = bounded(candidates, floor)
-    ranked = sorted(marked, key=lambda one: (not one.eligible, -one.quality, cost_key(one)))
-    eligible = [one for one in ranked if one.eligible]
-    if not eligible:
-        return Ranking(with_reasons(ranked, ranked[0].below or ""), ReasonCode.FLOOR_UNREACHABLE, "nothing is eligible")
-    code = ReasonCode.BEST_WITHIN_COST if len(eligible) > 1 else ReasonCode.ONLY_CANDIDATE
-    if not kept:
-        code = ReasonCode.FLOOR_UNREACHABLE
-    margin = "no other candidate was eligible"
-    if len(eligible) > 1:
-        first, second = eligible[0], eligible[1]
-        margin = f"quality {first.quality:.3f} against {second.quality:.3f} of {second.deployment.id}"
-    why = f"best of {len(eligible)} within the limits"
-    return Ranking(with_reasons(ranked, why, quality_first=True), code, margin)
+
+    code = ReasonCode.BEST_WITHIN_COST
+
+    def key(self, quality: int, cost: int, spec: PolicySpec) -> tuple[int, ...]:
+        """The better first, then the cheaper."""
+        del spec
+        return (-quality, cost)
+
+    def won(self, ranking: Ranking, spec: PolicySpec) -> str:
+        """Out of how many."""
+        del spec
+        return f"best of {ranking.eligible} within the limits"
+
+    def margin(self, first: Standing, second: Standing, spec: PolicySpec) -> str:
+        """How much better."""
+        del spec
+        return f"quality {shown(first.quality)} against {shown(second.quality)} of {second.id}"
+
+    def lost(self, one: Standing, first: Standing, spec: PolicySpec) -> str:
+        """By quality; among equals by price."""
+        del spec
+        if one.quality != first.quality:
+            return f"quality {shown(one.quality)} against {shown(first.quality)}"
+        return compared(one, first)

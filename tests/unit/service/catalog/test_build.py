@@ -178,3 +178,10 @@ def test_notes_tell_what_is_odd(load_text: LoadText, example: str) -> None:
             "cached input counts at the tier's input price"
         ),
     )
+
+
+def test_a_policy_of_worth_and_floors_by_intent(load_text: LoadText, example: str) -> None:
+    """USD become pico-USD, exactly."""
+    line = "  worth: {objective: utility, usd_per_quality: 0.000000000007, min_quality_for: {coding: 0.9}}\n"
+    policies = load_text(example.replace("policies:\n", "policies:\n" + line)).policies
+    assert policies["worth"] == PolicySpec("worth", "utility", min_quality_for={"coding": 0.9}, pusd_per_quality=7)

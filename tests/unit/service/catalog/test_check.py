@@ -156,3 +156,17 @@ def test_now_must_be_aware(load_text: LoadText) -> None:
     """Today depends on the zone."""
     with pytest.raises(ValueError, match="aware"):
         check(load_text("version: 1\n"), now=datetime.fromisoformat("2026-11-21"))
+
+
+def test_a_policy_may_name_a_deployment(load_text: LoadText, example: str, now: datetime) -> None:
+    """`provider/model` is a name as good as the model's."""
+    text = example.replace("policies:\n", "policies:\n  one: {allow: {models: [local/qwen-onprem]}}\n")
+    assert "one" not in {finding.subject for finding in check(load_text(text, KEYS), now=now).policies}
+
+
+def test_a_floor_of_an_intent_that_nothing_can_meet(load_text: LoadText, example: str, now: datetime) -> None:
+    """Named with its intent and the best there is."""
+    text = example.replace("policies:\n", "policies:\n  sharp: {min_quality_for: {chitchat: 0.5, coding: 0.95}}\n")
+    assert Finding(
+        "sharp", "min_quality_for coding is 0.95, and the best prior is 0.9 (qwen-onprem)", active=False
+    ) in (check(load_text(text, KEYS), now=now).policies)

@@ -209,6 +209,37 @@ WRONG_EDITS = [
     ("enabled: false", "enabled: no", "64:14: expected true or false, got the text 'no'"),
     ("min_quality: 0.70", "min_quality: 70", "69:48: must be at most 1, got 70; check the unit"),
     (
+        "objective: min_cost, min_quality: 0.70",
+        "objective: utility, min_quality: 0.70",
+        "69:25: the objective utility needs usd_per_quality: what one whole point of quality is worth",
+    ),
+    (
+        "objective: min_cost, min_quality: 0.70",
+        "objective: utility, usd_per_quality: -0.1",
+        "69:51: must be above 0, got -0.1",
+    ),
+    (
+        "objective: min_cost, min_quality: 0.70",
+        "objective: utility, usd_per_quality: 0",
+        "69:51: must be above 0, got 0",
+    ),
+    (
+        "min_quality: 0.70",
+        "usd_per_quality: 0.1",
+        "69:35: min_cost does not use it; remove it, or write objective: utility",
+    ),
+    (
+        "objective: min_cost, min_quality: 0.70",
+        "objective: utilty, min_quality: 0.70",
+        "69:25: unknown objective 'utilty'; did you mean 'utility'?",
+    ),
+    (
+        "min_quality: 0.70",
+        "min_quality_for: {codeing: 0.7}",
+        "69:53: unknown intent 'codeing'; did you mean 'coding'?",
+    ),
+    ("min_quality: 0.70", "min_quality_for: {coding: 7}", "69:61: must be at most 1, got 7; check the unit"),
+    (
         "allow: {tags: [private]}",
         "allow: {}",
         "70:41: names nothing; add models, providers, regions or tags, or remove it",

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from service.domain.catalog import DEFAULT_QUALITY, Catalog, Deployment, Model, Provider, Selector
+from service.domain.catalog import DEFAULT_QUALITY, Catalog, Deployment, Model, PolicySpec, Provider, Selector
 from service.domain.prices import PriceBook
 
 PROVIDER = Provider("p", "https://p.example.com/v1", api_keys=("sk-canary",), headers={"x-key": "sk-canary"})
@@ -87,3 +87,29 @@ def test_deployments_in_the_order_of_the_file() -> None:
     }
     catalog = Catalog({"p": PROVIDER, "q": other}, models, {})
     assert [one.id for one in catalog.deployments()] == ["q/z", "p/z", "q/a", "p/a"]
+
+
+def test_a_floor_may_differ_by_intent() -> None:
+    """The highest of those that a request may be; the general one where an intent has none of its own."""
+    spec = PolicySpec("x", min_quality=0.7, min_quality_for={"coding": 0.9, "chitchat": 0.2})
+    assert spec.least_quality(()) == 0.7
+    assert spec.least_quality(("chitchat",)) == 0.2
+    assert spec.least_quality(("chitchat", "math")) == 0.7
+    assert spec.least_quality(("math", "coding")) == 0.9
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"min_quality": float("nan")},
+        {"min_quality": 1.01},
+        {"relative_to_best": -0.1},
+        {"min_quality_for": {"coding": float("inf")}},
+        {"pusd_per_quality": 0},
+        {"pusd_per_quality": -5},
+    ],
+)
+def test_a_policy_without_sense_is_refused(bounds) -> None:
+    """With NaN for a floor every comparison would be false, and nobody would notice."""
+    with pytest.raises(ValueError, match="policy x: "):
+        PolicySpec("x", **bounds)

@@ -25,6 +25,7 @@ from service.domain.money import (
     Tier,
     Usage,
     divide_half_even,
+    imagined,
     price,
     pusd_from_usd,
     rate_from_decimal,
@@ -276,6 +277,22 @@ def test_costs_add_up(one: Usage, other: Usage, own: Rates) -> None:
     costs = [price(usage, PriceQuote("v", own)).pusd for usage in (one, other, both)]
     assert None not in costs
     assert costs[0] + costs[1] == costs[2]  # type: ignore[operator]  # not None, by the line above
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    counts=st.tuples(*[st.integers(0, 200_000)] * 3),
+    own=all_rates,
+    factor=st.sampled_from([ONE, Multiplier(1, 1), Multiplier(2), Multiplier(1, 2), Multiplier(7, 4)]),
+    fx=st.sampled_from([Fx(), CNY, Fx("XTS", FX_SCALE // 2)]),
+)
+def test_what_is_imagined_is_what_would_be_billed(
+    counts: tuple[int, int, int], own: Rates, factor: Multiplier, fx: Fx
+) -> None:
+    """The quick sum of the router and the exact one of the ledger never differ."""
+    quote = PriceQuote("v", own, fx, factor)
+    usage = Usage(input=counts[0], output=counts[1], reasoning=counts[2])
+    assert imagined(quote, *counts) == price(usage, quote).pusd
 
 
 @settings(max_examples=500, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -196,3 +197,22 @@ def test_engine_price_against_fractions(gpus: int, hour: int, fast: int, slow: i
     assert quote is not None
     assert quote.rates.input == quote.rates.output == round(exact)
     assert quote.version == "p/m@self_hosted"
+
+
+def test_quotes_are_made_once() -> None:
+    """Outside every window the same quote comes back; in a window it is the same but for its factor."""
+    book = PriceBook("p/m", (version("2026-01-01", windows=(PEAK,)),))
+    quiet, again, peak = (book.quote(at(day)) for day in ("2026-11-21", "2026-11-22", "2026-11-23 07:00"))
+    assert quiet is again
+    assert peak == replace(quiet, multiplier=Multiplier(2))
+    assert PriceBook("p/m", (version("2026-01-01", currency="CNY"),)).quote(at("2026-11-21")) is None
+
+
+def test_a_book_that_is_copied_has_quotes_of_its_own() -> None:
+    """Nothing that was made for the one is left in the other."""
+    book = PriceBook("p/m", (version("2026-01-01"),))
+    other = replace(book, deployment="q/m", versions=(version("2026-02-01"),))
+    assert other.quote(at("2026-01-15")) is None
+    found = other.quote(at("2026-11-21"))
+    assert found is not None
+    assert found.version == "q/m@2026-02-01"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from scenery import NOW, a_catalog, a_chat, a_model
 
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Provider, Selector
-from service.routing.capable import demands_of, emptied_by, obstacle
+from service.routing.capable import REJECTIONS, demands_of, emptied_by, obstacle
 
 PLAIN = a_model("m", output_tokens_max=4_000)
 
@@ -134,3 +136,14 @@ def test_without_any_active_provider_that_is_said():
     off = tuple(Provider(name, "https://x.example", inactive_reason=f"set {name.upper()}_KEY") for name in "abcd")
     message = emptied_by(["inactive: set A_KEY"] * 4, a_catalog(a_model("m", at=off)))
     assert message == "no provider is active (set A_KEY; set B_KEY; set C_KEY …)"
+
+
+def test_every_kind_of_reason_has_its_meaning():
+    """The table names what the code says, and nothing else: cases of policy tests are checked against it."""
+    source = "".join(
+        (Path(__file__).resolve().parents[4] / "service" / "routing" / name).read_text(encoding="utf-8")
+        for name in ("capable.py", "estimate.py", "entrants.py")
+    )
+    assert set(re.findall(r'return f?"([a-z]+): |reason = f"([a-z]+): ', source)) == {
+        (kind, "") if kind != "quality" else ("", kind) for kind in REJECTIONS
+    }

@@ -45,13 +45,13 @@ def test_no_evidence_demands_the_most():
     plausible = plausible_intents(an_intent("chitchat", abstained=True, posterior=FLAT))
     assert {"coding", "math", "logic"} <= set(plausible)
     model = a_model("m", quality={"default": 0.9, "math": 0.3})
-    assert quality_of(model, plausible) == 0.3
+    assert quality_of(model, plausible) == 3_000
 
 
 def test_an_unread_request_goes_by_the_default():
     """A pinned model is not classified: its default prior counts."""
     assert plausible_intents(NOT_CLASSIFIED) == ("unclassified",)
-    assert quality_of(a_model("m", quality={"default": 0.7, "coding": 0.1}), ("unclassified",)) == 0.7
+    assert quality_of(a_model("m", quality={"default": 0.7, "coding": 0.1}), ("unclassified",)) == 7_000
 
 
 def test_tools_must_be_served_well_too():

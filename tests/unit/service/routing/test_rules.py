@@ -90,3 +90,17 @@ def test_an_object_keeps_its_fields():
     selector = Selector(providers=frozenset({"cloud"}), models=frozenset({"own"}))
     assert known(selector, CATALOG, "coe.allow") == selector
     assert known(Selector(), CATALOG, "coe.allow") == Selector()
+
+
+def test_a_route_that_binds_raises_the_floors():
+    """Each to the higher of the two; a lower one of the route takes nothing away."""
+    bound = PolicySpec("locked", min_quality=0.9, relative_to_best=0.5, min_quality_for={"coding": 0.95, "math": 0.1})
+    catalog = replace(
+        CATALOG,
+        routes=(RouteSpec("hr", RouteCondition(key_tags=frozenset({"hr"})), policy="locked"),),
+        policies={"locked": bound, "own": PolicySpec("own", min_quality=0.6, relative_to_best=0.97)},
+    )
+    spec = rules_for(a_chat(model="auto:own"), an_intent(), catalog, HR).spec
+    assert (spec.name, spec.min_quality, spec.relative_to_best) == ("own", 0.9, 0.97)
+    assert [spec.least_quality((one,)) for one in ("coding", "math", "logic")] == [0.95, 0.6, 0.9]
+    assert rules_for(a_chat(model="auto:own"), an_intent(), catalog, ANONYMOUS).spec.min_quality == 0.6

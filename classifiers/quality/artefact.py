@@ -1,0 +1,197 @@
+"""A quality model on disk: `weights.npz`, `manifest.json`, `CARD.md` in one directory.
+
+Where on the path: the service reads it once at start-up, `train` writes it. NumPy and the standard library only.
+
+Invariants:
+1. Nothing of `weights.npz` is parsed before its SHA-256 equals the manifest's.
+2. No pickles: arrays are read with `allow_pickle=False`, and only the named arrays with the shapes that the manifest's
+   counts imply are accepted, finite and within bounds.
+3. The same arrays give the same bytes.
+4. It holds weights, counts, names of models and ids of anchor rows; no prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.artefact import (
+    CARD_FILE,
+    MANIFEST_BYTES_MAX,
+    MANIFEST_FILE,
+    NPZ_BYTES_MAX,
+    SHORT_HASH,
+    WEIGHTS_FILE,
+    ArtefactError,
+    npz_bytes,
+)
+from classifiers.features import ROWS, fingerprint
+from classifiers.language import LANGUAGES
+from classifiers.quality.scorer import Arrays, QualityModel, Shape
+from classifiers.quality.signals import FAMILIAR
+from classifiers.taxonomy import INTENTS
+
+FORMAT: Final = 1
+KIND: Final = "quality"
+COUNT_MAX: Final = 100_000
+"""No count of a manifest may be larger: shapes are made of them before anything is read."""
+
+_AGAIN: Final = "restore the artefact or train it again with `coe train --outcomes`"
+_COUNTS: Final = ("topics", "linear", "dense", "clusters")
+
+
+def write(
+    directory: Path, model: QualityModel, name: str, more: Mapping[str, object], card: str
+) -> tuple[str, dict[str, object]]:
+    """Write the three files; returns the artefact's id and the manifest. `more` goes into the manifest.
+
+    Raises `ArtefactError` when a file would be larger than the reader accepts.
+    """
+    arrays = {one.name: getattr(model.arrays, one.name) for one in fields(Arrays)}
+    content = npz_bytes(arrays)
+    digest = hashlib.sha256(content).hexdigest()
+    manifest: dict[str, object] = {
+        "format": FORMAT,
+        "kind": KIND,
+        "name": name,
+        "features": fingerprint(),
+        "rows": ROWS,
+        "intents": list(INTENTS),
+        "languages": list(LANGUAGES),
+        "models": list(model.models),
+        "shape": asdict(model.shape),
+        **more,
+        "sha256": digest,
+        "bytes": len(content),
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    if len(content) > NPZ_BYTES_MAX or len(text.encode()) > MANIFEST_BYTES_MAX:
+        raise ArtefactError(
+            f"the weights take {len(content)} bytes (limit {NPZ_BYTES_MAX}) and the manifest {len(text.encode())} "
+            f"(limit {MANIFEST_BYTES_MAX}): train on fewer models"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / WEIGHTS_FILE).write_bytes(content)
+    (directory / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    (directory / CARD_FILE).write_text(card, encoding="utf-8")
+    return f"{name}@{digest[:SHORT_HASH]}", manifest
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise ArtefactError(f"{path}: can't be read ({error.strerror}); {_AGAIN}") from error
+    if len(content) > limit:
+        raise ArtefactError(f"{path}: over {limit} bytes; {_AGAIN}")
+    return content
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_read(path, MANIFEST_BYTES_MAX))
+    except ValueError as error:
+        raise ArtefactError(f"{path}: not JSON; {_AGAIN}") from error
+    if not isinstance(manifest, dict):
+        raise ArtefactError(f"{path}: not an object; {_AGAIN}")
+    wanted = {
+        "format": FORMAT,
+        "kind": KIND,
+        "features": fingerprint(),
+        "rows": ROWS,
+        "intents": list(INTENTS),
+        "languages": list(LANGUAGES),
+    }
+    for field, value in wanted.items():
+        if manifest.get(field) != value:
+            raise ArtefactError(f"{path}: {field!r} is not what this version reads; train it again")
+    models = manifest.get("models")
+    if not isinstance(models, list) or not models or not all(isinstance(name, str) for name in models):
+        raise ArtefactError(f"{path}: 'models' must be a list of names; {_AGAIN}")
+    if len(set(models)) != len(models):
+        raise ArtefactError(f"{path}: 'models' names one twice; {_AGAIN}")
+    return manifest
+
+
+def _shape(manifest: Mapping[str, Any], path: Path) -> Shape:
+    values = manifest.get("shape")
+    names = {one.name for one in fields(Shape)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise ArtefactError(f"{path}: 'shape' must hold {', '.join(sorted(names))}; {_AGAIN}")
+    for name, value in values.items():
+        is_count = name in _COUNTS
+        if isinstance(value, bool) or not isinstance(value, int if is_count else int | float):
+            raise ArtefactError(f"{path}: {name!r} must be {'a whole number' if is_count else 'a number'}; {_AGAIN}")
+        if not math.isfinite(value) or (is_count and not 0 <= value <= COUNT_MAX):
+            raise ArtefactError(f"{path}: {name!r} is out of bounds; {_AGAIN}")
+    return Shape(**values)
+
+
+def _arrays(content: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtefactError(f"{path}: not an npz without pickles ({type(error).__name__}); {_AGAIN}") from error
+    names = {one.name for one in fields(Arrays)}
+    if set(found) != names:
+        raise ArtefactError(f"{path}: holds {sorted(found)}, wanted {sorted(names)}; {_AGAIN}")
+    return found
+
+
+def _check(found: Mapping[str, npt.NDArray[Any]], shape: Shape, models: Sequence[str], path: Path) -> None:
+    known = found["buckets"].shape[0] if found["buckets"].ndim else -1
+    width = found["codes"].shape[1] if found["codes"].ndim == 2 else -1
+    wanted: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
+        "buckets": ((known,), np.int32),
+        "codes": ((known, width), np.int8),
+        "scales": ((known,), np.float32),
+        "mixing": ((width, shape.topics + shape.linear + shape.dense), np.float32),
+        "topic_prior": ((shape.topics,), np.float32),
+        "topic_typical": ((shape.topics,), np.float32),
+        "familiar": ((FAMILIAR + 1,), np.float32),
+        "centroids": ((shape.clusters, shape.dense), np.float32),
+        "table": ((shape.count, len(models)), np.float32),
+        "base": ((len(models),), np.float32),
+        "labels": ((len(models),), np.float32),
+    }
+    for name, (size, kind) in wanted.items():
+        array = found[name]
+        if array.shape != size or array.dtype != kind:
+            raise ArtefactError(f"{path}: {name} is {array.dtype}{array.shape}, wanted {size}; {_AGAIN}")
+        if not np.isfinite(array).all():
+            raise ArtefactError(f"{path}: {name} holds values that are not finite; {_AGAIN}")
+    buckets = found["buckets"]
+    if len(buckets) and (buckets.min() < 0 or buckets.max() >= ROWS or len(np.unique(buckets)) != len(buckets)):
+        raise ArtefactError(f"{path}: buckets are out of bounds or named twice; {_AGAIN}")
+    if (found["topic_typical"] <= 0.0).any() or (found["labels"] < 0.0).any():
+        raise ArtefactError(f"{path}: typical scores and label counts must not be negative; {_AGAIN}")
+
+
+def load(directory: Path) -> QualityModel:
+    """Read and verify a directory. Raises `ArtefactError`."""
+    manifest_path, weights_path = directory / MANIFEST_FILE, directory / WEIGHTS_FILE
+    manifest = _manifest(manifest_path)
+    shape = _shape(manifest, manifest_path)
+    content = _read(weights_path, NPZ_BYTES_MAX)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest.get("sha256"):
+        raise ArtefactError(
+            f"{weights_path}: SHA-256 is {digest[:SHORT_HASH]}…, "
+            f"the manifest says {str(manifest.get('sha256'))[:SHORT_HASH]}…; {_AGAIN}"
+        )
+    found = _arrays(content, weights_path)
+    _check(found, shape, manifest["models"], weights_path)
+    identity = f"{manifest.get('name', directory.name)}@{digest[:SHORT_HASH]}"
+    return QualityModel(manifest["models"], shape, Arrays(**found), identity)

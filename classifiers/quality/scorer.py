@@ -1,0 +1,251 @@
+"""How well each model would do on a request: the run-time form. NumPy and the standard library only.
+
+Where on the path: between the intent and the ranking of candidates. `QualityModel.qualities` gives p(acceptable) for
+every model of an artefact from features that were extracted anyway. `coe evaluate --outcomes` judges this very form.
+
+A prompt becomes a point in a compact space (a weighted sum of int8 rows), and the point becomes *signals*: the topics
+of TRAIN it looks like, linear scores, the clusters it lies near, and its intents in its language. Each signal has one
+number per model, so all models together are one small matrix product:
+
+    logit p_m = base_m + g * sum over signals of signal * table[signal, m]
+
+g, from 0 to 1, is how familiar the ground is. On unknown ground it falls, and every model keeps what it is worth on
+average: the safe default is then the best single model.
+
+Invariants:
+1. Bounded work: at most as many rows as a selection has features, and none that TRAIN did not know.
+2. No clock, no state, one order of summation: the same features give the same bits.
+3. A prior counts as `PRIOR_LABELS` labels of the ground at hand: alone without labels, next to nothing with many. On
+   unknown ground labels count less, so the prior counts more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers.features import ROWS, Features
+from classifiers.language import LANGUAGES
+from classifiers.quality.signals import (
+    TINY,
+    Doubles,
+    cluster_shares,
+    from_prior,
+    full_margin,
+    less_margin,
+    sigmoid,
+    topic_shares,
+)
+from classifiers.taxonomy import INTENTS
+
+PRIOR_LABELS: Final = 30.0
+"""n0: how many labels a registry prior is worth. The registry's priors are off by some .05 to .1, which is what 30
+yes-no labels leave open."""
+
+ALWAYS_OPEN: Final = -1e6
+"""A gate that ends below this lets everything through, and its signs need not be computed."""
+
+Singles = npt.NDArray[np.float32]
+
+_LANGUAGE_PLACE: Final = {name: place for place, name in enumerate(LANGUAGES)}
+_UNDETERMINED: Final = len(LANGUAGES) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Numbers that the arrays don't say: how many topics, linear scores, dense dimensions and clusters there are.
+
+    `temperature` sharpens topics, `sharpness` clusters. Familiarity up to `gate_low` counts nothing, from `gate_high`
+    on it counts fully, between them it grows evenly; likewise for the known share of a prompt between `known_low` and
+    `known_high`, and both together as their product. `margin` (logits) is what an advantage over the model that is
+    best overall has to exceed.
+    """
+
+    topics: int
+    linear: int
+    dense: int
+    clusters: int
+    temperature: float
+    sharpness: float
+    gate_low: float
+    gate_high: float
+    known_low: float
+    known_high: float
+    margin: float
+
+    @property
+    def count(self) -> int:
+        """How many signals a prompt gives."""
+        return self.topics + self.linear + self.clusters + len(LANGUAGES) * len(INTENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """What an artefact holds. v known buckets, D dimensions of the compact space, q outputs, s signals, m models.
+
+    `buckets` (v,) int32 are feature rows; the point of a prompt is the sum of value * `scales` (v,) * `codes` (v, D)
+    int8 over them. `mixing` (D, q) turns it into topic scores, linear scores and dense coordinates, in this order.
+    `topic_prior` (topics,) are log shares, `topic_typical` (topics,) the score that rows of a topic usually get for it;
+    `familiar` (`FAMILIAR` + 1,) weighs the signs of known ground, the last is the offset. `centroids` (clusters, dense)
+    have unit length. `table` (s, m) and `base` (m,) are logits; `labels` (m,) says how many outcomes of each model were
+    seen.
+    """
+
+    buckets: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.int8]
+    scales: Singles
+    mixing: Singles
+    topic_prior: Singles
+    topic_typical: Singles
+    familiar: Singles
+    centroids: Singles
+    table: Singles
+    base: Singles
+    labels: Singles
+
+
+class QualityModel:
+    """A quality artefact unpacked for scoring. Immutable, so threads may share it."""
+
+    __slots__ = (
+        "_arrays",
+        "_centroids",
+        "_familiar",
+        "_incumbent",
+        "_prior",
+        "_slots",
+        "_table",
+        "_typical",
+        "id",
+        "models",
+        "shape",
+    )
+
+    def __init__(self, models: Sequence[str], shape: Shape, arrays: Arrays, identity: str = "unsaved") -> None:
+        """Index the known buckets. `models` name the columns of `table`."""
+        self.models = tuple(models)
+        self.shape = shape
+        self.id = identity
+        self._arrays = arrays
+        self._slots = np.full(ROWS, -1, dtype=np.int32)
+        self._slots[arrays.buckets] = np.arange(len(arrays.buckets), dtype=np.int32)
+        self._table = arrays.table.astype(np.float64)
+        self._prior = arrays.topic_prior.astype(np.float64)
+        self._typical = arrays.topic_typical.astype(np.float64)
+        self._centroids = arrays.centroids.astype(np.float64)
+        self._familiar: list[float] = arrays.familiar.astype(np.float64).tolist()
+        self._incumbent = int(arrays.base.argmax())
+
+    @property
+    def arrays(self) -> Arrays:
+        """What an artefact of this model holds."""
+        return self._arrays
+
+    def point(self, features: Features) -> tuple[Doubles, float]:
+        """(q,) topic scores, linear scores, dense coordinates of a prompt, and the share of it that is known."""
+        slots = self._slots.take(features.buckets)
+        known = (slots >= 0).nonzero()[0]
+        slots = slots[known]
+        values = features.values[known]
+        weights = values * self._arrays.scales.take(slots)
+        # einsum, not BLAS: no threads, one order of summation.
+        compact = np.einsum("i,ij->j", weights, self._arrays.codes.take(slots, axis=0).astype(np.float32))
+        result: Doubles = np.einsum("i,ij->j", compact, self._arrays.mixing).astype(np.float64)
+        mass = float(np.einsum("i,i->", features.values, features.values))
+        return result, float(np.einsum("i,i->", values, values)) / max(mass, TINY)
+
+    def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
+        """(s,) signals of a prompt, and how much of what was learned counts for it."""
+        shape = self.shape
+        point, share = self.point(features)
+        topics = point[: shape.topics]
+        found = np.zeros(shape.count, dtype=np.float64)
+        counts = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
+        linear_end = shape.topics + shape.linear
+        if shape.topics:
+            shares = topic_shares(topics, self._prior, shape.temperature)
+            found[: shape.topics] = shares
+            if shape.gate_high > ALWAYS_OPEN:
+                counts *= self._counts(topics, shares, point[linear_end:])
+        found[shape.topics : linear_end] = point[shape.topics : linear_end]
+        at = linear_end + shape.clusters
+        if shape.clusters:
+            found[linear_end:at] = cluster_shares(point[linear_end:], self._centroids, shape.sharpness)
+        at += _LANGUAGE_PLACE.get(language, _UNDETERMINED) * len(INTENTS)
+        found[at : at + len(INTENTS)] = posterior
+        return found, counts
+
+    def _counts(self, scores: Doubles, shares: Doubles, dense: Doubles) -> float:
+        """`gate` over `familiar_signs` for one prompt, without their detours: this runs while a request waits."""
+        relative = scores / self._typical
+        weights = self._familiar
+        ordered = np.sort(scores)[-2:].tolist()
+        first, second = ordered[-1], (ordered[0] if len(ordered) > 1 else 0.0)
+        known = (
+            weights[0] * first
+            + weights[1] * float(relative.max())
+            + weights[2] * float(shares @ relative)
+            + weights[3] * float(shares @ scores)
+            + weights[4] * float(np.maximum(scores, 0.0).sum())
+            + weights[5] * float(scores @ scores) ** 0.5
+            + weights[6] * float(shares @ np.log(shares + TINY))
+            + weights[7] * (first - second)
+            + weights[8] * float(dense @ dense) ** 0.5
+            + weights[9]
+        )
+        low, high = self.shape.gate_low, self.shape.gate_high
+        return float(min(max((known - low) / max(high - low, TINY), 0.0), 1.0))
+
+    def logits(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
+        """(m,) logits as the table has them, before priors and margin, and how much of what was learned counts."""
+        found, counts = self.signals(features, posterior, language)
+        result: Doubles = self._arrays.base + counts * np.einsum("i,ij->j", found, self._table)
+        return result, counts
+
+    def qualities(
+        self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
+    ) -> Doubles:
+        """(m,) p(acceptable) of each of `models` for one prompt.
+
+        `posterior` (15,) are the intents in the order of `INTENTS`; `language` is one of `LANGUAGES`, others count as
+        undetermined; `priors` (m, 15) are registry priors per intent, for those who have some.
+        """
+        intents = np.asarray(posterior, dtype=np.float64)
+        logits, counts = self.logits(features, intents, language)
+        if priors is not None:
+            weight = PRIOR_LABELS / (PRIOR_LABELS + counts * self._arrays.labels)
+            logits = (1.0 - weight) * logits + weight * from_prior(intents, priors)
+        if int(logits.argmax()) != self._incumbent:
+            mark = logits[self._incumbent : self._incumbent + 1]
+            logits = less_margin(logits, mark, full_margin(self.shape.margin, counts))
+        return sigmoid(logits)
+
+    def with_model(self, name: str, shares: Doubles, offset: float, labels: int) -> QualityModel:
+        """A copy with one model more, whose logit is `offset` plus the logits of the known models times `shares` (m,).
+
+        On unknown ground it keeps its base like the others. Raises `ValueError` when the name is taken.
+        """
+        if name in self.models:
+            raise ValueError(f"{name!r} is in the artefact already; give the new model another name")
+        column = (self._arrays.table.astype(np.float64) @ shares).astype(np.float32)
+        base = np.float32(offset + float(self._arrays.base.astype(np.float64) @ shares))
+        arrays = replace(
+            self._arrays,
+            table=np.concatenate([self._arrays.table, column[:, None]], axis=1),
+            base=np.append(self._arrays.base, base).astype(np.float32),
+            labels=np.append(self._arrays.labels, np.float32(labels)).astype(np.float32),
+        )
+        return QualityModel((*self.models, name), self.shape, arrays, f"{self.id}+1")
+
+
+def priors_of(models: Sequence[str], table: Mapping[str, Mapping[str, float]]) -> Doubles:
+    """(m, 15) priors from {model: {intent: p, "default": p}}. Raises `KeyError` for a model that the table lacks."""
+    rows = []
+    for model in models:
+        known = table[model]
+        rows.append([known[intent] if intent in known else known["default"] for intent in INTENTS])
+    return np.array(rows, dtype=np.float64)

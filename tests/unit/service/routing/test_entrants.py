@@ -1,0 +1,73 @@
+"""Who can serve, at which figures; what is told later is made of the same."""
+
+from __future__ import annotations
+
+from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
+
+from service.domain.access import ANONYMOUS
+from service.domain.decision import QUALITY_STEPS
+from service.routing.capable import demands_of
+from service.routing.entrants import Measure, enter
+from service.routing.estimate import forecast
+
+GOOD = a_model("good", (1, 2), quality=0.9, at=("p", "q"))
+POOR = a_model("poor", (0.1, 0.2), quality=0.5)
+DEAR = a_model("dear", (900, 900), quality=0.95)
+UNPRICED = a_model("unpriced", None, quality=0.9)
+SMALL = a_model("small", context_tokens=10)
+CATALOG = a_catalog(GOOD, POOR, DEAR, UNPRICED, SMALL)
+
+
+def entered(*, ceiling=None, **body):
+    """The entrants of a request among all of the registry."""
+    chat, intent = a_chat(**body), an_intent()
+    demands = demands_of(chat, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
+    measure = Measure(chat, demands, forecast(chat, intent), NOW, ceiling)
+    return enter(tuple(CATALOG.deployments()), CATALOG.models, measure)
+
+
+def test_everybody_is_able_or_out_in_the_order_of_the_file():
+    """Without limits only who can't hold the request is out."""
+    entrants = entered()
+    assert [one.id for one, _ in entrants.able] == ["p/good", "q/good", "p/poor", "p/dear", "p/unpriced"]
+    assert [(one.id, reason.partition(":")[0], measured) for one, _, reason, measured in entrants.out] == [
+        ("p/small", "context", False)
+    ]
+
+
+def test_the_figures_are_those_of_the_candidates():
+    """With and without a ceiling: what was ranked is what is told."""
+    for ceiling in (None, 10**10):
+        entrants = entered(ceiling=ceiling)
+        figures = entrants.figures()
+        built = [entrants.candidate(place, below=None, reason="r") for place in range(len(entrants.able))]
+        assert [round(one.quality * QUALITY_STEPS) for one in built] == list(figures.qualities)
+        assert [one.expected_cost_pusd for one in built] == list(figures.costs)
+        assert all(one.rejected is None and one.reason == "r" for one in built)
+        assert ceiling is None or all(one.reserved_pusd <= ceiling for one in built)
+
+
+def test_limits_put_out_with_a_cost_to_tell():
+    """Too dear, unknown price, under the caller's floor; in the order in which they are looked for."""
+    entrants = entered(ceiling=10**10, coe={"min_quality": 0.6})
+    assert [(one.deployment.id, (one.rejected or "").partition(":")[0]) for one in entrants.rejected()] == [
+        ("p/poor", "quality"),
+        ("p/dear", "cost"),
+        ("p/unpriced", "price"),
+        ("p/small", "context"),
+    ]
+    poor, dear, unpriced, small = entrants.rejected()
+    assert poor.rejected == "quality: 0.50 is under the 0.60 asked for"
+    assert dear.expected_cost_pusd is not None
+    assert unpriced.expected_cost_pusd is None
+    assert (small.quote, small.quality) == (None, 0.9)
+    assert list(entrants.rejected().reasons) == [(one.deployment.id, one.rejected) for one in entrants.rejected()]
+
+
+def test_the_callers_floor_is_never_lowered():
+    """Not by a step; and what is told of the rest is exactly at least what was asked."""
+    catalog = a_catalog(a_model("a", quality=0.7999), a_model("b", quality=0.8), a_model("c", quality=0.80004))
+    ranked = decided(a_chat(coe={"min_quality": 0.8}), catalog).ranked
+    assert {one.deployment.model for one in ranked} == {"b", "c"}
+    assert all(one.quality >= 0.8 for one in ranked)
+    assert len(decided(a_chat(coe={"min_quality": 0.8001}), a_catalog(a_model("d", quality=0.8001))).ranked) == 1

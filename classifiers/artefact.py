@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
-from classifiers.taxonomy import INTENTS
+from classifiers.taxonomy import HEADS, INTENTS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 WEIGHTS_FILE: Final = "weights.npz"
 MANIFEST_FILE: Final = "manifest.json"
 CARD_FILE: Final = "CARD.md"
@@ -47,8 +47,9 @@ class ArtefactError(Exception):
 class Artefact:
     """A verified artefact.
 
-    `weights` (ROWS, 15) float16, `bias` (15,) float32, both in the order of `INTENTS`. `temperatures` and `thresholds`
-    map each language of `LANGUAGES` to what divides its logits, and to the confidence below which it abstains.
+    `weights` (ROWS, 19) float16, `bias` (19,) float32, columns in the order of `INTENTS`, then `HEADS`.
+    `temperatures` and `thresholds` map each language of `LANGUAGES` to what divides its logits, and to the confidence
+    below which it abstains.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Artefact:
 
     @property
     def id(self) -> str:
-        """`intent-v1@<first characters of the hash>`: what a decision record names."""
+        """`intent-v2@<first characters of the hash>`: what a decision record names."""
         return f"{self.name}@{self.sha256[:SHORT_HASH]}"
 
 
@@ -124,7 +125,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path}: not JSON; {_RETRAIN}") from error
     if not isinstance(manifest, dict):
         raise ArtefactError(f"{path}: not an object; {_RETRAIN}")
-    wanted = {"format": FORMAT, "features": fingerprint(), "rows": ROWS, "labels": list(INTENTS)}
+    wanted = {"format": FORMAT, "features": fingerprint(), "rows": ROWS, "labels": list(INTENTS), "heads": list(HEADS)}
     for field, value in wanted.items():
         if manifest.get(field) != value:
             raise ArtefactError(
@@ -134,7 +135,8 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _arrays(content: bytes, path: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
-    wanted = {"weights": ((ROWS, len(INTENTS)), np.float16), "bias": ((len(INTENTS),), np.float32)}
+    columns = len(INTENTS) + len(HEADS)
+    wanted = {"weights": ((ROWS, columns), np.float16), "bias": ((columns,), np.float32)}
     stream = io.BytesIO(content)
     try:
         with np.load(stream, allow_pickle=False) as archive:

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from classifiers.features import user_texts
 from classifiers.rows import Row
 from classifiers.scorer import Prediction
 from classifiers.taxonomy import INTENTS
+from classifiers.turns import user_texts
 
 GROUP_INTENT: Final[Mapping[str, str]] = {
     "greeting": "chitchat",
@@ -69,13 +69,15 @@ class KeywordControl:
     """The intent whose cues occur most often in the text; factual_qa when none does."""
 
     def __init__(self, cues: Mapping[str, Sequence[str]]) -> None:
-        """`cues` maps groups to cue words, as `cues.yaml` does. Raises `KeyError` for a group without an intent."""
-        self._votes = [(cue.lower(), GROUP_INTENT[group]) for group, members in cues.items() for cue in members]
+        """`cues` maps groups to cue words, as `cues.yaml` does; groups that vote for no intent are left out."""
+        self._votes = [
+            (cue.lower(), GROUP_INTENT[group]) for group in GROUP_INTENT if group in cues for cue in cues[group]
+        ]
 
     def predict(self, turns: Sequence[tuple[str, str]]) -> Prediction:
         """Count cues: whole words for alphabets, substrings for Han."""
         texts = user_texts(turns)
-        text = texts[0][1].lower() if texts else ""
+        text = texts[0].text.lower() if texts else ""
         padded = " " + "".join(char if char.isalnum() else " " for char in text) + " "
         votes: Counter[str] = Counter()
         for cue, intent in self._votes:

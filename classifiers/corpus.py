@@ -52,7 +52,7 @@ class Part:
 class CorpusRow:
     """One labelled conversation. `intent` is None when the prompt fits nothing of the taxonomy.
 
-    `turns` alternate person, assistant, … and end with the person. `also` are intents a careful reader would accept too.
+    `turns` alternate person, assistant, … and end with the person. `also` are intents that a careful reader accepts.
     """
 
     id: str
@@ -228,5 +228,7 @@ def complaints(rows: Iterable[CorpusRow]) -> list[str]:
     rows = list(rows)
     wrong = [f"id {name} is used {count} times" for name, count in Counter(r.id for r in rows).items() if count > 1]
     for earlier, later, similarity in near_duplicates(["\n".join(row.said) for row in rows]):
-        wrong.append(f"{rows[later].id} repeats {rows[earlier].id} (similarity {similarity:.2f}); write it anew or drop it")
+        wrong.append(
+            f"{rows[later].id} repeats {rows[earlier].id} (similarity {similarity:.2f}); write it anew or drop it"
+        )
     return wrong

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -45,7 +46,7 @@ class Classifier(Protocol):
 class Fitted(Protocol):
     """A model fitted on some rows, as `leave_source_out` needs it."""
 
-    def logits(self, prompts: Sequence[str]) -> Floats:
+    def logits(self, rows: Sequence[Row]) -> Floats:
         """(n, 15) uncalibrated logits."""
         ...
 
@@ -120,17 +121,17 @@ def report_of(scored: Scored, languages: Sequence[str]) -> dict[str, object]:
 
 
 def score_rows(classifier: Classifier, rows: Sequence[Row], progress: Progress | None = None) -> Scored:
-    """Predict each row as a one-turn conversation."""
+    """Predict each row with what the person said before, where the row tells."""
     predicted, confidence, covered = [], [], []
     for done, row in enumerate(rows, start=1):
-        prediction = classifier.predict([("user", row.prompt)])
+        prediction = classifier.predict(row.turns)
         predicted.append(INDEX[prediction.label])
         confidence.append(prediction.confidence)
         covered.append(not prediction.abstained)
         if progress is not None and (done % PROGRESS_EVERY == 0 or done == len(rows)):
             progress(done, len(rows), "classifying")
     return Scored(
-        true=np.array([INDEX[row.intent] for row in rows], dtype=np.int64),
+        true=np.array([row.label for row in rows], dtype=np.int64),
         predicted=np.array(predicted, dtype=np.int64),
         confidence=np.array(confidence, dtype=np.float64),
         covered=np.array(covered, dtype=np.bool_),
@@ -140,8 +141,17 @@ def score_rows(classifier: Classifier, rows: Sequence[Row], progress: Progress |
 def evaluate_intents(
     classifier: Classifier, rows: Sequence[Row], progress: Progress | None = None
 ) -> dict[str, object]:
-    """The report of `coe evaluate --intents --json`: overall, en, zh, confusion. Accuracy counts abstained rows too."""
-    return report_of(score_rows(classifier, rows, progress), [row.language for row in rows])
+    """The report of `coe evaluate --intents --json`: overall, en, zh, confusion. Accuracy counts abstained rows too.
+
+    Rows that fit no intent are judged apart: `unfit` says how many there are and which share was abstained on.
+    """
+    fitting = [row for row in rows if row.intent is not None]
+    report = report_of(score_rows(classifier, fitting, progress), [row.language for row in fitting])
+    unfit = [row for row in rows if row.intent is None]
+    if unfit:
+        abstained = [classifier.predict(row.turns).abstained for row in unfit]
+        report["unfit"] = {"n": len(unfit), "abstained": sum(abstained) / len(unfit)}
+    return report
 
 
 def confusion_cost(report: Mapping[str, object]) -> dict[str, float | None]:
@@ -173,7 +183,7 @@ class LeftOut:
     @property
     def true(self) -> Labels:
         """(n,) true classes."""
-        return np.array([INDEX[row.intent] for row in self.rows], dtype=np.int64)
+        return np.array([row.label for row in self.rows], dtype=np.int64)
 
     @property
     def groups(self) -> npt.NDArray[np.str_]:
@@ -190,28 +200,34 @@ def leave_source_out(
     rows: Sequence[Row],
     fit: Callable[[Sequence[Row]], Fitted],
     *,
-    always: Sequence[Row] = (),
     progress: Progress | None = None,
+    threads: int = 1,
 ) -> LeftOut:
-    """For each source group: fit on the other groups plus `always`, predict the group's rows.
+    """For each source group: fit on all other groups, predict the group's rows. The order of groups is that of names.
 
     A group is the source before the slash. Raises `ValueError` when there are fewer than two groups.
     """
     groups = sorted({row.group for row in rows})
     if len(groups) < 2:
         raise ValueError(f"leave-source-out needs two source groups or more, the rows have {len(groups)}")
+
+    def without(group: str) -> tuple[list[Row], Floats, list[bool]]:
+        held_out = [row for row in rows if row.group == group]
+        rest = [row for row in rows if row.group != group]
+        seen = {(row.intent, row.language) for row in rest}
+        return held_out, fit(rest).logits(held_out), [(row.intent, row.language) in seen for row in held_out]
+
     judged: list[Row] = []
     parts: list[Floats] = []
     known: list[bool] = []
-    for done, group in enumerate(groups):
-        if progress is not None:
-            progress(done, len(groups), f"without {group}")
-        training = [row for row in rows if row.group != group] + list(always)
-        held_out = [row for row in rows if row.group == group]
-        seen = {(row.intent, row.language) for row in rows if row.group != group}
-        judged += held_out
-        parts.append(fit(training).logits([row.prompt for row in held_out]))
-        known += [(row.intent, row.language) in seen for row in held_out]
-    if progress is not None:
-        progress(len(groups), len(groups), "sources left out")
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        # In the order of the groups, whichever fold is done first: the threads change nothing but the time.
+        for done, (held_out, logits, seen) in enumerate(pool.map(without, groups)):
+            judged += held_out
+            parts.append(logits)
+            known += seen
+            if progress is not None:
+                progress(
+                    done + 1, len(groups), "sources left out" if done + 1 == len(groups) else f"without {groups[done]}"
+                )
     return LeftOut(tuple(judged), np.concatenate(parts), np.array(known, dtype=np.bool_))

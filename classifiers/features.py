@@ -1,6 +1,7 @@
 """From text to a sparse vector: what the classifier sees of a request. Pure: standard library and NumPy only.
 
-Where on the path: `scorer.predict` and `model.fit` call `extract`; nothing else knows how a bucket number comes about.
+Where on the path: `scorer.read` and `model.fit` call `extract` on what `turns` selected; nothing else knows how a
+bucket number comes about.
 Any change here that moves a number changes `fingerprint`: an artefact trained under another one is refused.
 
 Invariants:
@@ -16,6 +17,7 @@ So all words and all n-grams of a text cost a few vector operations, not a Pytho
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -24,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers import structure
-from classifiers.alphabet import CLASSES, MARKS
 from classifiers.folding import (
     MIX_A,
     MIX_B,
@@ -33,19 +34,15 @@ from classifiers.folding import (
     Positions,
     mix,
 )
-from classifiers.language import ENGLISH_WORDS, FOREIGN_WORDS, LanguageCounts
-
-HEAD_CHARS: Final = 1_200
-TAIL_CHARS: Final = 400
-"""Characters read of the last user turn: instructions stand at the start or at the end of a pasted text."""
-
-EARLIER_HEAD_CHARS: Final = 300
-EARLIER_TAIL_CHARS: Final = 100
-"""Characters read of each earlier user turn: only enough to know what `make it shorter` is about."""
-
-EARLIER_TURNS: Final = 2
-EARLIER_WEIGHT: Final = 0.5
-"""How many user turns before the last one count, and how much."""
+from classifiers.language import ENGLISH_BIT, ENGLISH_WORDS, FOREIGN_BIT, FOREIGN_WORDS, LanguageCounts
+from classifiers.turns import (
+    EARLIER_HEAD_CHARS,
+    EARLIER_TAIL_CHARS,
+    EARLIER_TURNS,
+    EARLIER_WEIGHT,
+    HEAD_CHARS,
+    TAIL_CHARS,
+)
 
 BUCKET_BITS: Final = 17
 BUCKETS: Final = 1 << BUCKET_BITS
@@ -60,8 +57,10 @@ SCALE_FLAGS: Final = 0.3
 """Each block of features is brought to unit length, then multiplied by its scale; a flag has its scale as it is."""
 
 CJK_SIZES: Final = (1, 2, 3, 4)
-CHAR_SIZES: Final = (4,)
-"""n-gram sizes: for Han and kana, and for everything else. Both go over the folded text."""
+"""n-gram sizes of Han and kana runs."""
+
+STEM_CHARS: Final = 5
+"""A longer word also counts by its first characters: `translate`, `translating` and a typo at the end share them."""
 
 ANCHOR_WORDS: Final = 3
 ANCHOR_CJK: Final = 4
@@ -70,10 +69,9 @@ ANCHOR_CJK: Final = 4
 PAIR_GAP: Final = 2
 """Characters that may stand between the two words of a pair."""
 
-GRAM_EDGE_MIN: Final = 0.5
 CJK_EVERYWHERE: Final = 2
-"""n-grams are taken only where a wish may stand; words and Han pairs speak for the rest. That halves the work on long
-texts."""
+GRAM_EDGE_MIN: Final = 0.5
+"""Han pairs are taken everywhere, other sizes only where a wish may stand. That halves the work on long texts."""
 
 ACTION_EDGE_MIN: Final = 0.5
 """An action word counts as one only where a wish may stand."""
@@ -82,7 +80,7 @@ _SHIFT_BUCKET: Final = np.uint64(64 - BUCKET_BITS)
 _SEED_WORD: Final = np.uint64(0x1B873593CC9E2D51)
 _SEED_PAIR: Final = np.uint64(0x52DCE729DA3E39CB)
 _SEED_CJK: Final = 0x38495AB5C2B2AE35
-_SEED_CHAR: Final = 0x0EA5B1C7A24BAED4
+_SEED_STEM: Final = np.uint64(0x0EA5B1C7A24BAED4)
 _SEED_START: Final = np.uint64(0x6A09E667F3BCC908)
 _SEED_END: Final = np.uint64(0x3C6EF372FE94F82B)
 
@@ -94,7 +92,7 @@ _SPECIMENS: Final = (
     'Translate "see you at 6:30" into French, then e-mail it: thanks!',
     "Résumé of the following text\n\nThe  Ferry was late; nobody minded.\n- one\n- two\nIs 3 < 5?",
     "请把下面这段话总结成两句话：２０２３年，他学会了用Python写代码。",
-    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 40,
+    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 30,
 )
 
 Buckets: TypeAlias = npt.NDArray[np.int64]
@@ -109,7 +107,8 @@ def _sized(seed: int, size: int) -> np.uint64:
 
 
 _CJK_SEEDS: Final = {size: _sized(_SEED_CJK, size) for size in CJK_SIZES}
-_CHAR_SEEDS: Final = {size: _sized(_SEED_CHAR, size) for size in CHAR_SIZES}
+_CJK_LENGTHS: Final = np.array(CJK_SIZES, dtype=np.int64)
+_CJK_SEED_ROW: Final = np.array(list(_CJK_SEEDS.values()), dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class Features:
     `buckets` (n,) are row numbers below `ROWS`, repeated when a feature occurs twice; `values` (n,) their weights.
     `starts` and `ends` (h,) give the span in `text` of the first h features when asked for (flags have no span).
     `flags` are places in `structure.FLAGS`; the last `shapes` of them, and so of all features, speak of shape only.
-    `has_evidence` is false when there is no letter and no digit.
+    `has_evidence` is false when there is no letter and no digit; `digits` counts the digits.
     `text` is the selection that was read.
     """
 
@@ -131,29 +130,8 @@ class Features:
     shapes: int
     language: str
     has_evidence: bool
+    digits: int
     text: str
-
-
-def select(text: str, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:
-    """The part of a text that is read: all of it, or its first `head` and last `tail` characters on separate lines."""
-    if len(text) <= head + tail:
-        return text[: head + tail]
-    return text[:head] + "\n" + text[-tail:]
-
-
-def user_texts(turns: Sequence[tuple[str, str]]) -> list[tuple[float, str]]:
-    """(weight, selection) of the last user turn and up to two before it, newest first. Other roles are never read."""
-    found: list[tuple[float, str]] = []
-    for role, text in reversed(turns):
-        if role != "user":
-            continue
-        if not found:
-            found.append((1.0, select(text)))
-        else:
-            found.append((EARLIER_WEIGHT, select(text, EARLIER_HEAD_CHARS, EARLIER_TAIL_CHARS)))
-        if len(found) > EARLIER_TURNS:
-            break
-    return found
 
 
 def _pair(left: Hashes, right: Hashes) -> Hashes:
@@ -161,43 +139,49 @@ def _pair(left: Hashes, right: Hashes) -> Hashes:
 
 
 def _words(folded: Folded) -> list[Part]:
-    """Words, and pairs of words that stand close together."""
+    """Words, pairs of words that stand close together, and stems of longer words."""
     starts, ends, hashes = folded.starts, folded.ends, folded.word_hash
     if not len(starts):
         return []
     parts: list[Part] = [(hashes ^ _SEED_WORD, starts, ends)]
     if len(starts) > 1:
         near = (starts[1:] - ends[:-1] <= PAIR_GAP).nonzero()[0]
-        parts.append((_pair(hashes[near], hashes[near + 1]) ^ _SEED_PAIR, starts[near], ends[near + 1]))
+        after = near + 1
+        parts.append((_pair(hashes.take(near), hashes.take(after)) ^ _SEED_PAIR, starts.take(near), ends.take(after)))
     return parts
+
+
+def _stems(folded: Folded) -> list[Part]:
+    """The first characters of the longer words."""
+    long = (folded.ends - folded.starts > STEM_CHARS).nonzero()[0]
+    if not len(long):
+        return []
+    at = folded.starts.take(long)
+    return [(folded.spans(at, at + STEM_CHARS) ^ _SEED_STEM, at, STEM_CHARS)]
 
 
 def _grams(folded: Folded) -> list[Part]:
-    """Character n-grams: Han and kana runs in `CJK_SIZES`, everything else in `CHAR_SIZES`; no gram mixes the two."""
-    parts: list[Part] = []
-    near = folded.edge >= GRAM_EDGE_MIN
-    if folded.has_cjk:
-        run = folded.cjk
-        for size in CJK_SIZES:
-            if size > 1:
-                run = run[:-1] & folded.cjk[size - 1 :]
-            at = (run if size == CJK_EVERYWHERE else run & near[: len(run)]).nonzero()[0]
-            if not len(at):
-                break
-            parts.append((folded.spans(at, at + size) ^ _CJK_SEEDS[size], at, size))
-    for size in CHAR_SIZES:
-        count = folded.length - size + 1
-        if count <= 0:
-            continue
-        wanted = near[:count]
-        if folded.has_cjk:
-            touched = folded.cjk[:count].copy()
-            for shift in range(1, size):
-                touched |= folded.cjk[shift : shift + count]
-            wanted = wanted & ~touched
-        at = wanted.nonzero()[0]
-        parts.append((folded.spans(at, at + size) ^ _CHAR_SEEDS[size], at, size))
-    return parts
+    """n-grams of Han and kana runs in `CJK_SIZES`; no gram reaches into another script."""
+    if not folded.has_cjk:
+        return []
+    found = []
+    run = everywhere = folded.cjk
+    wishes = everywhere & (folded.edge >= GRAM_EDGE_MIN)
+    for size in CJK_SIZES:
+        if size > 1:
+            run = run[:-1] & everywhere[size - 1 :]
+        at = (run if size == CJK_EVERYWHERE else run & wishes[: len(run)]).nonzero()[0]
+        if not len(at):
+            break
+        found.append(at)
+    if not found:
+        return []
+    counts = [len(at) for at in found]
+    starts = np.concatenate(found)
+    ends = starts + _CJK_LENGTHS[: len(counts)].repeat(counts)
+    hashes = folded.spans(starts, ends)
+    hashes ^= _CJK_SEED_ROW[: len(counts)].repeat(counts)
+    return [(hashes, starts, ends)]
 
 
 def _opening(folded: Folded, begin: int) -> list[tuple[int, int]]:
@@ -207,7 +191,7 @@ def _opening(folded: Folded, begin: int) -> list[tuple[int, int]]:
     if folded.has_cjk:
         ahead = folded.cjk[begin:]
         first_cjk = begin + int(ahead.argmax())
-        if first_cjk < first_word and folded.cjk[first_cjk]:
+        if first_cjk < first_word and ahead[first_cjk - begin]:
             last = min(first_cjk + ANCHOR_CJK, folded.length - 1)
             return [(first_cjk, end) for end in range(first_cjk + 1, last + 1)]
     return [(first_word, end) for end in folded.ends[word : word + ANCHOR_WORDS].tolist()]
@@ -223,6 +207,10 @@ def _closing(folded: Folded) -> list[tuple[int, int]]:
     return [(start, last_word) for start in folded.starts[-2:].tolist()]
 
 
+_SEEDS_START: Final = np.full(2 * ANCHOR_CJK, _SEED_START, dtype=np.uint64)
+_SEEDS_END: Final = np.full(2 * ANCHOR_CJK, _SEED_END, dtype=np.uint64)
+
+
 def _anchors(folded: Folded) -> list[Part]:
     """How the text opens, how its last line opens, how it ends: that is where an instruction stands."""
     openings = _opening(folded, 0)
@@ -231,16 +219,16 @@ def _anchors(folded: Folded) -> list[Part]:
     endings = _closing(folded)
     if not openings and not endings:
         return []
-    spans = np.array(openings + endings, dtype=np.int64)
-    starts, ends = spans[:, 0], spans[:, 1]
+    spans = np.array(openings + endings, dtype=np.int64).T
+    starts, ends = spans[0], spans[1]
     hashes = folded.spans(starts, ends)
-    hashes[: len(openings)] ^= _SEED_START
-    hashes[len(openings) :] ^= _SEED_END
-    return [(hashes * MIX_A, starts, ends)]
+    hashes ^= np.concatenate((_SEEDS_START[: len(openings)], _SEEDS_END[: len(endings)]))
+    hashes *= MIX_A
+    return [(hashes, starts, ends)]
 
 
 def _to_buckets(seeded: Hashes) -> Buckets:
-    return (mix(seeded) >> _SHIFT_BUCKET).astype(np.int64)
+    return (mix(seeded) >> _SHIFT_BUCKET).view(np.int64)
 
 
 def _rescale(values: Values, scale: float) -> None:
@@ -250,77 +238,87 @@ def _rescale(values: Values, scale: float) -> None:
         values *= np.float32(scale / total**0.5)
 
 
-def extract(text: str, *, spans: bool = False) -> Features:
+def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) -> Features:
     """The sparse vector of a selection (see `select`); `spans` also fills `starts` and `ends`, for explanations.
 
+    `context` are evidence flags that the text alone doesn't show: earlier turns, a harness that asks.
     Raises `ValueError` when the text is longer than a selection can be: the caller forgot to select.
     """
     if len(text) > HEAD_CHARS + TAIL_CHARS + 1:
         raise ValueError(f"text has {len(text)} characters, more than a selection can have: call select() first")
     folded = Folded(text)
-    words, grams, anchors = _words(folded), _grams(folded), _anchors(folded)
+    words, grams, anchors = _words(folded), _stems(folded) + _grams(folded), _anchors(folded)
     parts = words + grams + anchors
-    by_class = np.bincount(folded.classes, minlength=CLASSES).tolist()
-    marks = np.bincount(folded.marks, minlength=MARKS).tolist()
     if not parts:
-        return _bare(text, by_class, marks)
+        return _bare(text, folded, context)
     starts = np.concatenate([part[1] for part in parts])
     buckets = _to_buckets(np.concatenate([part[0] for part in parts]))
-    values = folded.edge[starts]
+    values = folded.edge.take(starts)
     n_words = sum(len(part[0]) for part in words)
     n_grams = sum(len(part[0]) for part in grams)
-    actions = _actions(buckets, values, n_words + n_grams)
+    hints = _HINTS.take(buckets[: n_words + n_grams])
+    actions = _actions(hints, values)
     values[n_words + n_grams :] = 1.0
     _rescale(values[:n_words], SCALE_WORDS)
     _rescale(values[n_words : n_words + n_grams], SCALE_CHARS)
     _rescale(values[n_words + n_grams :], SCALE_ANCHORS)
-    counts = LanguageCounts.of(
-        by_class, folded.classes, folded.starts, folded.ends, _LANGUAGE_TABLE[buckets[: len(folded.starts)]]
-    )
+    counts = LanguageCounts.of(folded.by_class, folded, hints[: len(folded.starts)])
     language = counts.language()
-    flags = structure.flags(text, marks, counts, language, actions)
+    flags = structure.flags(text, folded.marks, counts, language, actions, folded.line_breaks)
+    if context:
+        flags = tuple(sorted((*context, *flags)))
     begin = end = _NO_POSITIONS
     if spans:
-        begin, end = _original_spans(folded, parts, starts)
+        begin, end = _original_spans(parts, starts)
     return Features(
-        buckets=np.concatenate((buckets, np.array(flags, dtype=np.int64) + BUCKETS)),
-        values=np.concatenate((values, np.full(len(flags), SCALE_FLAGS, dtype=np.float32))),
+        buckets=np.concatenate((buckets, _FLAG_ROWS.take(flags))),
+        values=np.concatenate((values, _FLAG_VALUES[: len(flags)])),
         starts=begin,
         ends=end,
         flags=flags,
-        shapes=sum(flag >= structure.FIRST_SHAPE for flag in flags),
+        shapes=_shapes(flags),
         language=language,
         has_evidence=counts.letters + counts.digits > 0,
+        digits=counts.digits,
         text=text,
     )
 
 
+def _shapes(flags: tuple[int, ...]) -> int:
+    """How many of the flags, all at their end, speak of shape only."""
+    return len(flags) - bisect_left(flags, structure.FIRST_SHAPE)
+
+
+_FLAG_ROWS: Final = np.arange(len(structure.FLAGS), dtype=np.int64) + BUCKETS
+_FLAG_VALUES: Final = np.full(len(structure.FLAGS), SCALE_FLAGS, dtype=np.float32)
 _NO_POSITIONS: Final = np.zeros(0, dtype=np.int64)
-_NO_CLASSES: Final = np.zeros(0, dtype=np.uint8)
-_NO_MARKS: Final = np.zeros(0, dtype=np.int8)
+_NO_HINTS: Final = np.zeros(0, dtype=np.uint8)
 
 
-def _bare(text: str, by_class: list[int], marks: list[int]) -> Features:
+def _bare(text: str, folded: Folded, context: tuple[int, ...]) -> Features:
     """A text too short for any gram."""
-    counts = LanguageCounts.of(by_class, _NO_CLASSES, _NO_POSITIONS, _NO_POSITIONS, _NO_MARKS)
-    flags = structure.flags(text, marks, counts, counts.language(), 0)
+    counts = LanguageCounts.of(folded.by_class, folded, _NO_HINTS)
+    language = counts.language()
+    flags = structure.flags(text, folded.marks, counts, language, 0, folded.line_breaks)
+    flags = tuple(sorted((*context, *flags)))
     return Features(
-        buckets=np.array(flags, dtype=np.int64) + BUCKETS,
-        values=np.full(len(flags), SCALE_FLAGS, dtype=np.float32),
+        buckets=_FLAG_ROWS.take(flags),
+        values=_FLAG_VALUES[: len(flags)],
         starts=_NO_POSITIONS,
         ends=_NO_POSITIONS,
         flags=flags,
-        shapes=sum(flag >= structure.FIRST_SHAPE for flag in flags),
-        language=counts.language(),
+        shapes=_shapes(flags),
+        language=language,
         has_evidence=False,
+        digits=counts.digits,
         text=text,
     )
 
 
-def _original_spans(folded: Folded, parts: Sequence[Part], starts: Positions) -> tuple[Positions, Positions]:
+def _original_spans(parts: Sequence[Part], starts: Positions) -> tuple[Positions, Positions]:
     """Spans in the text as it was given; one less than in the folded text, which starts with a space of our own."""
     ends = np.concatenate([part[1] + part[2] if isinstance(part[2], int) else part[2] for part in parts])
-    return folded.where[starts] - 1, folded.where[ends - 1]
+    return starts - 1, ends - 1
 
 
 def cue_buckets(cue: str) -> list[int]:
@@ -360,33 +358,31 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def _action_table() -> npt.NDArray[np.uint8]:
-    """(BUCKETS,) uint8: which kind of action the word or Han gram of a bucket asks for; 0 for none."""
+ACTION_BITS: Final = 15
+
+
+def _hint_table() -> npt.NDArray[np.uint8]:
+    """(BUCKETS,) uint8: which kind of action the word or Han gram of a bucket asks for (0 for none), in the low bits.
+
+    Above them: whether it is a function word of English or of another language; a word of both is neither.
+    """
     table = np.zeros(BUCKETS, dtype=np.uint8)
     for kind, words in enumerate(structure.ACTIONS, start=1):
         for word in words.split():
             table[cue_buckets(word)] = kind
-    return table
-
-
-def _language_table() -> npt.NDArray[np.int8]:
-    """(BUCKETS,) int8: 1 for an English function word, -1 for one of another language, 0 for neither or both."""
     english, foreign = set(ENGLISH_WORDS.split()), set(FOREIGN_WORDS.split())
-    table = np.zeros(BUCKETS, dtype=np.int8)
-    for words, sign in ((english - foreign, 1), (foreign - english, -1)):
-        for word in sorted(words):
-            table[cue_buckets(word)] = sign
+    for function_words, bit in ((english - foreign, ENGLISH_BIT), (foreign - english, FOREIGN_BIT)):
+        for word in sorted(function_words):
+            table[cue_buckets(word)] |= np.uint8(bit)
     return table
 
 
-_ACTION_TABLE: Final = _action_table()
-_LANGUAGE_TABLE: Final = _language_table()
+_HINTS: Final = _hint_table()
 
 
-def _actions(buckets: Buckets, edge: Values, count: int) -> int:
-    """How many different kinds of action the instruction asks for, among the first `count` features."""
-    marks = _ACTION_TABLE[buckets[:count]]
-    hits = marks.nonzero()[0]
+def _actions(hints: npt.NDArray[np.uint8], edge: Values) -> int:
+    """How many different kinds of action the instruction asks for, among the first features."""
+    hits = (hints & ACTION_BITS).nonzero()[0]
     if not len(hits):
         return 0
-    return len(set(marks[hits[edge[hits] >= ACTION_EDGE_MIN]].tolist()))
+    return len(set((hints[hits[edge[hits] >= ACTION_EDGE_MIN]] & ACTION_BITS).tolist()))

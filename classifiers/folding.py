@@ -1,10 +1,13 @@
-"""One selection as arrays: folded characters, their classes, prefix sums for hashing, words, weights of positions.
+"""One selection as arrays: folded characters, prefix sums for hashing, words, weights of positions.
 
 Where on the path: `features.extract` builds one `Folded` per text and reads everything off it.
 
 Invariants:
-1. Runs of blanks count as one, case and width are folded, digits are one digit: see `alphabet`.
+1. Case and width are folded, digits are one digit, every blank is one blank: see `alphabet`.
 2. A span hash depends on the folded characters of the span only, not on where it stands.
+
+How it is fast: one table look-up per character, few operations on arrays, and none that a plain text does not need.
+Most of the time goes to starting operations, not to running them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,18 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.alphabet import CLASS_TABLE, FOLD_TABLE, HAN, KANA, MARK_TABLE, SPACE, WORD_TABLE
+from classifiers.alphabet import (
+    CJK_SHIFT,
+    CLASS_SHIFT,
+    FOLD_MASK,
+    HAN,
+    KANA,
+    MARKS,
+    NIBBLE,
+    PACKED,
+    QUOTATION,
+    WORD_SHIFT,
+)
 
 FOLDED_CHARS_MAX: Final = 1_603
 """The longest selection, a line break between its parts, and a space of our own at both ends."""
@@ -35,6 +49,7 @@ work on, not the wish: it counts less. A short last line after a longer text is 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Positions: TypeAlias = npt.NDArray[np.int64]
 Weights: TypeAlias = npt.NDArray[np.float32]
+Masks: TypeAlias = npt.NDArray[np.bool_]
 
 _BASE: Final = 0x9E3779B97F4A7C15
 MIX_A: Final = np.uint64(0xFF51AFD7ED558CCD)
@@ -42,9 +57,8 @@ MIX_B: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT_MIX: Final = np.uint64(32)
 
 _QUOTE: Final = 0x22
-_COLON: Final = 0x3A
-_WIDE_COLON: Final = 0xFF1A
-_LINE_BREAK: Final = 0x0A
+_QUOTED_PAIRS_MAX: Final = 16
+_SLOTS: Final = NIBBLE + 1
 
 
 def _power_tables() -> tuple[Hashes, Hashes]:
@@ -67,7 +81,8 @@ def _edge_table() -> Weights:
 
 _POWERS, _INVERSES = _power_tables()
 _EDGE: Final = _edge_table()
-_COUNTING: Final = np.arange(FOLDED_CHARS_MAX + 1, dtype=np.int64)
+_EDGE_BACK: Final = _EDGE[::-1].copy()
+_NOWHERE: Final = np.zeros(0, dtype=np.bool_)
 
 
 def mix(hashes: Hashes) -> Hashes:
@@ -79,80 +94,69 @@ def mix(hashes: Hashes) -> Hashes:
 
 
 class Folded:
-    """See the module. Arrays of `length` positions unless said otherwise; words are maximal runs of word characters.
+    """See the module. Positions count from a space that is put before the text; `length` counts that and one behind.
 
-    `where` maps positions to the text with a space in front; `starts`, `ends`, `word_hash` have one entry per word;
-    `last_line` is where the last line starts, 0 when there is only one line.
+    `starts`, `ends`, `word_hash` have one entry per word, a maximal run of word characters. `last_line` is where the
+    last line starts, 0 when there is only one. `by_class` and `marks` say how many characters there are of each class
+    and how many marks of each kind. `cjk` says which positions hold Han or kana, and is empty when none does.
+    `edge` is the weight of each position.
     """
 
     __slots__ = (
-        "_lines",
-        "_points",
+        "by_class",
         "cjk",
-        "classes",
-        "counting",
         "edge",
         "ends",
         "has_cjk",
-        "ids",
         "last_line",
         "length",
+        "line_breaks",
         "marks",
+        "packed",
         "prefix",
         "starts",
-        "where",
+        "text",
         "word_hash",
     )
 
     def __init__(self, text: str) -> None:
         """`text` must fit into `FOLDED_CHARS_MAX` with two characters to spare."""
-        points = np.frombuffer((" " + text + " ").encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        classes = CLASS_TABLE.take(points, mode="clip")
-        blank = classes == SPACE
-        again = blank[1:] & blank[:-1]
-        self.counting = _COUNTING
-        self.where = _COUNTING[: len(points)]
-        self._lines = points == _LINE_BREAK
-        if again.any():
-            self.where = np.concatenate((_COUNTING[:1], (~again).nonzero()[0] + 1))
-            # A run of blanks becomes its first one, and is a line break when any of them was.
-            at = self.where.searchsorted(self._lines.nonzero()[0], side="right") - 1
-            self._lines = np.zeros(len(self.where), dtype=np.bool_)
-            self._lines[at] = True
-            points, classes = points[self.where], classes[self.where]
-        self._points = points
-        self.classes = classes
-        self.marks = MARK_TABLE.take(points, mode="clip")
-        self.ids = FOLD_TABLE.take(points, mode="clip")
-        self.length = len(points)
-        self.prefix = np.empty(self.length + 1, dtype=np.uint64)
-        self.prefix[0] = 0
-        np.cumsum(self.ids * _POWERS[: self.length], out=self.prefix[1:])
-        self.cjk = (classes == HAN) | (classes == KANA)
-        self.has_cjk = bool(self.cjk.any())
-        inside = WORD_TABLE[classes]
-        change = (inside[1:] != inside[:-1]).nonzero()[0] + 1
+        self.text = f" {text} "
+        points = np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        packed = PACKED.take(points, mode="clip")
+        self.packed = packed
+        length = self.length = len(packed)
+        counts = np.bincount((packed >> CLASS_SHIFT) & 0xFF, minlength=MARKS * _SLOTS).tolist()
+        self.marks = [sum(counts[at : at + _SLOTS]) for at in range(0, MARKS * _SLOTS, _SLOTS)]
+        self.by_class = [sum(counts[at::_SLOTS]) for at in range(MARKS)]
+        prefix = self.prefix = np.empty(length + 1, dtype=np.uint64)
+        prefix[0] = 0
+        np.add.accumulate((packed & FOLD_MASK).view(np.uint64) * _POWERS[:length], out=prefix[1:])
+        inside = (packed >> WORD_SHIFT) & 1
+        change = (inside[1:] != inside[:-1]).nonzero()[0]
+        change += 1
         self.starts, self.ends = change[0::2], change[1::2]
+        self.has_cjk = self.by_class[HAN] + self.by_class[KANA] > 0
+        self.cjk = (packed & (1 << CJK_SHIFT)).astype(np.bool_) if self.has_cjk else _NOWHERE
         self.word_hash = self.spans(self.starts, self.ends)
-        self.last_line = 0
+        self.line_breaks = text.strip().count("\n")
+        self.last_line = self.text.rfind("\n", 0, -2) + 1 if self.line_breaks else 0
         self.edge = self._edges()
 
     def _edges(self) -> Weights:
         """Weights of positions: near the ends, less in quotation marks and in material."""
         half = (self.length + 1) // 2
-        edge = np.concatenate((_EDGE[:half], _EDGE[: self.length - half][::-1]))
-        quotes = self.ids == _QUOTE
-        if quotes.any():
-            edge[(np.cumsum(quotes) & 1).astype(np.bool_)] *= np.float32(QUOTED_WEIGHT)
-        breaks = self._lines[1:-2].nonzero()[0] + 1
-        if len(breaks):
-            self.last_line = int(breaks[-1]) + 1
-        marks = self._lines | (self._points == _WIDE_COLON)
-        marks[:-1] |= (self._points[:-1] == _COLON) & (self.classes[1:] == SPACE)
-        at = marks[INSTRUCTION_CHARS_MIN:INSTRUCTION_CHARS_MAX].nonzero()[0]
-        if not len(at):
+        rest = self.length - half
+        edge = np.concatenate((_EDGE[:half], _EDGE_BACK[len(_EDGE_BACK) - rest :]))
+        if self.marks[QUOTATION]:
+            quotes = ((self.packed & FOLD_MASK) == _QUOTE).nonzero()[0].tolist()
+            quotes.append(self.length)
+            for at in range(0, min(len(quotes) - 1, 2 * _QUOTED_PAIRS_MAX), 2):
+                edge[quotes[at] : quotes[at + 1]] *= np.float32(QUOTED_WEIGHT)
+        begin = self._material()
+        if not begin:
             return edge
-        begin, end = int(at[0]) + INSTRUCTION_CHARS_MIN + 1, self.length
+        end = self.length
         if self.last_line:
             left = self.length - self.last_line
             is_wish = self.last_line > begin or left < begin
@@ -162,9 +166,18 @@ class Folded:
             edge[begin:end] *= np.float32(PAYLOAD_WEIGHT)
         return edge
 
+    def _material(self) -> int:
+        """Where the material begins: behind the first line break or colon that may end a wish; 0 for nowhere."""
+        low, high = INSTRUCTION_CHARS_MIN, INSTRUCTION_CHARS_MAX
+        text = self.text
+        found = [at for at in (text.find(mark, low, high) for mark in ("\n", ": ", ":\n", "：")) if at >= 0]
+        return min(found) + 1 if found else 0
+
     def spans(self, starts: Positions, ends: Positions) -> Hashes:
         """Hashes of the spans [start, end)."""
-        result: Hashes = (self.prefix[ends] - self.prefix[starts]) * _INVERSES[starts]
+        result = self.prefix.take(ends)
+        result -= self.prefix.take(starts)
+        result *= _INVERSES.take(starts)
         return result
 
     def grams(self, size: int) -> Hashes:

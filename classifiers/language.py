@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.alphabet import DIGIT, HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
+from classifiers.folding import Folded
 
 ENGLISH: Final = "en"
 CHINESE: Final = "zh"
@@ -35,6 +36,11 @@ LATIN_PER_HAN: Final = 12
 
 OPENING_LATIN: Final = 9
 """Latin letters before the first Han character that make an English opening, if a function word is among them."""
+
+ENGLISH_BIT: Final = 16
+FOREIGN_BIT: Final = 32
+FUNCTION_SHIFT: Final = 4
+"""How the hints of words say what they belong to: in the bits above the kind of action."""
 
 ACCENT_WEIGHT: Final = 0.6
 FOREIGN_MARGIN: Final = 0.8
@@ -82,19 +88,18 @@ class LanguageCounts:
     def of(
         cls,
         by_class: Sequence[int],
-        classes: npt.NDArray[np.uint8],
-        starts: npt.NDArray[np.int64],
-        ends: npt.NDArray[np.int64],
-        marks: npt.NDArray[np.int8],
+        folded: Folded,
+        hints: npt.NDArray[np.uint8],
     ) -> Self:
-        """`by_class` counts `classes`; `starts`, `ends` and `marks` (1 English, -1 foreign) are of the words."""
-        english = int(np.count_nonzero(marks > 0))
+        """`by_class` counts the classes of characters; `hints` has a bit set for each word that is a function word."""
+        by_kind = np.bincount(hints >> FUNCTION_SHIFT, minlength=3).tolist()
+        english, foreign = by_kind[1], by_kind[2]
         opening = False
         if by_class[HAN] and english:
-            first_han = int((classes == HAN).argmax())
-            before = int(starts.searchsorted(first_han))
-            letters = int((ends[:before] - starts[:before]).sum())
-            opening = letters >= OPENING_LATIN and bool((marks[:before] > 0).any())
+            first_han = int(folded.cjk.argmax())
+            before = int(folded.starts.searchsorted(first_han))
+            letters = int((folded.ends[:before] - folded.starts[:before]).sum())
+            opening = letters >= OPENING_LATIN and bool((hints[:before] & ENGLISH_BIT).any())
         return cls(
             latin=by_class[LATIN] + by_class[LATIN_ACCENTED],
             accented=by_class[LATIN_ACCENTED],
@@ -103,7 +108,7 @@ class LanguageCounts:
             elsewhere=by_class[HANGUL] + by_class[OTHER_LETTER],
             digits=by_class[DIGIT],
             english_words=english,
-            foreign_words=int(np.count_nonzero(marks)) - english,
+            foreign_words=foreign,
             english_opening=opening,
         )
 

@@ -14,15 +14,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from classifiers.taxonomy import INTENTS
+from classifiers.corpus import CorpusRow
+from classifiers.taxonomy import INDEX, INTENTS
 
 ROWS_MAX: Final = 2_000_000
 """Rows read of one file; more is a mistake in the path."""
 
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 LOW_CONFIDENCE: Final = "low"
+OWN_PREFIX: Final = "coe-"
 
 
 class RowError(ValueError):
@@ -31,14 +33,53 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled prompt. `confident` is false when the source's own label maps to the intent only roughly."""
+    """One labelled prompt.
+
+    `confident` is false when the source's own label maps to the intent only roughly. `earlier` are the person's turns
+    before the prompt, oldest first. Rows of the project's own corpus are `own` and know more: acceptable intents
+    (`also`), `difficulty` 1-5, `flags`. `intent` is None for an own prompt that fits nothing of the taxonomy.
+    """
 
     id: str
     source: str
     language: str
     prompt: str
-    intent: str
+    intent: str | None
     confident: bool = True
+    earlier: tuple[str, ...] = ()
+    own: bool = False
+    also: tuple[str, ...] = ()
+    difficulty: int | None = None
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def of_corpus(cls, row: CorpusRow) -> Self:
+        """A row of the project's own corpus, its world as the source group: `coe-work/en`."""
+        world, _, language = row.source.rpartition("-")
+        return cls(
+            id=row.id,
+            source=f"{OWN_PREFIX}{world or language}/{row.language}",
+            language=row.language,
+            prompt=row.prompt,
+            intent=row.intent,
+            earlier=row.said[:-1],
+            own=True,
+            also=row.also,
+            difficulty=row.difficulty,
+            flags=row.flags,
+        )
+
+    @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """(role, text) of the person's turns, oldest first: what the classifier reads of a conversation."""
+        return tuple(("user", text) for text in (*self.earlier, self.prompt))
+
+    @property
+    def label(self) -> int:
+        """The place of the intent in the order of all. Raises `ValueError` for a row that has none."""
+        if self.intent is None:
+            raise ValueError(f"row {self.id} fits no intent; leave such rows out before training")
+        return INDEX[self.intent]
 
     @property
     def group(self) -> str:

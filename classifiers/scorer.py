@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,14 +24,17 @@ import numpy.typing as npt
 
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
-from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract, user_texts
+from classifiers.compound import pieces
+from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
-from classifiers.structure import FLAGS
-from classifiers.taxonomy import INDEX, INTENTS
+from classifiers.personal import has_personal_data
+from classifiers.structure import FLAGS, ROW
+from classifiers.taxonomy import COMPOUND, DIFFICULTY_MAX, DIFFICULTY_MIN, HEADS, INDEX, INTENTS
+from classifiers.turns import Said, user_texts
 
-__all__ = ["ArtefactError", "IntentClassifier", "Prediction"]
+__all__ = ["ArtefactError", "IntentClassifier", "Part", "Prediction"]
 
-SHIPPED: Final = "intent-v1"
+SHIPPED: Final = "intent-v2"
 
 TERMS_MAX: Final = 6
 TERM_CHARS_MAX: Final = 32
@@ -41,8 +45,16 @@ EVIDENCE_MIN: Final = 0.5
 """Logits that words, n-grams and marks must add to the label above the mean of all labels. Length and line count don't
 count: every short line looks like small talk, `go on` after a page of code included."""
 
-_WIDTH: Final = 16
-"""Columns in memory: 15 intents and one of zeros, so that a row is one cache line."""
+PART_CONFIDENCE_MIN: Final = 0.3
+"""A piece that is less sure than this belongs to its neighbour."""
+
+_COLUMNS: Final = len(INTENTS) + len(HEADS)
+_WIDTH: Final = 20
+"""Columns in memory: 15 intents, the heads, and zeros."""
+
+_DIFFICULTY: Final = len(INTENTS)
+_FIRST_FLAG: Final = _DIFFICULTY + 1
+_FENCE: Final = ROW["code fence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,8 @@ class Prediction:
     """What a conversation is about.
 
     `posterior` maps all intents, in order, to calibrated probabilities. `language` is `en`, `zh`, `other` or `und`
-    (no letters). `terms` are pieces of the last user turn, or names of structural flags, with their share of the
+    (no letters). `difficulty` is between 1 (any model) and 5 (experts). `flags` are names out of code, math, tools,
+    personal, harness. `terms` are pieces of the last user turn, or names of structural flags, with their share of the
     label's logit; empty unless asked for. They quote the prompt, so they don't belong in a log.
     """
 
@@ -61,6 +74,17 @@ class Prediction:
     abstained: bool
     terms: tuple[tuple[str, float], ...]
     artefact: str
+    difficulty: float = DIFFICULTY_MIN
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One step of a compound request. `text` is a piece of the last user turn: it doesn't belong in a log."""
+
+    intent: str
+    confidence: float
+    text: str
 
 
 class IntentClassifier:
@@ -69,11 +93,11 @@ class IntentClassifier:
     __slots__ = ("_artefact", "_bias", "_weights")
 
     def __init__(self, artefact: Artefact) -> None:
-        """Unpack the weights to float32 rows of one cache line each (8.4 MB)."""
+        """Unpack the weights to float32 rows (10.5 MB)."""
         weights = np.zeros((artefact.weights.shape[0], _WIDTH), dtype=np.float32)
-        weights[:, : len(INTENTS)] = artefact.weights
+        weights[:, :_COLUMNS] = artefact.weights
         self._weights = weights
-        self._bias = artefact.bias.astype(np.float64)
+        self._bias = artefact.bias.astype(np.float64).tolist()
         self._artefact = artefact
 
     @classmethod
@@ -92,11 +116,15 @@ class IntentClassifier:
 
     def predict(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> Prediction:
         """Classify (role, text) turns, oldest first; with `terms`, also say which pieces of the text spoke for it."""
+        return self.read(turns, terms=terms)[0]
+
+    def read(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> tuple[Prediction, Features | None]:
+        """`predict`, and the features of the last user turn for whoever reads more off them; `None` without one."""
         texts = user_texts(turns)
         if not texts:
-            return self._nothing()
-        found = [(weight, extract(text)) for weight, text in texts]
-        return self._judge(found, terms=terms)
+            return self._nothing(), None
+        found = [extract(said.text, context=said.context) for said in texts]
+        return self._judge(texts, found, terms=terms), found[0]
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The strongest evidence in the last user turn for a label (default: the predicted one), heaviest first.
@@ -107,42 +135,95 @@ class IntentClassifier:
         if wanted not in INDEX:
             raise ValueError(f"unknown intent {wanted!r}; use one of {', '.join(INTENTS)}")
         texts = user_texts(turns)
-        return self._terms(extract(texts[0][1], spans=True), wanted) if texts else ()
+        return self._terms(extract(texts[0].text, spans=True, context=texts[0].context), wanted) if texts else ()
+
+    def parts(self, turns: Sequence[tuple[str, str]]) -> tuple[Part, ...]:
+        """The steps of a request, in order: its pieces, judged one by one; none when they don't differ.
+
+        Neighbours of one intent are one step. Bounded by `compound.PIECES_MAX` predictions.
+        """
+        texts = user_texts(turns)
+        if not texts:
+            return ()
+        found: list[Part] = []
+        for piece in pieces(texts[0].text):
+            judged = self._judge([Said(1.0, piece)], [extract(piece)], terms=False)
+            label, confidence = _single(judged)
+            if confidence < PART_CONFIDENCE_MIN:
+                continue
+            if found and found[-1].intent == label:
+                if confidence > found[-1].confidence:
+                    found[-1] = Part(label, confidence, found[-1].text)
+                continue
+            found.append(Part(label, confidence, piece))
+        return tuple(found) if len(found) > 1 else ()
 
     def _nothing(self) -> Prediction:
         share = 1.0 / len(INTENTS)
         posterior = dict.fromkeys(INTENTS, share)
         return Prediction(INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id)
 
-    def _judge(self, found: list[tuple[float, Features]], *, terms: bool) -> Prediction:
-        last = found[0][1]
-        evidence = np.zeros(_WIDTH, dtype=np.float64)
-        shape = np.zeros(_WIDTH, dtype=np.float64)
-        # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
-        norm = sum(weight * weight for weight, _ in found) ** 0.5
-        for weight, features in found:
-            rows = self._weights.take(features.buckets, axis=0, mode="clip")
-            # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
-            evidence += weight / norm * np.einsum("i,ij->j", features.values, rows)
-            if features.shapes:
-                shape += weight / norm * SCALE_FLAGS * rows[-features.shapes :].sum(axis=0)
-        said = (evidence - shape)[: len(INTENTS)]
-        logits = evidence[: len(INTENTS)] + self._bias
-        posterior = softmax(logits / self._artefact.temperatures[last.language])
-        best = int(posterior.argmax())
-        confidence = float(posterior[best])
-        unsupported = float(said[best] - said.mean()) < EVIDENCE_MIN
-        abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[last.language]
+    def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
+        last = found[0]
+        if len(found) == 1:
+            evidence, shape = self._sums(last)
+        else:
+            # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
+            norm = sum(said.weight * said.weight for said in texts) ** 0.5
+            evidence, shape = [0.0] * _WIDTH, [0.0] * _WIDTH
+            for said, features in zip(texts, found, strict=True):
+                share = said.weight / norm
+                for total, addend in zip((evidence, shape), self._sums(features), strict=True):
+                    for place, value in enumerate(addend):
+                        total[place] += share * value
+        bias = self._bias
+        language = last.language
+        cooling = 1.0 / self._artefact.temperatures[language]
+        logits = [(evidence[place] + bias[place]) * cooling for place in range(len(INTENTS))]
+        highest = max(logits)
+        raised = [math.exp(logit - highest) for logit in logits]
+        total_mass = sum(raised)
+        posterior = [mass / total_mass for mass in raised]
+        best = logits.index(highest)
+        confidence = posterior[best]
+        said_for = evidence[best] - shape[best]
+        said_mean = (sum(evidence[: len(INTENTS)]) - sum(shape[: len(INTENTS)])) / len(INTENTS)
+        unsupported = said_for - said_mean < EVIDENCE_MIN
+        abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[language]
         label = INTENTS[best]
+        level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
         return Prediction(
             label=label,
             confidence=confidence,
-            posterior=dict(zip(INTENTS, posterior.tolist(), strict=True)),
-            language=last.language,
+            posterior=dict(zip(INTENTS, posterior, strict=True)),
+            language=language,
             abstained=abstained,
-            terms=self._terms(extract(last.text, spans=True), label) if terms else (),
+            terms=self._terms(extract(last.text, spans=True, context=texts[0].context), label) if terms else (),
             artefact=self._artefact.id,
+            difficulty=min(max(level, DIFFICULTY_MIN), DIFFICULTY_MAX),
+            flags=self._flags(texts[0], last, evidence),
         )
+
+    def _flags(self, said: Said, last: Features, evidence: Sequence[float]) -> tuple[str, ...]:
+        """Which of the named flags hold, in their order."""
+        flags = [
+            name
+            for place, name in enumerate(HEADS[1:], start=_FIRST_FLAG)
+            if evidence[place] + self._bias[place] > 0.0 or (name == "code" and _FENCE in last.flags)
+        ]
+        if has_personal_data(last.text, last.digits):
+            flags.append("personal")
+        if said.noisy:
+            flags.append("harness")
+        return tuple(flags)
+
+    def _sums(self, features: Features) -> tuple[list[float], list[float]]:
+        """(what all features add to each column, what those of shape alone add)."""
+        rows = self._weights.take(features.buckets, axis=0, mode="clip")
+        # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
+        evidence = np.einsum("i,ij->j", features.values, rows).tolist()
+        shape = rows[len(rows) - features.shapes :].sum(axis=0).tolist() if features.shapes else [0.0] * _WIDTH
+        return evidence, [SCALE_FLAGS * value for value in shape]
 
     def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
         column = self._weights[features.buckets, INDEX[label]]
@@ -167,6 +248,11 @@ class IntentClassifier:
             if not any(term in other or other in term for other, _ in chosen):
                 chosen.append((term, round(share, 4)))
         return tuple(chosen)
+
+
+def _single(judged: Prediction) -> tuple[str, float]:
+    """The likeliest intent of one piece: a piece of a compound request is not itself compound."""
+    return max(((name, p) for name, p in judged.posterior.items() if name != COMPOUND), key=lambda item: item[1])
 
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

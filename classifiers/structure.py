@@ -3,7 +3,7 @@
 Where on the path: `features.extract` asks once per text; the flags are the last rows of the weight matrix.
 
 Invariants:
-1. Only the selection is read, with a fixed number of passes.
+1. Only the selection is read, with a fixed number of passes; a question is only asked of a text that has its marks.
 2. The place of a name in `FLAGS` is its row: moving one changes the fingerprint of the features.
 """
 
@@ -44,8 +44,12 @@ EVIDENCE_FLAGS: Final = (
     "bullet list",
     "numbered list",
     "link",
+    "a blank to fill",
+    "lines of speakers",
     "two kinds of action",
     "three or more kinds of action",
+    "earlier turns",
+    "asked by an app",
 )
 SHAPE_FLAGS: Final = (
     "ends with a question mark",
@@ -70,7 +74,7 @@ and `asdf` are both short single lines."""
 
 FIRST_SHAPE: Final = len(EVIDENCE_FLAGS)
 
-_ROW: Final = {name: row for row, name in enumerate(FLAGS)}
+ROW: Final = {name: row for row, name in enumerate(FLAGS)}
 
 ACTIONS: Final = (
     "translate translation 翻译 译成 翻成 译",
@@ -88,29 +92,32 @@ ACTIONS: Final = (
 )
 """Kinds of action, a line of words for each: a wish with several of them is usually several wishes."""
 
-_CHOICE_B: Final = ("\nB.", "(B)", "\nB)", "B、")
-_CHOICE_C: Final = ("C.", "C)", "C、")
 _LATEX_WORDS: Final = ("\\frac", "\\sqrt", "$\\", "\\(", "\\[", "\\begin")
-_CODE_WORDS: Final = ("()", "=>", "</")
 _LENGTHS: Final = (
     (20, "at most 20 characters"),
     (60, "21-60 characters"),
     (200, "61-200 characters"),
     (800, "201-800 characters"),
 )
+_QUESTION_ENDS: Final = frozenset("?？")
+_COLON_ENDS: Final = frozenset(":：")
 _MANY: Final = 3
 _LINES_FEW: Final = 4
 _FIRST_LINE_SHORT: Final = 120
 _REST_LONG: Final = 200
+_SPEAKER_CHARS: Final = 24
+_SPEAKER_LINES_READ: Final = 8
 
 
 def _punctuation(text: str, marks: Sequence[int]) -> list[str]:
     found = []
     if marks[BACKTICK]:
-        found.append("code fence" if "```" in text else "backtick")
+        found.append("code fence" if marks[BACKTICK] >= _MANY and "```" in text else "backtick")
     code = marks[CODE]
-    if marks[BRACKET] or marks[MATHS] or code:
-        code += sum(word in text for word in _CODE_WORDS)
+    if marks[BRACKET]:
+        code += "()" in text
+    if marks[MATHS]:
+        code += ("=>" in text) + ("</" in text)
     if code:
         found.append("much code punctuation" if code > 2 * _MANY else "code punctuation")
     if marks[BACKSLASH] and any(word in text for word in _LATEX_WORDS):
@@ -128,42 +135,76 @@ def _punctuation(text: str, marks: Sequence[int]) -> list[str]:
     return found
 
 
-def _lines(text: str) -> list[str]:
-    stripped = text.strip()
-    breaks = stripped.count("\n")
-    found = ["one line" if not breaks else "2-4 lines" if breaks < _LINES_FEW else "5+ lines"]
-    if stripped.endswith(("?", "？")):
+def _has_choices(text: str) -> bool:
+    """Two answers to choose from: `B.` and `C)`, at the start of lines or within one."""
+    at = text.find("B")
+    while 0 <= at < len(text) - 1:
+        if text[at + 1] in ".):、．：" and (at == 0 or not text[at - 1].isalnum()):
+            third = text.find("C" + text[at + 1], at)
+            return third > 0 and not text[third - 1].isalnum()
+        at = text.find("B", at + 1)
+    return False
+
+
+def _lines(text: str, count: int) -> list[str]:
+    """`count` is how many line breaks stand inside the text."""
+    found = ["one line" if not count else "2-4 lines" if count < _LINES_FEW else "5+ lines"]
+    end = text[-8:].rstrip()[-1:]
+    if end in _QUESTION_ENDS:
         found.append("ends with a question mark")
-    elif stripped.endswith((":", "：")):
+    elif end in _COLON_ENDS:
         found.append("ends with a colon")
-    if stripped[:1].islower():
+    if text[:8].lstrip()[:1].islower():
         found.append("no capital at the start")
-    if not breaks:
+    if not count:
         return found
+    first = text.find("\n")
+    if first <= _FIRST_LINE_SHORT and len(text) - first > _REST_LONG:
+        found.append("short first line, long rest")
+    if "\n\n" in text:
+        found.append("blank line inside")
     if "\n    " in text or "\n\t" in text:
         found.append("indented lines")
-    if "\n\n" in stripped:
-        found.append("blank line inside")
-    first = stripped.find("\n")
-    if first <= _FIRST_LINE_SHORT and len(stripped) - first > _REST_LONG:
-        found.append("short first line, long rest")
-    if any(mark in text for mark in _CHOICE_B) and any(mark in text for mark in _CHOICE_C):
-        found.append("answer choices")
     if "\n- " in text or "\n* " in text or "\n• " in text:
         found.append("bullet list")
-    if "\n2." in text or "\n2、" in text or "\n2)" in text:
+    if "\n2" in text and ("\n2." in text or "\n2、" in text or "\n2)" in text):
         found.append("numbered list")
+    if count >= _MANY - 1 and _speakers(text):
+        found.append("lines of speakers")
     return found
 
 
-def flags(text: str, marks: Sequence[int], counts: LanguageCounts, language: str, actions: int) -> tuple[int, ...]:
+def _speakers(text: str) -> bool:
+    """Several of the first lines open with a short name and a colon."""
+    opened = 0
+    for line in text.split("\n", _SPEAKER_LINES_READ)[:_SPEAKER_LINES_READ]:
+        head = line[:_SPEAKER_CHARS]
+        if ": " in head or "：" in head:
+            opened += 1
+    return opened >= _MANY
+
+
+def flags(
+    text: str, marks: Sequence[int], counts: LanguageCounts, language: str, actions: int, breaks: int
+) -> tuple[int, ...]:
     """Places in `FLAGS` of what holds for a selection, ascending.
 
-    `marks` counts the kinds of marks of `alphabet`; `actions` is the number of kinds of action asked for.
+    `marks` counts the kinds of marks of `alphabet`; `actions` is the number of kinds of action asked for; `breaks` the
+    number of line breaks inside the text.
     """
-    found = _punctuation(text, marks) + _lines(text)
+    found = _punctuation(text, marks)
+    found += _lines(text, breaks)
     length = len(text)
-    found.append(next((name for limit, name in _LENGTHS if length <= limit), "over 800 characters"))
+    for limit, name in _LENGTHS:
+        if length <= limit:
+            found.append(name)
+            break
+    else:
+        found.append("over 800 characters")
+    if "B" in text and _has_choices(text):
+        found.append("answer choices")
+    if "__" in text:
+        found.append("a blank to fill")
     if counts.digits:
         found.append("many digits" if counts.digits > 2 * _MANY else "a digit")
     if counts.han and counts.latin > 1 and language in (CHINESE, ENGLISH):
@@ -171,4 +212,4 @@ def flags(text: str, marks: Sequence[int], counts: LanguageCounts, language: str
     if actions > 1:
         found.append("three or more kinds of action" if actions >= _MANY else "two kinds of action")
     found.append(f"language {language}")
-    return tuple(sorted(_ROW[name] for name in found))
+    return tuple(sorted(ROW[name] for name in found))

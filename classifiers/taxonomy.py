@@ -27,3 +27,10 @@ INTENTS: Final = (
 )
 
 INDEX: Final = {name: place for place, name in enumerate(INTENTS)}
+COMPOUND: Final = "compound"
+
+HEADS: Final = ("difficulty", "code", "math", "tools")
+"""What the weights say beside the intent, a column each: how hard the request is, and three flags."""
+
+DIFFICULTY_MIN: Final = 1.0
+DIFFICULTY_MAX: Final = 5.0

@@ -4,14 +4,15 @@ Where on the path: beside it; `coe train` calls `train`.
 
 Invariants:
 1. Same input, same seed, same library versions: the same bytes in `weights.npz`.
-2. Temperatures and thresholds are fitted on predictions for rows whose source was left out (or, for the project's own
-   corpus, whose fold was left out), never on rows the model was fitted on.
+2. Temperatures and thresholds are fitted on predictions for rows whose source was left out (for the project's own
+   corpus: whose world, all its authors' rows in both languages), never on rows the model was fitted on.
 3. Figures of the card that judge the calibration use numbers fitted without the judged source group.
 4. Only weights, counts and hashes leave: no sentence of the training data is written.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,15 +23,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import scipy
+import scipy.sparse as sp
 import sklearn
 
 from classifiers import artefact, calibration, model
 from classifiers.calibration import Calibration
 from classifiers.card import render
 from classifiers.controls import KeywordControl, MajorityControl
+from classifiers.corpus import folder_sha256, read_corpus
 from classifiers.evaluate import (
-    Floats,
-    Labels,
     LeftOut,
     Progress,
     Scored,
@@ -42,15 +43,15 @@ from classifiers.evaluate import (
 )
 from classifiers.features import ROWS, fingerprint
 from classifiers.rows import Row, file_sha256, read_rows
-from classifiers.scorer import IntentClassifier
-from classifiers.taxonomy import INDEX, INTENTS
+from classifiers.scorer import SHIPPED, IntentClassifier
+from classifiers.taxonomy import HEADS, INTENTS
 from classifiers.timing import measure
 
-CORPUS_FOLDS: Final = 5
 CORPUS_SHARE: Final = 0.5
-"""Mass of the project's own corpus in calibration; the left-out source groups share the rest equally."""
+"""Mass of the project's own corpus in calibration; the public source groups share the rest equally."""
 
 RANDOM_TEST_SHARE: Final = 0.2
+FOLD_THREADS_MAX: Final = 4
 
 Words = npt.NDArray[np.str_]
 Fit = Callable[[Sequence[Row]], model.LinearModel]
@@ -65,65 +66,18 @@ class Trained:
     figures: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """Out-of-sample logits for external rows (source left out) and corpus rows (fold left out)."""
-
-    external: LeftOut
-    corpus: LeftOut
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        return self.external.rows + self.corpus.rows
-
-    def joined(self) -> tuple[Floats, Labels, Words, Words]:
-        """logits, true classes, languages, groups of all rows."""
-        return (
-            np.concatenate([self.external.logits, self.corpus.logits]),
-            np.concatenate([self.external.true, self.corpus.true]),
-            np.concatenate([self.external.languages, self.corpus.languages]),
-            np.concatenate([self.external.groups, self.corpus.groups]),
-        )
-
-
-def corpus_folds(
-    corpus: Sequence[Row], fit: Fit, others: Sequence[Row], seed: int, progress: Progress | None
-) -> LeftOut:
-    """Predict each corpus row by a model that saw all other sources and the other folds of the corpus."""
-    cells: dict[tuple[str, str], list[int]] = {}
-    for place, row in enumerate(corpus):
-        cells.setdefault((row.language, row.intent), []).append(place)
-    generator = np.random.default_rng(seed)
-    fold = np.zeros(len(corpus), dtype=np.int64)
-    for offset, cell in enumerate(sorted(cells)):
-        # The offset spreads the remainders: without it the last folds of small cells would stay empty.
-        fold[generator.permutation(cells[cell])] = (np.arange(len(cells[cell])) + offset) % CORPUS_FOLDS
-    logits = np.zeros((len(corpus), len(INTENTS)), dtype=np.float64)
-    known = np.zeros(len(corpus), dtype=np.bool_)
-    for number in range(CORPUS_FOLDS):
-        if progress is not None:
-            progress(number, CORPUS_FOLDS, f"corpus fold {number + 1}")
-        held_out = np.flatnonzero(fold == number).tolist()
-        if not held_out:
-            continue
-        training = list(others) + [row for place, row in enumerate(corpus) if fold[place] != number]
-        seen = {(row.intent, row.language) for row in training}
-        logits[held_out] = fit(training).logits([corpus[place].prompt for place in held_out])
-        known[held_out] = [(corpus[place].intent, corpus[place].language) in seen for place in held_out]
-    if progress is not None:
-        progress(CORPUS_FOLDS, CORPUS_FOLDS, "corpus folds")
-    return LeftOut(tuple(corpus), logits, known)
-
-
-def _masses(groups: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
-    """(n,) calibration weights: the corpus has `CORPUS_SHARE`, the other groups share the rest equally."""
-    counts = Counter(groups.tolist())
-    others = max(1, len(counts) - (model.CORPUS_SOURCE in counts))
+def _masses(left_out: LeftOut) -> npt.NDArray[np.float64]:
+    """(n,) calibration weights: the own corpus has `CORPUS_SHARE`, the other groups share the rest equally."""
+    groups = left_out.groups.tolist()
+    counts = Counter(groups)
+    own = {row.group for row in left_out.rows if row.own}
+    own_rows = sum(counts[group] for group in own)
+    others = max(1, len(counts) - len(own))
     share = {
-        group: (CORPUS_SHARE if group == model.CORPUS_SOURCE else (1.0 - CORPUS_SHARE) / others) / count
+        group: CORPUS_SHARE / own_rows if group in own else (1.0 - CORPUS_SHARE) / others / count
         for group, count in counts.items()
     }
-    return np.array([share[group] for group in groups.tolist()], dtype=np.float64)
+    return np.array([share[group] for group in groups], dtype=np.float64)
 
 
 def _judge(logits: npt.NDArray[np.float64], left_out: LeftOut, by: Mapping[str, Calibration]) -> Scored:
@@ -138,10 +92,10 @@ def _judge(logits: npt.NDArray[np.float64], left_out: LeftOut, by: Mapping[str, 
     return Scored(left_out.true, logits.argmax(axis=1).astype(np.int64), confidence, covered)
 
 
-def _calibrations(evidence: _Evidence) -> tuple[Calibration, dict[str, Calibration]]:
+def _calibrations(evidence: LeftOut) -> tuple[Calibration, dict[str, Calibration]]:
     """The calibration that ships, and for each group the one fitted without it (for honest figures)."""
-    logits, true, languages, groups = evidence.joined()
-    weights = _masses(groups)
+    logits, true, languages, groups = evidence.logits, evidence.true, evidence.languages, evidence.groups
+    weights = _masses(evidence)
     shipped = calibration.calibrate(logits, true, languages, weights)
     without = {}
     for group in sorted(set(groups.tolist())):
@@ -170,17 +124,16 @@ def _group_table(left_out: LeftOut, scored: Scored) -> list[dict[str, object]]:
     return table
 
 
-def _random_split(rows: Sequence[Row], fit: Fit, seed: int) -> dict[str, object]:
-    """The flattering number: rows of the same sources on both sides."""
-    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
-    cut = int(len(rows) * RANDOM_TEST_SHARE)
-    test = [rows[place] for place in order[:cut]]
-    fitted = fit([rows[place] for place in order[cut:]])
-    if not test:
-        return {"n": 0, "accuracy": None}
-    predicted = fitted.logits([row.prompt for row in test]).argmax(axis=1)
-    true = np.array([INDEX[row.intent] for row in test])
-    return {"n": len(test), "accuracy": float((predicted == true).mean())}
+def _across(name: str, fit: Fit, seen: Sequence[Row], judged: Sequence[Row], shipped: Calibration) -> dict[str, object]:
+    """Trained on one kind of rows alone, judged on the other kind."""
+    if not seen or not judged:
+        return {"name": name, "overall": {"n": 0}}
+    logits = fit(seen).logits(judged)
+    languages = np.array([row.language for row in judged], dtype=np.str_)
+    posterior, covered = shipped.apply(logits, languages)
+    true = np.array([row.label for row in judged], dtype=np.int64)
+    scored = Scored(true, logits.argmax(axis=1).astype(np.int64), posterior.max(axis=1), covered)
+    return {"name": name, **report_of(scored, languages.tolist())}
 
 
 def _counts(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
@@ -199,6 +152,7 @@ def _manifest(
         "features": fingerprint(),
         "rows": ROWS,
         "labels": list(INTENTS),
+        "heads": list(HEADS),
         "dtype": "float16",
         "temperatures": {key: round(value, 6) for key, value in shipped.temperatures.items()},
         "thresholds": {key: round(value, 6) for key, value in shipped.thresholds.items()},
@@ -209,6 +163,7 @@ def _manifest(
             "inverse_penalty": model.INVERSE_PENALTY,
             "corpus_mass": model.CORPUS_MASS,
             "rows_per_cell": model.ROWS_PER_CELL,
+            "copies": model.COPIES,
         },
         "versions": {
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
@@ -220,69 +175,104 @@ def _manifest(
     }
 
 
-def _figures(evidence: _Evidence, without: Mapping[str, Calibration], cues: model.Cues) -> dict[str, Any]:
-    """Figures on rows whose source or fold was left out, and the controls on the same rows."""
-    external, corpus = evidence.external, evidence.corpus
-    scored = _judge(external.logits, external, without)
-    languages = external.languages
-    known = external.known
-    natural = _judge(corpus.logits, corpus, without)
+def _figures(evidence: LeftOut, without: Mapping[str, Calibration], cues: model.Cues) -> dict[str, Any]:
+    """Figures on rows whose source was left out, and the controls on the same rows."""
+    scored = _judge(evidence.logits, evidence, without)
+    languages = evidence.languages
+    own = np.array([row.own for row in evidence.rows])
     report = report_of(scored, languages.tolist())
+    accepted = np.array(
+        [INTENTS[place] in (row.intent, *row.also) for row, place in zip(evidence.rows, scored.predicted, strict=True)]
+    )
     return {
         "left_out": report,
-        "left_out_known": report_of(scored.where(known), languages[known].tolist()),
+        "left_out_public": report_of(scored.where(~own), languages[~own].tolist()),
+        "left_out_own": report_of(scored.where(own), languages[own].tolist()),
         "left_out_cost": confusion_cost(report),
-        "groups": _group_table(external, scored),
-        "corpus": report_of(natural, corpus.languages.tolist()),
-        "majority": evaluate_intents(MajorityControl(evidence.rows), external.rows),
-        "keywords": evaluate_intents(KeywordControl(cues), external.rows),
-        "corpus_keywords": evaluate_intents(KeywordControl(cues), corpus.rows),
+        "own_accepted": float(accepted[own].mean()) if own.any() else None,
+        "groups": _group_table(evidence, scored),
+        "majority": evaluate_intents(MajorityControl(evidence.rows), evidence.rows),
+        "keywords": evaluate_intents(KeywordControl(cues), evidence.rows),
     }
 
 
+def _heads(own: Sequence[Row], cues: sp.csr_matrix, vectoriser: model.Vectoriser) -> dict[str, object]:
+    """How well difficulty and flags are read in worlds that were left out."""
+    groups = sorted({row.group for row in own})
+    if len(groups) < 2:
+        return {}
+    said = np.zeros((len(own), len(HEADS)))
+    for group in groups:
+        weights, bias = model.fit_heads([row for row in own if row.group != group], cues, vectoriser)
+        places = [place for place, row in enumerate(own) if row.group == group]
+        said[places] = vectoriser.matrix([own[place] for place in places]) @ weights + bias
+    hard = np.array([row.difficulty or 0 for row in own], dtype=np.float64)
+    found: dict[str, object] = {"difficulty_correlation": float(np.corrcoef(said[:, 0], hard)[0, 1])}
+    for place, name in enumerate(HEADS[1:], start=1):
+        wanted = np.array([name in row.flags for row in own])
+        hit = wanted & (said[:, place] > 0.0)
+        found[name] = {
+            "n": int(wanted.sum()),
+            "recall": float(hit.sum() / max(1, wanted.sum())),
+            "precision": float(hit.sum() / max(1, (said[:, place] > 0.0).sum())),
+        }
+    return found
+
+
 def train(
-    data: Path,
+    data: Path | None,
     out: Path,
     *,
     seed: int,
     progress: Progress | None = None,
     corpus: Path | None = None,
     probe: Path | None = None,
-    name: str = "intent-v1",
+    name: str = SHIPPED,
 ) -> Trained:
     """Train on `data` plus the project's own corpus and write the artefact into `out`.
 
-    `data` and `probe` are row files (see `rows`); `corpus` replaces the shipped `corpus/seed.jsonl`; rows whose label
-    is marked as uncertain are dropped. `probe` rows are only judged, never trained on. Raises `RowError`, `ValueError`
-    when the rows don't suffice, `ArtefactError` when the result is too large.
+    `data` and `probe` are row files (see `rows`); without `data` the corpus is all there is. `corpus` is a folder that
+    replaces the shipped one. Rows whose label is marked as uncertain are dropped. `probe` rows are only judged, never
+    trained on. Raises `RowError`, `CorpusError`, `ValueError` when the rows don't suffice, `ArtefactError` when the
+    result is too large.
     """
-    corpus_path = corpus if corpus is not None else Path(__file__).with_name("corpus") / "seed.jsonl"
+    folder = corpus if corpus is not None else Path(__file__).with_name("corpus")
     cues = model.load_cues()
     ties = model.cue_matrix(cues)
     vectoriser = model.Vectoriser()
-    rows = [row for row in read_rows(data) if row.confident]
-    own = read_rows(corpus_path)
+    public = [row for row in read_rows(data) if row.confident and row.intent is not None] if data is not None else []
+    written = [Row.of_corpus(row) for row in read_corpus(folder)]
+    own = [row for row in written if row.intent is not None]
+    vectoriser.matrix([*public, *own])
 
     def fit(training: Sequence[Row]) -> model.LinearModel:
         return model.fit(training, ties, vectoriser, seed=seed)
 
-    evidence = _Evidence(
-        external=leave_source_out(rows, fit, always=own, progress=progress),
-        corpus=corpus_folds(own, fit, rows, seed, progress),
-    )
+    threads = min(FOLD_THREADS_MAX, os.cpu_count() or 1)
+    evidence = leave_source_out([*public, *own], fit, progress=progress, threads=threads)
     shipped, without = _calibrations(evidence)
     figures = _figures(evidence, without, cues)
-    figures["random"] = _random_split([*rows, *own], fit, seed)
+    figures["across"] = [
+        _across("public rows alone, judged on the own corpus", fit, public, own, shipped),
+        _across("own corpus alone, judged on the public rows", fit, own, public, shipped),
+    ]
+    figures["heads"] = _heads(own, ties, vectoriser)
     if progress is not None:
         progress(0, 1, "final fit")
-    fitted = fit([*rows, *own])
-    sources = {"sha256": file_sha256(data), "corpus_sha256": file_sha256(corpus_path), "counts": _counts(rows)}
-    sources["corpus_counts"] = _counts(own)
+    fitted = fit([*public, *own])
+    head_weights, head_bias = model.fit_heads(own, ties, vectoriser)
+    sources: dict[str, object] = {"sha256": None if data is None else file_sha256(data), "counts": _counts(public)}
+    sources |= {"corpus_sha256": folder_sha256(folder), "corpus_counts": _counts(own)}
     manifest = _manifest(name, seed, fitted, shipped, sources)
-    arrays: dict[str, npt.NDArray[Any]] = {"weights": fitted.weights.astype(np.float16), "bias": fitted.bias}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "weights": np.concatenate([fitted.weights, head_weights], axis=1).astype(np.float16),
+        "bias": np.concatenate([fitted.bias, head_bias]).astype(np.float32),
+    }
     # Written twice: the figures on the probe and the timings are of the artefact as shipped, so it has to exist first.
     artefact.write(out, arrays, manifest, "")
     classifier = IntentClassifier.load(out)
+    unfit = [classifier.predict(row.turns).abstained for row in written if row.intent is None]
+    figures["unfit"] = {"n": len(unfit), "abstained": sum(unfit) / len(unfit) if unfit else None}
     if probe is not None:
         figures["probe"] = evaluate_intents(classifier, read_rows(probe))
         figures["probe_keywords"] = evaluate_intents(KeywordControl(cues), read_rows(probe))

@@ -26,7 +26,7 @@ import orjson
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision, Intent
+from service.domain.decision import COMPOUND, NOT_CLASSIFIED, Candidate, Decision, Intent
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
@@ -259,8 +259,18 @@ def read_intent(classifier: Classifier, chat: ChatRequest, *, explained: bool) -
     turns = chat.turns()
     read = classifier.predict(turns)
     terms = classifier.explain(turns, read.label) if explained else ()
+    parts = classifier.parts(turns) if read.label == COMPOUND else ()
     return Intent(
-        read.label, read.confidence, read.posterior, read.language, read.abstained, tuple(terms), read.artefact
+        label=read.label,
+        confidence=read.confidence,
+        posterior=read.posterior,
+        language=read.language,
+        abstained=read.abstained,
+        terms=tuple(terms),
+        artefact=read.artefact,
+        difficulty=read.difficulty,
+        flags=read.flags,
+        parts=tuple(part.intent for part in parts),
     )
 
 

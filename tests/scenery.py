@@ -95,7 +95,15 @@ def an_intent(label: str = "factual_qa", confidence: float = 0.9, *, language: s
     """What a classifier that is sure would say."""
     rest = (1 - confidence) / (len(INTENTS) - 1)
     posterior = {name: confidence if name == label else rest for name in INTENTS}
-    return Intent(label, confidence, more.pop("posterior", posterior), language, artefact="test-1", **more)
+    return Intent(
+        label,
+        confidence,
+        more.pop("posterior", posterior),
+        language,
+        artefact="test-1",
+        difficulty=more.pop("difficulty", 2.0),
+        **more,
+    )
 
 
 def decided(
@@ -116,6 +124,11 @@ class WordClassifier:
         text = turns[-1][1] if turns else ""
         label = "translation" if "translate" in text else "coding" if "code" in text else "factual_qa"
         return an_intent(label, language="zh" if any("一" <= one <= "龥" for one in text) else "en")
+
+    def parts(self, turns: Any) -> tuple[()]:
+        """Single words have no steps."""
+        del turns
+        return ()
 
     def explain(self, turns: Any, label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The first words of the prompt, for the label that was predicted."""

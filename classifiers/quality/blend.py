@@ -21,8 +21,8 @@ from scipy.optimize import minimize
 from classifiers.quality.metrics import Floats, mean_known
 from classifiers.quality.signals import logit, sigmoid
 
-WEIGHT_PULL: Final = 0.02
-"""Nats per row that a whole unit of weight away from equal shares must be worth."""
+WEIGHT_PULL: Final = 5.0
+"""Nats, over all rows together, that a whole unit of weight away from equal shares must be worth."""
 
 WEIGHT_MAX: Final = 3.0
 SLOPE_PULL: Final = 50.0
@@ -43,13 +43,14 @@ def fit_weights(views: Sequence[Floats], scores: Floats) -> Floats:
     stacked = np.stack([view[known] for view in views])
     wanted = scores[known]
     even = 1.0 / len(views)
+    pull = WEIGHT_PULL / max(int(known.any(axis=1).sum()), 1)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         logits = base + weights @ stacked
-        value = float((np.logaddexp(0.0, logits) - wanted * logits).mean()) + WEIGHT_PULL * float(
+        value = float((np.logaddexp(0.0, logits) - wanted * logits).mean()) + pull * float(
             ((weights - even) ** 2).sum()
         )
-        slope = stacked @ (np.exp(-np.logaddexp(0.0, -logits)) - wanted) / len(wanted) + 2.0 * WEIGHT_PULL * (weights - even)
+        slope = stacked @ (np.exp(-np.logaddexp(0.0, -logits)) - wanted) / len(wanted) + 2.0 * pull * (weights - even)
         return value, slope
 
     found = minimize(

@@ -164,8 +164,7 @@ def _learned(stage: Stage, learner: Learner) -> Measures:
     for number in range(FOLDS):
         held, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         unseen[held] = learner(stage.train.take(rest), stage.train.take(held))
-    known = judge.curve(stage.train_ground, Predicted(unseen, _flat(stage, len(stage.train))))
-    setting = judge.pick(known, stage.train_ground.best_single())
+    setting = judge.validate(stage.train_ground, Predicted(unseen, _flat(stage, len(stage.train))))
     quality = learner(stage.train, stage.test)
     return judge.measures(stage.test_ground, Predicted(quality, _flat(stage, len(stage.test))), setting)
 
@@ -192,7 +191,7 @@ def _mix(stage: Stage) -> Measures:
         pieces = [(1.0 - shares) * points[a] + shares * points[b] for a, b in itertools.pairwise(corners)]
         return np.concatenate([points[corners[:1]], *pieces])
 
-    setting = judge.pick(path(train), stage.train_ground.best_single())
+    setting = judge.pick(path(train), judge.VALIDATED_TARGET * stage.train_ground.best_single().score)
     found = judge.measures_of_curve(stage.test_ground, path(test), setting)
     if len(stage.test.models) == 2:
         # By lot: every share of strong calls recovers just that share of the gap.

@@ -101,8 +101,7 @@ def fit_router(stage: Stage, reading: Reading, *, seed: int = SEED, progress: Pr
     if stage.train_ground.is_priced:
         costs = fit_costs(stage.train.costs, fitted.topic_shares, stage.train.prompts)
         expected = costs.expected(fitted.topic_shares, stage.train.prompts)
-    points = judge.curve(stage.train_ground, Predicted(fitted.unseen, expected))
-    return Router(fitted, costs, judge.pick(points, stage.train_ground.best_single()))
+    return Router(fitted, costs, judge.validate(stage.train_ground, Predicted(fitted.unseen, expected)))
 
 
 def _number(value: float) -> float | None:

@@ -25,6 +25,8 @@ SETTINGS: Final = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 401)])
 """Values of mu: from cost doesn't matter to nothing but cost matters."""
 
 VALIDATED_TARGET: Final = 0.98
+CAUTION: Final = 1.0
+"""Standard errors: five thresholds of six then keep their target."""
 
 Measures = dict[str, object]
 """The keys of `MEASURES` with numbers, or `None` where undefined."""
@@ -151,13 +153,29 @@ class Setting:
         return float(mixed[0]), float(mixed[1])
 
 
-def pick(points: Floats, best: Single, target: float = VALIDATED_TARGET) -> Setting:
-    """The cheapest setting, or mixture of two, that keeps `target` of the best single model; else the best setting.
+def validate(where: Ground, predicted: Predicted, target: float = VALIDATED_TARGET) -> Setting:
+    """The cheapest setting that keeps `target` of the best single model, with `CAUTION` standard errors to spare.
 
-    To be called on predictions for TRAIN rows. A step of the curve can be wide where few things tell prompts apart;
-    mixing two settings by lot reaches what lies between, as AIQ assumes.
+    To be called on predictions for TRAIN rows by fits that did not see them. The error is that of the difference
+    between router and best single model, row by row: without it, every second threshold would miss its target.
     """
-    wanted = target * best.score
+    points = curve(where, predicted)
+    best = where.best_single()
+    first = pick(points, target * best.score)
+    column = where.models.index(best.model)
+    chosen = choices(where, predicted, float(SETTINGS[first.second]))
+    known = ~np.isnan(where.scores[:, column])
+    gain = where.scores[np.arange(len(chosen)), chosen][known] - target * where.scores[known, column]
+    spare = CAUTION * float(gain.std()) / max(len(gain), 1) ** 0.5
+    return pick(points, target * best.score + spare)
+
+
+def pick(points: Floats, wanted: float) -> Setting:
+    """The cheapest setting, or mixture of two, with a quality of `wanted`; the best setting when there is none.
+
+    A step of the curve can be wide where few things tell prompts apart; mixing two settings by lot reaches what lies
+    between, as AIQ assumes.
+    """
     if points[:, 1].max() < wanted or len(points) == 1 or np.isnan(points).any():
         place = int(points[:, 1].argmax())
         return Setting(place, place, 0.0)

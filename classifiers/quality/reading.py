@@ -15,9 +15,10 @@ from typing import Final, Protocol
 import numpy as np
 import scipy.sparse as sp
 
-from classifiers.features import ROWS, Features, extract, select
+from classifiers.features import ROWS, Features, extract
 from classifiers.quality.metrics import Floats, Index
 from classifiers.taxonomy import INTENTS
+from classifiers.turns import select
 
 PROGRESS_EVERY: Final = 500
 
@@ -33,10 +34,10 @@ class Posterior(Protocol):
 
 
 class Intents(Protocol):
-    """Anything that gives an intent posterior; `IntentClassifier` does."""
+    """Anything that reads a conversation once for both models; `IntentClassifier` does."""
 
-    def predict(self, turns: Sequence[tuple[str, str]]) -> Posterior:
-        """Classify (role, text) turns."""
+    def read(self, turns: Sequence[tuple[str, str]]) -> tuple[Posterior, Features | None]:
+        """What (role, text) turns are about, and the features of the last user turn; `None` without one."""
         ...
 
 
@@ -78,8 +79,9 @@ def read_prompts(
     features, posteriors = [], []
     even = [1.0 / len(INTENTS)] * len(INTENTS)
     for done, prompt in enumerate(prompts, start=1):
-        features.append(extract(select(prompt)))
-        posteriors.append(even if intents is None else list(intents.predict([("user", prompt)]).posterior.values()))
+        judged, read = intents.read([("user", prompt)]) if intents is not None else (None, None)
+        features.append(read if read is not None else extract(select(prompt)))
+        posteriors.append(list(judged.posterior.values()) if judged is not None else even)
         if progress is not None and (done % PROGRESS_EVERY == 0 or done == len(prompts)):
             progress(done, len(prompts), label)
     return Reading(

@@ -16,6 +16,7 @@ from service.cli.settings import exits, fail
 SEED = 7
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -26,7 +27,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--outcomes", type=_FILE, default=None, help="Rows of outcomes by model: trains a quality model. Or --data."
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The directory of the artefact.")
-@click.option("--corpus", type=_FILE, default=None, help="Own prompts instead of the ones that ship. With --data.")
+@click.option(
+    "--corpus", type=_FOLDER, default=None, help="A folder of own prompts instead of the ones that ship. With --data."
+)
 @click.option("--probe", type=_FILE, default=None, help="Rows that are judged and never trained on. With --data.")
 @click.option(
     "--test", type=_FILE, default=None, help="Outcomes that are judged and never trained on. With --outcomes."

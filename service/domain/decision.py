@@ -33,6 +33,9 @@ INTENTS = (
 )
 """The taxonomy: what a person may want. Flags (long, images, tools) are read from the request, not classified."""
 
+COMPOUND = "compound"
+"""The intent of a request that asks for several things."""
+
 UNCLASSIFIED = "unclassified"
 """The label of requests that name their model: nobody needed to know what they are about."""
 
@@ -46,7 +49,9 @@ class Intent:
 
     `posterior` maps every intent to its probability (sums to 1). `abstained` means that there was too little evidence:
     `label` is then only the likeliest guess and must not be trusted alone. `terms` are the strongest pieces of evidence
-    for the label with their weights in logits. `artefact` names the classifier and its version.
+    for the label with their weights in logits. `artefact` names the classifier and its version. `difficulty` runs from
+    1 (any model) to 5 (experts), `None` when nobody judged it. `flags` are names out of code, math, tools, personal,
+    harness. `parts` are the intents of the steps of a compound request, in order.
     """
 
     label: str
@@ -56,6 +61,9 @@ class Intent:
     abstained: bool = False
     terms: tuple[tuple[str, float], ...] = ()
     artefact: str = ""
+    difficulty: float | None = None
+    flags: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:

@@ -53,6 +53,17 @@ class IntentReading(Protocol):
     def terms(self) -> tuple[tuple[str, float], ...]: ...
     @property
     def artefact(self) -> str: ...
+    @property
+    def difficulty(self) -> float: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+
+
+class PartReading(Protocol):
+    """One step of a compound request."""
+
+    @property
+    def intent(self) -> str: ...
 
 
 class Classifier(Protocol):
@@ -60,6 +71,10 @@ class Classifier(Protocol):
 
     def predict(self, turns: Sequence[tuple[str, str]]) -> IntentReading:
         """`turns` are (role, text), oldest first. `terms` may be left empty: they are dear, and few ask for them."""
+        ...
+
+    def parts(self, turns: Sequence[tuple[str, str]]) -> Sequence[PartReading]:
+        """The steps of a compound request, in order; none when they can't be told apart. A few predictions' worth."""
         ...
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:

@@ -14,23 +14,25 @@ import classifiers
 from classifiers import artefact as a
 from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
-from classifiers.taxonomy import INTENTS
+from classifiers.taxonomy import HEADS, INTENTS
 
-SHIPPED = Path(classifiers.__file__).parent / "artefacts" / "intent-v1"
+SHIPPED = Path(classifiers.__file__).parent / "artefacts" / "intent-v2"
 
 
 @pytest.fixture
 def copy(tmp_path):
-    return Path(shutil.copytree(SHIPPED, tmp_path / "intent-v1"))
+    return Path(shutil.copytree(SHIPPED, tmp_path / "intent-v2"))
 
 
 def _arrays():
-    return {"weights": np.zeros((ROWS, len(INTENTS)), np.float16), "bias": np.zeros(len(INTENTS), np.float32)}
+    columns = len(INTENTS) + len(HEADS)
+    return {"weights": np.zeros((ROWS, columns), np.float16), "bias": np.zeros(columns, np.float32)}
 
 
 def _manifest(**changes):
     per_language = dict.fromkeys(LANGUAGES, 0.5)
-    base = {"format": a.FORMAT, "name": "t", "features": fingerprint(), "rows": ROWS, "labels": list(INTENTS)}
+    base = {"format": a.FORMAT, "name": "t", "features": fingerprint(), "rows": ROWS}
+    base |= {"labels": list(INTENTS), "heads": list(HEADS)}
     return {**base, "temperatures": per_language, "thresholds": per_language, **changes}
 
 
@@ -45,7 +47,7 @@ def _replace_weights(directory, content):
 def test_the_shipped_artefact_loads(copy):
     """Positive control: an untouched copy passes every check that the tests below trip."""
     found = a.load(copy)
-    assert found.id == f"intent-v1@{found.sha256[: a.SHORT_HASH]}"
+    assert found.id == f"intent-v2@{found.sha256[: a.SHORT_HASH]}"
     assert (SHIPPED / a.WEIGHTS_FILE).stat().st_size <= a.NPZ_BYTES_MAX
 
 
@@ -82,7 +84,7 @@ def test_a_pickled_array_is_refused_even_with_a_matching_hash(copy, tmp_path):
         (lambda arrays: arrays | {"extra": np.zeros(1)}, "holds"),
         (lambda arrays: arrays | {"weights": np.zeros((4, 15), np.float16)}, "weights is"),
         (lambda arrays: arrays | {"bias": np.zeros(15, np.float64)}, "bias is"),
-        (lambda arrays: arrays | {"bias": np.full(15, np.nan, np.float32)}, "not finite"),
+        (lambda arrays: arrays | {"bias": np.full(19, np.nan, np.float32)}, "not finite"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, change, words):
@@ -98,7 +100,8 @@ def test_other_arrays_are_refused(tmp_path, change, words):
         ({"features": "0" * 16}, "'features'"),
         ({"labels": list(reversed(INTENTS))}, "'labels'"),
         ({"rows": 5}, "'rows'"),
-        ({"format": 2}, "'format'"),
+        ({"format": 1}, "'format'"),
+        ({"heads": []}, "'heads'"),
         ({"temperatures": {"en": 1.0}}, "'temperatures'"),
         ({"thresholds": dict.fromkeys(LANGUAGES, float("nan"))}, "'thresholds'"),
     ],

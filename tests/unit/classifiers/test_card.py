@@ -9,7 +9,7 @@ from classifiers.card import render
 from classifiers.timing import Timing
 from classifiers.train import _counts
 
-SHIPPED = Path(classifiers.__file__).parent / "artefacts" / "intent-v1" / "CARD.md"
+SHIPPED = Path(classifiers.__file__).parent / "artefacts" / "intent-v2" / "CARD.md"
 
 
 def _part(n, accuracy):
@@ -21,14 +21,17 @@ def _report(accuracy):
 
 
 def _figures(accuracy):
-    names = ("left_out", "left_out_known", "corpus", "majority", "keywords", "corpus_keywords")
+    names = ("left_out", "left_out_public", "left_out_own", "majority", "keywords")
     return {
         **{name: _report(accuracy) for name in names},
         "left_out_cost": {"strong_to_cheap": 0.125, "cheap_to_strong": None},
         "groups": [
             {"group": "MMLU", "n": 10, "accuracy": accuracy, "macro_f1": 0.5, "known_n": 0, "known_accuracy": None}
         ],
-        "random": {"n": 5, "accuracy": 0.99},
+        "across": [{"name": "public rows alone", **_report(0.99)}, {"name": "nothing", "overall": {"n": 0}}],
+        "own_accepted": 0.875,
+        "unfit": {"n": 12, "abstained": 0.75},
+        "heads": {"difficulty_correlation": 0.625, "code": {"n": 8, "recall": 0.5, "precision": 1.0}},
         "timings": (Timing("en", 2_000, 123.4, 456.7, 98.6, 210.1),),
     }
 
@@ -38,7 +41,7 @@ MANIFEST = {
     "temperatures": {"en": 1.5},
     "thresholds": {"en": 0.625},
     "versions": {"numpy": "1", "scipy": "2", "scikit-learn": "3"},
-    "solver": {"rows": 1234, "rows_per_cell": 40, "corpus_mass": 10.0},
+    "solver": {"rows": 1234, "rows_per_cell": 40, "corpus_mass": 10.0, "copies": 2},
     "data": {"sha256": "a" * 64, "corpus_sha256": "b" * 64, "counts": _counts([]), "corpus_counts": _counts([])},
 }
 
@@ -55,11 +58,15 @@ def test_figures_appear_as_they_are():
     assert "1,234 rows" in card
 
 
-def test_the_flattering_figure_is_named_so():
-    """Wherever the random split stands, its warning stands in the same paragraph."""
+def test_every_kind_of_figure_has_its_line():
+    """What one kind of rows teaches about the other, accepted intents, abstentions, heads; nothing over no rows."""
     card = render("i", MANIFEST, _figures(0.4))
-    (paragraph,) = [part for part in card.split("\n\n") if "0.990" in part]
-    assert "flatters" in paragraph
+    assert "| public rows alone, overall | 10 | 0.990 |" in card
+    assert "nothing, overall" not in card
+    assert "0.875 of the own rows" in card
+    assert "Of 12 own prompts" in card
+    assert "correlation 0.625" in card
+    assert "| code | 8 | 0.500 | 1.000 |" in card
 
 
 def test_the_shipped_card_is_of_the_shipped_weights():

@@ -9,87 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import features as f
+from classifiers import turns
 
-HEAD, TAIL = f.HEAD_CHARS, f.TAIL_CHARS
-
-
-class CountingText(str):
-    """A text that counts the characters sliced out of it and refuses every other look inside."""
-
-    __slots__ = ("touched",)
-
-    def __new__(cls, text):
-        made = super().__new__(cls, text)
-        made.touched = 0
-        return made
-
-    def __getitem__(self, key):
-        part = str.__getitem__(self, key)
-        self.touched += len(part)
-        return part
-
-    def _refuse(self, *_args, **_kwargs):
-        raise AssertionError("the whole text was read")
-
-    __iter__ = __contains__ = __add__ = __mod__ = __eq__ = __hash__ = _refuse
-    encode = lower = upper = casefold = strip = rstrip = lstrip = split = splitlines = _refuse
-    find = rfind = index = count = startswith = endswith = replace = translate = partition = _refuse
-
-
-def test_ten_megabytes_cost_two_thousand_characters():
-    """Work is bounded: of a huge text only the head and the tail are touched, and nothing else is done with it."""
-    huge = CountingText("word " * 2_000_000)
-    (weight, selection), *rest = f.user_texts([("user", huge)])
-    assert weight == 1.0
-    assert not rest
-    assert huge.touched == HEAD + TAIL
-    assert len(selection) == HEAD + TAIL + 1
-    assert type(selection) is str
-    f.extract(selection)
-
-
-def test_the_counting_text_sees_a_full_read():
-    """Positive control: the instrument of the test above does catch work on the whole text."""
-    with pytest.raises(AssertionError, match="whole text"):
-        CountingText("abc").lower()
-    text = CountingText("x" * 5_000)
-    assert f.select(text, 5_000, 0)
-    assert text.touched == 5_000
+HEAD, TAIL = turns.HEAD_CHARS, turns.TAIL_CHARS
 
 
 def test_extract_refuses_what_was_not_selected():
     """The bound can't be forgotten by a caller."""
     with pytest.raises(ValueError, match="select"):
         f.extract("x" * (HEAD + TAIL + 2))
-
-
-def test_selection_keeps_both_ends():
-    """The head, a line break, the tail; short texts whole."""
-    text = "a" * HEAD + "b" * 100 + "c" * TAIL
-    assert f.select(text) == "a" * HEAD + "\n" + "c" * TAIL
-    assert f.select("short") == "short"
-    assert f.select("x" * (HEAD + TAIL)) == "x" * (HEAD + TAIL)
-
-
-def test_only_user_turns_are_read():
-    """System and assistant texts are not the person's wish; at most two earlier user turns count, by half."""
-    turns = [
-        ("user", "one"),
-        ("user", "two"),
-        ("assistant", "x"),
-        ("user", "three"),
-        ("system", "y"),
-        ("user", "four"),
-        ("tool", "z"),
-    ]
-    assert f.user_texts(turns) == [(1.0, "four"), (0.5, "three"), (0.5, "two")]
-    assert f.user_texts([("system", "You are a title generator")]) == []
-
-
-def test_earlier_turns_are_read_more_shortly():
-    """The cap of an earlier turn is its own."""
-    texts = f.user_texts([("user", "e" * 9_000), ("user", "l" * 9_000)])
-    assert [len(text) for _, text in texts] == [HEAD + TAIL + 1, f.EARLIER_HEAD_CHARS + f.EARLIER_TAIL_CHARS + 1]
 
 
 @given(st.text(max_size=400))
@@ -135,7 +63,7 @@ def test_vectors_are_the_same_in_another_process():
 
 def test_case_width_and_blanks_do_not_matter():
     """The same request typed differently has the same hashed features."""
-    one, other = f.extract("Translate  THIS text"), f.extract("translate this TEXT")
+    one, other = f.extract(turns.select("Translate  THIS text")), f.extract("translate this TEXT")
     hashed = len(one.buckets) - len(one.flags)
     assert one.buckets[:hashed].tolist() == other.buckets[: len(other.buckets) - len(other.flags)].tolist()
 
@@ -187,7 +115,7 @@ def test_the_fingerprint_moves_with_the_tuning(monkeypatch):
 
 def test_spans_point_into_the_text():
     """Explanations quote what was read."""
-    text = "Translate  this, 你好吗"
+    text = "Translate this, 你好吗"
     found = f.extract(text, spans=True)
     quoted = {text[max(a, 0) : b] for a, b in zip(found.starts.tolist(), found.ends.tolist(), strict=True)}
-    assert {"Translate", "this", "Translate  this", "你好", "好吗", "你好吗"} <= quoted
+    assert {"Translate", "this", "Translate this", "你好", "好吗", "你好吗"} <= quoted

@@ -1,10 +1,11 @@
-"""Folded text: span hashes, collapsed blanks, weights of positions."""
+"""Folded text: span hashes, kinds of blanks, weights of positions."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifiers.alphabet import FOLD_MASK
 from classifiers.folding import FOLDED_CHARS_MAX, PAYLOAD_WEIGHT, QUOTED_WEIGHT, Folded
 
 
@@ -16,12 +17,13 @@ def _word_hashes(text):
 def test_any_text_folds(text):
     """Surrogates, controls and emoji included: positions, classes and weights have one length, spans are ordered."""
     folded = Folded(text)
-    assert len(folded.classes) == len(folded.ids) == len(folded.edge) == len(folded.where) == folded.length
+    assert len(folded.packed) == len(folded.edge) == folded.length == len(text) + 2
+    assert len(folded.cjk) in (0, folded.length)
     assert len(folded.prefix) == folded.length + 1
     assert (folded.starts < folded.ends).all()
     assert (folded.edge > 0).all()
     assert (folded.edge <= 1).all()
-    assert (np.diff(folded.where) > 0).all()
+    assert sum(folded.by_class) == folded.length
 
 
 def test_a_span_hash_does_not_depend_on_its_place():
@@ -36,16 +38,18 @@ def test_span_hashes_equal_the_polynomial():
     folded = Folded("fold me, 请")
     base = 0x9E3779B97F4A7C15
     for start, end in ((1, 5), (3, 9), (6, 10)):
-        wanted = sum(int(c) * pow(base, i, 1 << 64) for i, c in enumerate(folded.ids[start:end])) % (1 << 64)
+        ids = (folded.packed & FOLD_MASK)[start:end]
+        wanted = sum(int(c) * pow(base, i, 1 << 64) for i, c in enumerate(ids)) % (1 << 64)
         got = folded.spans(np.array([start]), np.array([end]))
         assert int(got[0]) == wanted
 
 
-def test_runs_of_blanks_count_as_one():
-    """Indentation doesn't change the words or their pairs, but a line break inside a run stays one."""
-    assert Folded("a  b \t c").ids.tolist() == Folded("a b c").ids.tolist()
+def test_blanks_of_all_kinds_are_one_kind():
+    """Tabs, wide blanks and line breaks fold to a blank; a line break is still known as one."""
+    assert (Folded("a\tb\u3000c").packed & FOLD_MASK).tolist() == (Folded("a b c").packed & FOLD_MASK).tolist()
     assert Folded("first line \n   second").last_line > 0
-    assert Folded("first line     second").last_line == 0
+    assert Folded("first line second").last_line == 0
+    assert Folded("one\ntwo\nthree\n").line_breaks == 2
 
 
 def test_the_middle_of_a_long_text_counts_less():

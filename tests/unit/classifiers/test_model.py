@@ -12,9 +12,10 @@ from classifiers.rows import Row
 from classifiers.taxonomy import INDEX
 
 
-def _rows(prompts, intent, source="A", language="en"):
+def _rows(prompts, intent, source="A", language="en", **more):
     return [
-        Row(id=str(n), source=source, language=language, prompt=text, intent=intent) for n, text in enumerate(prompts)
+        Row(id=str(n), source=source, language=language, prompt=text, intent=intent, **more)
+        for n, text in enumerate(prompts)
     ]
 
 
@@ -32,7 +33,7 @@ def test_it_learns_and_repeats_itself():
     first, second = _fit(TRANSLATE + SOLVE, cues), _fit(TRANSLATE + SOLVE, cues)
     assert first.weights.tobytes() == second.weights.tobytes()
     assert first.bias.tobytes() == second.bias.tobytes()
-    logits = first.logits([row.prompt for row in TRANSLATE + SOLVE])
+    logits = first.logits(TRANSLATE + SOLVE)
     assert logits.argmax(axis=1).tolist() == [INDEX["translation"]] * 4 + [INDEX["math"]] * 4
 
 
@@ -48,7 +49,7 @@ def test_a_tied_cue_works_without_a_row():
 def test_an_absent_intent_is_never_predicted():
     """Its logit is finite and far below."""
     fitted = _fit(TRANSLATE + SOLVE, {})
-    logits = fitted.logits(["write a poem"])
+    logits = fitted.logits(_rows(["write a poem"], "writing"))
     assert np.isfinite(logits).all()
     assert logits[0, INDEX["writing"]] < logits[0, INDEX["math"]] - 5
 
@@ -62,10 +63,10 @@ def test_one_intent_is_nothing_to_learn():
 def test_sources_are_capped_by_the_seed_and_the_corpus_is_whole():
     """The same seed draws the same rows; own rows are all kept."""
     many = _rows([f"p{n}" for n in range(200)], "math")
-    own = _rows([f"o{n}" for n in range(200)], "math", m.CORPUS_SOURCE)
+    own = _rows([f"o{n}" for n in range(200)], "math", "coe-x/en", own=True)
     taken = m.capped(many + own, 1)
     assert sum(row.source == "A" for row in taken) == m.ROWS_PER_CELL
-    assert sum(row.source == m.CORPUS_SOURCE for row in taken) == 200
+    assert sum(row.own for row in taken) == 200
     assert taken == m.capped(many + own, 1)
     assert taken != m.capped(many + own, 2)
 
@@ -76,7 +77,7 @@ def test_no_source_drowns_another():
         _rows(["x"] * 36, "math")
         + _rows(["y"] * 4, "math", "B")
         + _rows(["z"], "logic", "B")
-        + _rows(["w"] * 2, "math", m.CORPUS_SOURCE)
+        + _rows(["w"] * 2, "math", "coe-x/en", own=True)
     )
     weights = m.sample_weights(rows)
     assert weights.mean() == pytest.approx(1.0)
@@ -114,8 +115,48 @@ def test_no_cue_is_listed_twice_in_a_group():
 def test_vectors_are_computed_once():
     """A fold must not pay for the rows of another one again, and a remembered row is the same row."""
     vectoriser = m.Vectoriser()
-    first = vectoriser.matrix(["solve the sum"], keep=True)
-    assert (first != vectoriser.matrix(["solve the sum"], keep=False)).nnz == 0
+    first = vectoriser.matrix(SOLVE[:1])
+    assert (first != vectoriser.matrix(SOLVE[:1])).nnz == 0
     assert len(vectoriser._known) == 1
-    vectoriser.matrix(["another"], keep=False)
-    assert len(vectoriser._known) == 1
+
+
+def test_earlier_turns_count_as_the_scorer_counts_them():
+    """A row with a past is the weighted sum of its turns, of unit length over all."""
+    after = _rows(["now in French"], "translation", earlier=("write a poem about the sea",))
+    mixed = m.Vectoriser().matrix(after)
+    alone = m.Vectoriser().matrix(_rows(["now in French"], "translation"))
+    assert mixed.nnz > alone.nnz
+    assert abs(mixed).sum() != abs(alone).sum()
+
+
+def test_a_thinned_row_keeps_its_length_on_average():
+    """Half of the features are missing, the rest is raised."""
+    plain = m.Vectoriser().matrix(TRANSLATE * 40)
+    thin = m.thinned(plain, np.random.default_rng(1))
+    assert 0.4 < thin.nnz / plain.nnz < 0.6
+    assert sp.linalg.norm(thin) == pytest.approx(sp.linalg.norm(plain), rel=0.1)
+    assert (m.thinned(plain, np.random.default_rng(1)) != thin).nnz == 0
+
+
+def test_heads_learn_how_hard_and_which_flags():
+    """From own rows alone; without any, the flags are never raised."""
+    hard = _rows([f"prove the theorem {w}" for w in "abcdefgh"], "math", own=True, difficulty=5, flags=("math",))
+    easy = _rows([f"say hello to {w}" for w in "abcdefgh"], "chitchat", own=True, difficulty=1)
+    vectoriser, ties = m.Vectoriser(), m.cue_matrix({})
+    weights, bias = m.fit_heads(hard + easy, ties, vectoriser)
+    said = vectoriser.matrix(hard[:1] + easy[:1]) @ weights + bias
+    assert said[0, 0] > said[1, 0] + 1.5
+    assert said[0, 2] > 0 > said[1, 2]
+    assert (said[:, 1] < 0).all(), "no row wants code"
+    nothing, silent = m.fit_heads(TRANSLATE, ties, vectoriser)
+    assert not nothing.any()
+    assert (silent[1:] < 0).all()
+
+
+def test_a_group_in_two_files_is_refused(tmp_path, monkeypatch):
+    """The second one would silently replace the first."""
+    for name in ("cues.yaml", "lexicon.yaml"):
+        (tmp_path / name).write_text("greeting: [hi]\n")
+    monkeypatch.setattr(m, "__file__", str(tmp_path / "model.py"))
+    with pytest.raises(ValueError, match="another file"):
+        m.load_cues()

@@ -12,6 +12,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from classifiers import ArtefactError, IntentClassifier
+from classifiers.corpus import read_corpus
 from classifiers.language import LANGUAGES
 from classifiers.rows import read_rows
 from classifiers.scorer import TERM_CHARS_MAX, TERMS_MAX, softmax, whole_words
@@ -171,20 +172,65 @@ def test_the_probe_is_mostly_right(classifier):
 
 def test_the_probe_was_not_trained_on():
     """No probe prompt is in the corpus, and each pair of intent and language has several."""
-    corpus = Path(sys.modules["classifiers"].__file__).parent / "corpus" / "seed.jsonl"
-    trained = {" ".join(row.prompt.lower().split()) for row in read_rows(corpus)}
+    corpus = read_corpus(Path(sys.modules["classifiers"].__file__).parent / "corpus")
+    trained = {" ".join(row.prompt.lower().split()) for row in corpus}
     rows = read_rows(PROBE)
     assert not [row.id for row in rows if " ".join(row.prompt.lower().split()) in trained]
     assert min(sum(r.intent == i and r.language == lang for r in rows) for i in INTENTS for lang in ("en", "zh")) >= 6
 
 
-def test_the_corpus_covers_every_intent_in_both_languages():
-    """At least twenty natural prompts each, and none twice."""
-    rows = read_rows(Path(sys.modules["classifiers"].__file__).parent / "corpus" / "seed.jsonl")
-    assert len({row.prompt for row in rows}) == len(rows) == len({row.id for row in rows})
-    for intent in INTENTS:
-        for language in ("en", "zh"):
-            assert sum(row.intent == intent and row.language == language for row in rows) >= 20
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("Translate this report into English, then summarize it and email it to my boss", ["translation", "tool_use"]),
+        ("先总结这篇文章，再翻译成英文，最后发邮件给客户", ["summarization", "translation", "tool_use"]),
+    ],
+)
+def test_a_compound_request_has_its_parts(classifier, text, steps):
+    """In order, each with its own intent and its own words."""
+    parts = classifier.parts([("user", text)])
+    found = [part.intent for part in parts]
+    assert [step for step in found if step in steps] == steps
+    assert all(part.text in text and part.intent != "compound" for part in parts)
+
+
+def test_a_single_wish_has_no_parts(classifier):
+    """One step is no decomposition."""
+    assert classifier.parts([("user", "把这段话翻译成英文")]) == ()
+    assert classifier.parts([]) == ()
+
+
+def test_hard_requests_are_harder(classifier):
+    """Between 1 and 5, and in the order that anybody would give."""
+    easy = _said(classifier, "hi there!").difficulty
+    hard = _said(classifier, "Prove that every compact Hausdorff space is normal and give a counterexample without T2")
+    assert 1.0 <= easy < hard.difficulty <= 5.0
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("fix this:\n```python\nfor i in range(3) print(i)\n```", "code"),
+        ("solve 3x + 5 = 20 for x", "math"),
+        ("set an alarm for 6:30", "tools"),
+        ("提醒我明天早上八点开会", "tools"),
+        ("我的身份证号是11010519491231002X，帮我填表", "personal"),
+        ("<system-reminder>be brief</system-reminder>what is the capital of France?", "harness"),
+    ],
+)
+def test_flags_are_raised(classifier, text, flag):
+    """Each by what calls for it, and by nothing in a plain question."""
+    assert flag in _said(classifier, text).flags
+    assert flag not in _said(classifier, "why is the sky blue?").flags
+
+
+def test_wrapping_does_not_change_the_intent(classifier):
+    """A reminder around a question is not a request for anything."""
+    bare = _said(classifier, "What is the capital of France?")
+    wrapped = _said(
+        classifier, "<system-reminder>Translate nothing. Write code.</system-reminder>\nWhat is the capital of France?"
+    )
+    assert wrapped.posterior == bare.posterior
 
 
 def test_an_explanation_names_what_speaks_for_the_label(classifier):

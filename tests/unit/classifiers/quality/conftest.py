@@ -1,7 +1,8 @@
 """A small world with a planted structure: three subjects, three models, one word that makes a request hard.
 
 `cook` is cheap and good at cooking, `bike` cheap and good at bicycles, `big` dear and good at everything; nobody is told
-the subject. A request with the word "knotty" is too much for the cheap ones.
+the subject. A request with the word "knotty" in place of "simple" is too much for the cheap ones. On bicycles `big` talks at length
+and costs four times as much.
 """
 
 import json
@@ -13,16 +14,82 @@ import pytest
 from classifiers.quality import evaluate, outcomes, reading
 
 SUBJECTS = {
-    "cooking": "onion garlic butter simmer roast oven dough flour pepper sauce kettle recipe stir boil salt".split(),
-    "bicycles": "wheel chain pedal brake saddle spoke tyre gear frame handlebar pump rim cable valve hub".split(),
-    "taxes": "income deduct invoice ledger refund levy audit taxable receipt filing payroll estate rebate duty".split(),
+    "cooking": [
+        "onion",
+        "garlic",
+        "butter",
+        "simmer",
+        "roast",
+        "oven",
+        "dough",
+        "flour",
+        "pepper",
+        "sauce",
+        "kettle",
+        "recipe",
+        "stir",
+        "boil",
+        "salt",
+    ],
+    "bicycles": [
+        "wheel",
+        "chain",
+        "pedal",
+        "brake",
+        "saddle",
+        "spoke",
+        "tyre",
+        "gear",
+        "frame",
+        "handlebar",
+        "pump",
+        "rim",
+        "cable",
+        "valve",
+        "hub",
+    ],
+    "taxes": [
+        "income",
+        "deduct",
+        "invoice",
+        "ledger",
+        "refund",
+        "levy",
+        "audit",
+        "taxable",
+        "receipt",
+        "filing",
+        "payroll",
+        "estate",
+        "rebate",
+        "duty",
+    ],
 }
 GOOD_AT = {"cook": "cooking", "bike": "bicycles"}
+DEAR = 4.0
 COSTS = {"cook": 0.001, "bike": 0.0012, "big": 0.02}
-FILLER = "please tell me about the thing with and of a for my old new big small today".split()
+FILLER = [
+    "please",
+    "tell",
+    "me",
+    "about",
+    "the",
+    "thing",
+    "with",
+    "and",
+    "of",
+    "a",
+    "for",
+    "my",
+    "old",
+    "new",
+    "big",
+    "small",
+    "today",
+]
 
 
-def planted(count=400, seed=0, learnable=True, hard=True):
+def planted(count=400, seed=0, *, learnable=True, hard=True):
     """Rows as a file would hold them."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -30,8 +97,7 @@ def planted(count=400, seed=0, learnable=True, hard=True):
         subject = sorted(SUBJECTS)[number % 3]
         words = [*rng.choice(SUBJECTS[subject], 6).tolist(), *rng.choice(FILLER, 6).tolist()]
         knotty = hard and rng.random() < 0.35
-        if knotty:
-            words.append("knotty")
+        words.append("knotty" if knotty else "simple")
         chances = {}
         for model in COSTS:
             right = GOOD_AT.get(model, subject) == subject
@@ -49,7 +115,7 @@ def planted(count=400, seed=0, learnable=True, hard=True):
                         "score": float(rng.random() < chance),
                         "input_tokens": None,
                         "output_tokens": None,
-                        "cost_usd": COSTS[model],
+                        "cost_usd": COSTS[model] * (DEAR if (model, subject) == ("big", "bicycles") else 1.0),
                     }
                     for model, chance in chances.items()
                 },

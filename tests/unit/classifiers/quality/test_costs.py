@@ -13,7 +13,9 @@ def test_topic_and_size_are_learned():
     sizes = rng.integers(10, 2_000, 400)
     prompts = ["word " * int(size) for size in sizes]
     costs = np.stack([np.where(topics[:, 1] > 0, 3.0, 1.0), sizes / 1_000.0], axis=1)
-    found = fit_costs(costs, topics, prompts).expected(np.eye(2)[[0, 1, 0]], ["word " * 100, "word " * 100, "word " * 1_000])
+    found = fit_costs(costs, topics, prompts).expected(
+        np.eye(2)[[0, 1, 0]], ["word " * 100, "word " * 100, "word " * 1_000]
+    )
     assert found[0, 0] == pytest.approx(1.0, abs=0.1)
     assert found[1, 0] == pytest.approx(3.0, abs=0.1)
     assert found[2, 1] == pytest.approx(1.0, abs=0.1)

@@ -37,7 +37,7 @@ def test_the_reference_points():
 
 
 def test_the_sweep_runs_from_quality_to_cost():
-    """mu = 0 chooses by quality, equals go to the cheaper; a huge mu chooses the cheapest always."""
+    """Mu = 0 chooses by quality, equals go to the cheaper; a huge mu chooses the cheapest always."""
     assert j.choices(PAIR, SURE, 0.0).tolist() == [0, 1, 1, 0]
     assert j.choices(PAIR, SURE, 1e4).tolist() == [1, 1, 1, 1]
     points = j.curve(PAIR, SURE)
@@ -59,7 +59,10 @@ def test_a_router_that_knows_beats_the_mix():
 def test_unknown_outcomes_are_never_chosen():
     """However good they look."""
     holes = _ground([[NAN, 0.0], [1.0, 1.0]], [[4, 1]] * 2)
-    assert j.choices(holes, j.Predicted(np.array([[0.9, 0.1]] * 2), np.tile([4.0, 1.0], (2, 1))), 0.0).tolist() == [1, 0]
+    assert j.choices(holes, j.Predicted(np.array([[0.9, 0.1]] * 2), np.tile([4.0, 1.0], (2, 1))), 0.0).tolist() == [
+        1,
+        0,
+    ]
     assert j.random_choice(holes) == (0.5, (1 + 2.5) / 2)
 
 
@@ -87,10 +90,23 @@ def test_without_costs_only_quality_is_judged():
 def test_a_setting_lies_between_two():
     """Halfway between the corners around the target; beyond the curve it is its best point."""
     points = np.array([[4.0, 1.0], [2.0, 0.9], [3.0, 0.1], [1.0, 0.5]])
-    best = j.Single("x", 1.0, 4.0)
-    found = j.pick(points, best, 0.7)
+    found = j.pick(points, 0.7)
     assert (found.first, found.second) == (3, 1)
     assert found.share == pytest.approx(0.5)
     assert found.of(points) == pytest.approx((1.5, 0.7))
-    assert j.pick(points, j.Single("x", 2.0, 4.0), 0.9).of(points) == (4.0, 1.0)
-    assert j.pick(points, best, 0.2).of(points) == (1.0, 0.5)
+    assert j.pick(points, 1.8).of(points) == (4.0, 1.0)
+    assert j.pick(points, 0.2).of(points) == (1.0, 0.5)
+
+
+def test_a_validated_setting_has_something_to_spare():
+    """Few rows ask for a higher quality than the target, many for hardly more."""
+    rng = np.random.default_rng(0)
+    spare = []
+    for count in (50, 5_000):
+        chance = np.stack([np.full(count, 0.9), rng.random(count)], axis=1)
+        where = _ground(rng.random((count, 2)) < chance, np.tile([4.0, 1.0], (count, 1)))
+        predicted = j.Predicted(chance, np.tile([4.0, 1.0], (count, 1)))
+        quality = j.validate(where, predicted).of(j.curve(where, predicted))[1]
+        spare.append(quality - j.VALIDATED_TARGET * where.best_single().score)
+    assert spare[0] > 0.01
+    assert 0.0 < spare[1] < spare[0]

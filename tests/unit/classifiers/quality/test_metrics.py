@@ -92,6 +92,4 @@ def test_brier_and_ece_by_hand():
 def test_log_loss_and_means_by_hand():
     """Known cells only."""
     assert m.log_loss(np.array([[1.0, NAN]]), np.array([[0.5, 0.1]])) == pytest.approx(np.log(2))
-    assert np.array_equal(
-        m.mean_known(np.array([[1.0, NAN, NAN], [0.0, 0.5, NAN]])), [0.5, 0.5, NAN], equal_nan=True
-    )
+    assert np.array_equal(m.mean_known(np.array([[1.0, NAN, NAN], [0.0, 0.5, NAN]])), [0.5, 0.5, NAN], equal_nan=True)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from classifiers import IntentClassifier
-from classifiers.features import ROWS, extract, select
+from classifiers.features import ROWS, extract
 from classifiers.quality.reading import read_prompts
 from classifiers.taxonomy import INTENTS
+from classifiers.turns import select
 
 PROMPTS = ("Translate this into French: good morning", "写一首关于秋天的诗", "x " * 5_000)
 
@@ -25,7 +26,8 @@ def test_the_posterior_is_the_classifiers():
     """In the order of `INTENTS`."""
     classifier = IntentClassifier.load()
     found = read_prompts(PROMPTS[:1], classifier)
-    wanted = classifier.predict([("user", PROMPTS[0])])
+    wanted, features = classifier.read([("user", PROMPTS[0])])
+    assert np.array_equal(found.features[0].buckets, features.buckets)
     assert found.posteriors[0].tolist() == list(wanted.posterior.values())
     assert INTENTS[int(found.posteriors[0].argmax())] == wanted.label
 

@@ -19,8 +19,17 @@ def _plain(matrix, targets, penalty, asked):
     """Ridge by the normal equations, with the rows' scale as `Ridge` has it."""
     rows = matrix.toarray()
     scale = 1.0 / np.sqrt((rows**2).sum() / len(rows))
-    return rows, scale, lambda kept: (
-        asked * scale @ np.linalg.solve(scale**2 * rows[kept].T @ rows[kept] + penalty * np.eye(rows.shape[1]), scale * rows[kept].T @ targets[kept])
+    return (
+        rows,
+        scale,
+        lambda kept: (
+            asked
+            * scale
+            @ np.linalg.solve(
+                scale**2 * rows[kept].T @ rows[kept] + penalty * np.eye(rows.shape[1]),
+                scale * rows[kept].T @ targets[kept],
+            )
+        ),
     )
 
 

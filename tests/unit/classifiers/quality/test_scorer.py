@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from stage import ROOT
 
-from classifiers.features import extract, select
+from classifiers.features import extract
 from classifiers.language import LANGUAGES
 from classifiers.quality import scorer
 from classifiers.quality.signals import FAMILIAR, QUALITY_MIN, familiar_signs, from_prior, sigmoid
 from classifiers.taxonomy import INTENTS
+from classifiers.turns import select
 
 EVEN = np.full(len(INTENTS), 1.0 / len(INTENTS))
 
@@ -49,7 +50,7 @@ def _read(text="simmer the onion slowly with butter"):
 
 
 def test_it_is_the_formula():
-    """base + counts * signals @ table, worked out from the signals by plain NumPy."""
+    """The base + counts * signals @ table, worked out from the signals by plain NumPy."""
     model, features = _model(), _read()
     found, counts = model.signals(features, EVEN, "zh")
     assert counts == 1.0

@@ -110,7 +110,10 @@ def test_clusters_follow_the_texts(planted):
     assert np.allclose((clusters.centroids**2).sum(axis=1), 1.0)
     assert np.allclose(ridge.outputs(clusters.weights), clusters.dense)
     names, labels = v.pseudo_topics(clusters, 7)
-    purity = sum(max(np.bincount([sorted(set(subjects)).index(s) for s, x in zip(subjects, labels, strict=True) if x == n])) for n in range(len(names)))
+    purity = sum(
+        max(np.bincount([sorted(set(subjects)).index(s) for s, x in zip(subjects, labels, strict=True) if x == n]))
+        for n in range(len(names))
+    )
     assert purity / len(subjects) > 0.6
 
 

@@ -9,6 +9,7 @@ import pytest
 from stage import ROOT, coe
 
 from classifiers import IntentClassifier
+from classifiers.quality import load
 
 
 def test_an_artefact_comes_out(tmp_path):
@@ -46,3 +47,46 @@ def test_a_damaged_archive_is_64(damage, tmp_path):
     assert done.returncode == 64, done.stderr
     assert done.stderr.startswith("coe: bad.jsonl.gz: damaged")
     assert "Traceback" not in done.stderr
+
+
+def _outcomes(path, count=120):
+    """Three models on two subjects."""
+    words = ("onion garlic butter oven dough", "wheel chain pedal brake saddle")
+    with path.open("w", encoding="utf-8") as sink:
+        for number in range(count):
+            subject = number % 2
+            scores = {"cook": 1.0 - subject, "bike": float(subject), "big": float(number % 7 > 0)}
+            outcomes = {
+                name: {"score": score, "cost_usd": 0.1 if name == "big" else 0.01} for name, score in scores.items()
+            }
+            sink.write(
+                json.dumps({"id": f"r{number}", "prompt": f"{words[subject]} {number}", "outcomes": outcomes}) + "\n"
+            )
+    return path
+
+
+def test_a_quality_model_comes_out(tmp_path):
+    """Outcomes give an artefact with card and manifest that answers."""
+    done = coe("train", "--outcomes", str(_outcomes(tmp_path / "rows.jsonl")), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"weights.npz", "manifest.json", "CARD.md"}
+    assert load(tmp_path / "out").models == ("big", "bike", "cook")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "either --data"),
+        (("--data", "{rows}", "--outcomes", "{rows}"), "either --data"),
+        (("--data", "{rows}", "--prices", "{rows}"), "--test and --prices"),
+        (("--outcomes", "{rows}", "--probe", "{rows}"), "--corpus and --probe"),
+        (("--outcomes", "{few}"), "few.jsonl"),
+    ],
+)
+def test_wrong_use_is_64(arguments, words, tmp_path):
+    """Options that don't go together, rows that don't suffice."""
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"prompt": "x", "outcomes": {"a": {"score": 2}}}\n')
+    names = {"rows": str(_outcomes(tmp_path / "rows.jsonl")), "few": str(few)}
+    done = coe("train", "--out", str(tmp_path / "o"), *(argument.format(**names) for argument in arguments))
+    assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (64, True, False), done.stderr

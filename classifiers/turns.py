@@ -1,0 +1,100 @@
+"""What is read of a conversation: whose turns, which part of them, with which weight. Pure, standard library only.
+
+Where on the path: `scorer.read` begins here; `features.extract` gets what `select` left.
+
+Invariants:
+1. Bounded: at most `TURNS_READ` turns are looked at, of at most three of them a fixed number of characters is kept, and
+   no operation but slicing ever sees a whole text.
+2. Only turns of the role `user` are read, without what an agent or app wrapped around them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from classifiers import structure
+from classifiers.harness import Unwrapped, unwrap
+
+HEAD_CHARS: Final = 900
+TAIL_CHARS: Final = 300
+"""Characters read of the last user turn: instructions stand at the start or at the end of a pasted text."""
+
+DENSE_PART: Final = 2
+DENSE_BYTES: Final = 1.8
+"""A text with more bytes of UTF-8 per character than this is of a dense script."""
+
+EARLIER_HEAD_CHARS: Final = 300
+EARLIER_TAIL_CHARS: Final = 100
+"""Characters read of each earlier user turn: only enough to know what `make it shorter` is about."""
+
+EARLIER_TURNS: Final = 2
+EARLIER_WEIGHT: Final = 0.5
+"""How many user turns before the last one count, and how much."""
+
+_BLANKS: Final = re.compile(r"(?<=\S)[ \t]{2,}")
+
+TURNS_READ: Final = 64
+"""Turns searched from the end for words of a person: an agent's loop may put many results of tools between them."""
+
+
+def select(text: str, head: int = HEAD_CHARS, tail: int = TAIL_CHARS) -> str:
+    """The part of a text that is read: all of it, or its first `head` and last `tail` characters on separate lines.
+
+    A script that says a word in one or two characters (Han, kana, Hangul) is read for half as many.
+    """
+    if len(text) <= (head + tail) // DENSE_PART:
+        return _closed_up(text)
+    first = text[:head]
+    if not first.isascii() and len(first.encode("utf-8", "surrogatepass")) > DENSE_BYTES * len(first):
+        head, tail = head // DENSE_PART, tail // DENSE_PART
+        first = first[:head]
+    if len(text) <= head + tail:
+        return _closed_up(text)
+    return _closed_up(first + "\n" + text[-tail:])
+
+
+def _closed_up(selection: str) -> str:
+    """Runs of blanks inside a line as one blank; the indentation of code stays."""
+    return _BLANKS.sub(" ", selection) if "  " in selection else selection
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One user turn as it is read: its weight, its selection without wrapping, and flags that the text can't show.
+
+    `noisy` when an agent's or app's wrapping was taken off, or an app asks for itself.
+    """
+
+    weight: float
+    text: str
+    context: tuple[int, ...] = ()
+    noisy: bool = False
+
+
+def user_texts(turns: Sequence[tuple[str, str]]) -> list[Said]:
+    """The last user turn with words of a person and up to two before it, newest first. Other roles are never read."""
+    found: list[Unwrapped] = []
+    for role, text in reversed(turns[-TURNS_READ:]):
+        if role != "user":
+            continue
+        said = unwrap(text)
+        if said.text:
+            found.append(said)
+            if len(found) > EARLIER_TURNS:
+                break
+    if not found:
+        return []
+    last = found[0]
+    context = [_BY_APP] if last.by_app else []
+    if len(found) > 1:
+        context.append(_EARLIER)
+    noisy = last.noisy or last.by_app
+    earlier = [Said(EARLIER_WEIGHT, select(one.text, EARLIER_HEAD_CHARS, EARLIER_TAIL_CHARS)) for one in found[1:]]
+    return [Said(1.0, select(last.text), tuple(sorted(context)), noisy), *earlier]
+
+
+_EARLIER: Final = structure.ROW["earlier turns"]
+_BY_APP: Final = structure.ROW["asked by an app"]

@@ -1,0 +1,190 @@
+"""What a decision may know of a request: counts, needs and limits, and not a word of what was said.
+
+Where on the path: `pipeline` reads them from the chat once; `routing.decide` sees nothing else of it, and the decision
+record holds them, so that a recorded decision can be taken again.
+
+Invariants
+1. `from_plain(features.plain())` equals the features, also after a round through JSON: whole numbers stay whole, floats
+   keep every digit.
+2. No content, and nothing made from content that could be guessed back. There is no hash of the prompt either: a plain
+   one of a short prompt is found by trying, and a keyed one would still tell that two requests said the same. No
+   decision depends on it.
+3. Text of the caller's own is in here only as names that the registry has, or that the request was refused for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from service.domain.catalog import Selector
+from service.domain.chat import ChatRequest, Sizes, Steering
+
+DEFAULT_EFFORT = "default"
+"""The effort of a request that asks for none: the vendor's own default."""
+
+EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+"""The efforts that vendors know. Another word is told as `other`: what it is, is the caller's text."""
+
+_LIMITS = ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
+_SELECTORS = ("allow", "deny")
+_COUNTS = tuple(one.name for one in fields(Sizes))
+
+
+class FeaturesError(ValueError):
+    """Plain data that is not what `plain` gives; the message names the field, never its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFeatures:
+    """The request as a decision sees it. The names are those of `ChatRequest`, of which this is the part that counts.
+
+    `forced_tool` is whether an answer must call a tool. `effort` is one of `EFFORTS`, `default` or `other`. `steering`
+    holds only what limits the choice: session, tags and the like are empty.
+    """
+
+    model: str
+    needs: frozenset[str] = frozenset()
+    modalities: frozenset[str] = frozenset({"text"})
+    sizes: Sizes = field(default_factory=Sizes)
+    n: int = 1
+    output_tokens_max: int | None = None
+    stream: bool = False
+    in_tool_loop: bool = False
+    forced_tool: bool = False
+    effort: str = DEFAULT_EFFORT
+    steering: Steering = field(default_factory=Steering)
+
+    def plain(self) -> dict[str, object]:
+        """As JSON values: every count, the rest only where it was said."""
+        told: dict[str, object] = {"model": self.model}
+        told |= {name: getattr(self.sizes, name) for name in _COUNTS}
+        told |= {"needs": sorted(self.needs), "modalities": sorted(self.modalities)}
+        told |= {"n": self.n, "output_tokens_max": self.output_tokens_max, "effort": self.effort}
+        told |= {"stream": self.stream, "in_tool_loop": self.in_tool_loop, "forced_tool": self.forced_tool}
+        told["limits"] = _plain_limits(self.steering)
+        return told
+
+
+def features_of(chat: ChatRequest) -> RequestFeatures:
+    """The features of a chat request."""
+    choice = chat.body.get("tool_choice")
+    return RequestFeatures(
+        model=chat.model,
+        needs=chat.needs,
+        modalities=chat.modalities,
+        sizes=chat.sizes,
+        n=chat.n,
+        output_tokens_max=chat.output_tokens_max,
+        stream=chat.stream,
+        in_tool_loop=chat.in_tool_loop,
+        forced_tool=choice == "required" or (isinstance(choice, dict) and choice.get("type") != "allowed_tools"),
+        effort=_effort(chat.body),
+        steering=replace(chat.steering, session=None, tags=(), explain=False, no_fallback=False),
+    )
+
+
+def from_plain(told: object) -> RequestFeatures:
+    """The features that `plain` told. Raises FeaturesError for anything else."""
+    read = _Reader(told, "features")
+    limits = _Reader(read.value("limits"), "limits")
+    return RequestFeatures(
+        model=read.text("model"),
+        needs=read.names("needs"),
+        modalities=read.names("modalities"),
+        sizes=Sizes(**{name: read.whole(name) for name in _COUNTS}),
+        n=read.whole("n"),
+        output_tokens_max=None if read.value("output_tokens_max") is None else read.whole("output_tokens_max"),
+        stream=read.flag("stream"),
+        in_tool_loop=read.flag("in_tool_loop"),
+        forced_tool=read.flag("forced_tool"),
+        effort=read.text("effort"),
+        steering=Steering(
+            policy=limits.text("policy") if "policy" in limits else None,
+            min_quality=limits.number("min_quality") if "min_quality" in limits else None,
+            max_cost_pusd=limits.whole("max_cost_pusd") if "max_cost_pusd" in limits else None,
+            max_latency_ms=limits.whole("max_latency_ms") if "max_latency_ms" in limits else None,
+            plan=limits.text("plan") if "plan" in limits else None,
+            allow=_selector(limits, "allow"),
+            deny=_selector(limits, "deny"),
+        ),
+    )
+
+
+def _effort(body: Mapping[str, object]) -> str:
+    """The effort that a body asks for, under either of its names."""
+    said = body.get("reasoning_effort")
+    nested = body.get("reasoning")
+    if said is None and isinstance(nested, dict):
+        said = nested.get("effort")
+    if said is None:
+        return DEFAULT_EFFORT
+    return said if isinstance(said, str) and said in EFFORTS else "other"
+
+
+def _plain_limits(steering: Steering) -> dict[str, object]:
+    """What the caller demanded of the choice; only what was said."""
+    said: dict[str, object] = {name: value for name in _LIMITS if (value := getattr(steering, name)) is not None}
+    for name in _SELECTORS:
+        selector: Selector = getattr(steering, name)
+        if selector:
+            said[name] = {one.name: sorted(getattr(selector, one.name)) for one in fields(Selector) if getattr(selector, one.name)}
+    return said
+
+
+def _selector(limits: _Reader, name: str) -> Selector:
+    if name not in limits:
+        return Selector()
+    said = _Reader(limits.value(name), name)
+    return Selector(**{one.name: said.names(one.name) for one in fields(Selector) if one.name in said})
+
+
+class _Reader:
+    """Reads fields of plain data by their type: a record is read back from a file that anybody may have changed."""
+
+    def __init__(self, told: object, where: str) -> None:
+        if not isinstance(told, dict):
+            raise FeaturesError(f"`{where}` is not an object")
+        self._told = told
+        self._where = where
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._told
+
+    def value(self, name: str) -> object:
+        if name not in self._told:
+            raise FeaturesError(f"`{self._where}` has no `{name}`")
+        return self._told[name]
+
+    def text(self, name: str) -> str:
+        found = self.value(name)
+        if not isinstance(found, str):
+            raise self._wrong(name, "text")
+        return found
+
+    def whole(self, name: str) -> int:
+        found = self.value(name)
+        if type(found) is not int:
+            raise self._wrong(name, "a whole number")
+        return found
+
+    def number(self, name: str) -> float:
+        found = self.value(name)
+        if type(found) is not float and type(found) is not int:
+            raise self._wrong(name, "a number")
+        return float(found)
+
+    def flag(self, name: str) -> bool:
+        found = self.value(name)
+        if type(found) is not bool:
+            raise self._wrong(name, "true or false")
+        return found
+
+    def names(self, name: str) -> frozenset[str]:
+        found = self.value(name)
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise self._wrong(name, "a list of names")
+        return frozenset(found)
+
+    def _wrong(self, name: str, wanted: str) -> FeaturesError:
+        return FeaturesError(f"`{self._where}.{name}` is not {wanted}")

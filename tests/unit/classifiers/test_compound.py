@@ -1,0 +1,40 @@
+"""Where one wish ends and the next begins."""
+
+import pytest
+
+from classifiers.compound import PIECES_MAX, pieces
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Summarize the notes, then translate them into German and email them to Bo", 3),
+        ("先总结这篇文章，再翻译成英文，最后写一封邮件发给客户", 3),
+        ("translate the letter; write a reply; save both", 3),
+        ("Fix the grammar. After that, give me three title ideas.", 2),
+        ("what is the capital of France", 1),
+        ("把这段话润色一下", 1),
+    ],
+)
+def test_wishes_come_apart(text, count):
+    """At the words and marks that join wishes, and nowhere in a single one."""
+    assert len(pieces(text)) == count
+
+
+def test_pieces_are_verbatim_and_in_order():
+    """Each piece stands in the text behind the one before."""
+    text = "Read report.pdf, extract the totals, then plot them; finally send the chart to Mia."
+    at = 0
+    for piece in pieces(text):
+        at = text.index(piece, at) + len(piece)
+
+
+def test_many_pieces_are_cut():
+    """A list of a hundred wishes is no hundred predictions."""
+    assert len(pieces("; ".join(f"translate page number {n}" for n in range(100)))) == PIECES_MAX
+
+
+def test_scraps_are_left_out():
+    """Too short to be a wish."""
+    assert pieces("ok. so. translate the menu. thx") == ("translate the menu",)
+    assert pieces("") == ()

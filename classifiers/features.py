@@ -26,15 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers import structure
+from classifiers.alphabet import DIGIT
 from classifiers.folding import (
-    MIX_A,
     MIX_B,
     Folded,
     Hashes,
     Positions,
     mix,
 )
-from classifiers.language import ENGLISH_BIT, ENGLISH_WORDS, FOREIGN_BIT, FOREIGN_WORDS, LanguageCounts
+from classifiers.language import ENGLISH_WORD, ENGLISH_WORDS, FOREIGN_WORD, FOREIGN_WORDS, UNDETERMINED, language_of
 from classifiers.turns import (
     EARLIER_HEAD_CHARS,
     EARLIER_TAIL_CHARS,
@@ -92,13 +92,15 @@ _SPECIMENS: Final = (
     'Translate "see you at 6:30" into French, then e-mail it: thanks!',
     "Résumé of the following text\n\nThe  Ferry was late; nobody minded.\n- one\n- two\nIs 3 < 5?",
     "请把下面这段话总结成两句话：２０２３年，他学会了用Python写代码。",
-    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 30,
+    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 16,
 )
 
 Buckets: TypeAlias = npt.NDArray[np.int64]
 Values: TypeAlias = npt.NDArray[np.float32]
-Part: TypeAlias = tuple[Hashes, Positions, Positions | int]
-"""Hashes already seeded, where their spans start, and where they end (or the size that all of them have)."""
+Spans: TypeAlias = list[tuple[np.uint64, Positions, Positions]]
+"""Kinds of spans: the seed of the kind, where its spans start and where they end."""
+
+_NO_SPANS: Final[Spans] = []
 
 
 def _sized(seed: int, size: int) -> np.uint64:
@@ -107,8 +109,6 @@ def _sized(seed: int, size: int) -> np.uint64:
 
 
 _CJK_SEEDS: Final = {size: _sized(_SEED_CJK, size) for size in CJK_SIZES}
-_CJK_LENGTHS: Final = np.array(CJK_SIZES, dtype=np.int64)
-_CJK_SEED_ROW: Final = np.array(list(_CJK_SEEDS.values()), dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,54 +134,29 @@ class Features:
     text: str
 
 
-def _pair(left: Hashes, right: Hashes) -> Hashes:
-    return left * MIX_B + right
-
-
-def _words(folded: Folded) -> list[Part]:
-    """Words, pairs of words that stand close together, and stems of longer words."""
-    starts, ends, hashes = folded.starts, folded.ends, folded.word_hash
+def _word_spans(folded: Folded) -> Spans:
+    """The words, then the first characters of the longer ones."""
+    starts, ends = folded.starts, folded.ends
     if not len(starts):
-        return []
-    parts: list[Part] = [(hashes ^ _SEED_WORD, starts, ends)]
-    if len(starts) > 1:
-        near = (starts[1:] - ends[:-1] <= PAIR_GAP).nonzero()[0]
-        after = near + 1
-        parts.append((_pair(hashes.take(near), hashes.take(after)) ^ _SEED_PAIR, starts.take(near), ends.take(after)))
-    return parts
+        return _NO_SPANS
+    long = (ends - starts > STEM_CHARS).nonzero()[0]
+    at = starts.take(long)
+    return [(_SEED_WORD, starts, ends), (_SEED_STEM, at, at + STEM_CHARS)]
 
 
-def _stems(folded: Folded) -> list[Part]:
-    """The first characters of the longer words."""
-    long = (folded.ends - folded.starts > STEM_CHARS).nonzero()[0]
-    if not len(long):
-        return []
-    at = folded.starts.take(long)
-    return [(folded.spans(at, at + STEM_CHARS) ^ _SEED_STEM, at, STEM_CHARS)]
-
-
-def _grams(folded: Folded) -> list[Part]:
+def _gram_spans(folded: Folded) -> Spans:
     """n-grams of Han and kana runs in `CJK_SIZES`; no gram reaches into another script."""
     if not folded.has_cjk:
-        return []
-    found = []
+        return _NO_SPANS
+    found: Spans = []
     run = everywhere = folded.cjk
     wishes = everywhere & (folded.edge >= GRAM_EDGE_MIN)
     for size in CJK_SIZES:
         if size > 1:
             run = run[:-1] & everywhere[size - 1 :]
         at = (run if size == CJK_EVERYWHERE else run & wishes[: len(run)]).nonzero()[0]
-        if not len(at):
-            break
-        found.append(at)
-    if not found:
-        return []
-    counts = [len(at) for at in found]
-    starts = np.concatenate(found)
-    ends = starts + _CJK_LENGTHS[: len(counts)].repeat(counts)
-    hashes = folded.spans(starts, ends)
-    hashes ^= _CJK_SEED_ROW[: len(counts)].repeat(counts)
-    return [(hashes, starts, ends)]
+        found.append((_CJK_SEEDS[size], at, at + size))
+    return found
 
 
 def _opening(folded: Folded, begin: int) -> list[tuple[int, int]]:
@@ -207,39 +182,37 @@ def _closing(folded: Folded) -> list[tuple[int, int]]:
     return [(start, last_word) for start in folded.starts[-2:].tolist()]
 
 
-_SEEDS_START: Final = np.full(2 * ANCHOR_CJK, _SEED_START, dtype=np.uint64)
-_SEEDS_END: Final = np.full(2 * ANCHOR_CJK, _SEED_END, dtype=np.uint64)
-
-
-def _anchors(folded: Folded) -> list[Part]:
+def _anchor_spans(folded: Folded) -> Spans:
     """How the text opens, how its last line opens, how it ends: that is where an instruction stands."""
     openings = _opening(folded, 0)
     if folded.last_line:
         openings += _opening(folded, folded.last_line)
     endings = _closing(folded)
     if not openings and not endings:
-        return []
+        return _NO_SPANS
     spans = np.array(openings + endings, dtype=np.int64).T
-    starts, ends = spans[0], spans[1]
-    hashes = folded.spans(starts, ends)
-    hashes ^= np.concatenate((_SEEDS_START[: len(openings)], _SEEDS_END[: len(endings)]))
-    hashes *= MIX_A
-    return [(hashes, starts, ends)]
+    count = len(openings)
+    return [(_SEED_START, spans[0, :count], spans[1, :count]), (_SEED_END, spans[0, count:], spans[1, count:])]
+
+
+def _near_pairs(folded: Folded, hashes: Hashes) -> tuple[Hashes, Positions, Positions]:
+    """Pairs of words that stand close together, from the hashes of the words: hashes, starts, ends."""
+    starts, ends = folded.starts, folded.ends
+    near = (starts[1:] - ends[:-1] <= PAIR_GAP).nonzero()[0]
+    after = near + 1
+    pairs = hashes.take(near)
+    pairs *= MIX_B
+    pairs += hashes.take(after)
+    pairs ^= _SEED_PAIR
+    return pairs, starts.take(near), ends.take(after)
 
 
 def _to_buckets(seeded: Hashes) -> Buckets:
     return (mix(seeded) >> _SHIFT_BUCKET).view(np.int64)
 
 
-def _rescale(values: Values, scale: float) -> None:
-    """Bring a block to length `scale`, in place."""
-    total = float(values @ values)
-    if total > 0.0:
-        values *= np.float32(scale / total**0.5)
-
-
 def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) -> Features:
-    """The sparse vector of a selection (see `select`); `spans` also fills `starts` and `ends`, for explanations.
+    """The sparse vector of a selection (see `turns.select`); `spans` also fills `starts` and `ends`, for explanations.
 
     `context` are evidence flags that the text alone doesn't show: earlier turns, a harness that asks.
     Raises `ValueError` when the text is longer than a selection can be: the caller forgot to select.
@@ -247,78 +220,88 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
     if len(text) > HEAD_CHARS + TAIL_CHARS + 1:
         raise ValueError(f"text has {len(text)} characters, more than a selection can have: call select() first")
     folded = Folded(text)
-    words, grams, anchors = _words(folded), _stems(folded) + _grams(folded), _anchors(folded)
-    parts = words + grams + anchors
+    # All spans are hashed at once: starting an operation costs more than a hundred more elements.
+    words, anchors = _word_spans(folded), _anchor_spans(folded)
+    parts = words + _gram_spans(folded) + anchors
     if not parts:
         return _bare(text, folded, context)
+    counts = [len(part[1]) for part in parts]
     starts = np.concatenate([part[1] for part in parts])
-    buckets = _to_buckets(np.concatenate([part[0] for part in parts]))
+    ends = np.concatenate([part[2] for part in parts])
+    hashes = folded.spans(starts, ends)
+    pairs, pair_starts, pair_ends = _near_pairs(folded, hashes[: len(folded.starts)])
+    hashes ^= np.array([part[0] for part in parts], dtype=np.uint64).repeat(counts)
+    buckets = _to_buckets(np.concatenate((pairs, hashes)))
+    starts = np.concatenate((pair_starts, starts))
+    # Blocks, in this order: pairs and words, stems and grams, anchors.
+    first = len(pairs) + (counts[0] if words else 0)
+    last = len(starts) - (sum(counts[-2:]) if anchors else 0)
     values = folded.edge.take(starts)
-    n_words = sum(len(part[0]) for part in words)
-    n_grams = sum(len(part[0]) for part in grams)
-    hints = _HINTS.take(buckets[: n_words + n_grams])
-    actions = _actions(hints, values)
-    values[n_words + n_grams :] = 1.0
-    _rescale(values[:n_words], SCALE_WORDS)
-    _rescale(values[n_words : n_words + n_grams], SCALE_CHARS)
-    _rescale(values[n_words + n_grams :], SCALE_ANCHORS)
-    counts = LanguageCounts.of(folded.by_class, folded, hints[: len(folded.starts)])
-    language = counts.language()
-    flags = structure.flags(text, folded.marks, counts, language, actions, folded.line_breaks)
+    values[last:] = 1.0
+    hints = _HINTS.take(buckets[:last])
+    functions = hints[len(pairs) : first].tobytes().translate(_FUNCTIONS)
+    language = language_of(folded.by_class, folded, functions)
+    actions = len(set(hints[values[:last] >= ACTION_EDGE_MIN].tobytes().translate(_ACTIONS)) - _NO_ACTION)
+    _rescale(values, first, last)
+    flags = structure.flags(text, folded.marks, folded.by_class, language, actions, folded.line_breaks)
     if context:
-        flags = tuple(sorted((*context, *flags)))
+        flags = sorted((*context, *flags))
     begin = end = _NO_POSITIONS
     if spans:
-        begin, end = _original_spans(parts, starts)
+        # One less than in the folded text, which starts with a space of our own.
+        begin, end = starts - 1, np.concatenate((pair_ends, ends)) - 1
     return Features(
         buckets=np.concatenate((buckets, _FLAG_ROWS.take(flags))),
         values=np.concatenate((values, _FLAG_VALUES[: len(flags)])),
         starts=begin,
         ends=end,
-        flags=flags,
+        flags=tuple(flags),
         shapes=_shapes(flags),
         language=language,
-        has_evidence=counts.letters + counts.digits > 0,
-        digits=counts.digits,
+        has_evidence=language != UNDETERMINED or folded.by_class[DIGIT] > 0,
+        digits=folded.by_class[DIGIT],
         text=text,
     )
 
 
-def _shapes(flags: tuple[int, ...]) -> int:
+def _rescale(values: Values, first: int, last: int) -> None:
+    """Bring each block to its length, in place. The blocks end at `first`, `last` and the end."""
+    edges = (0, first, last, len(values))
+    for scale, begin, end in zip(_BLOCK_SCALES, edges, edges[1:], strict=False):
+        block = values[begin:end]
+        total = float(block.dot(block))
+        if total > 0.0:
+            block *= scale / total**0.5
+
+
+def _shapes(flags: Sequence[int]) -> int:
     """How many of the flags, all at their end, speak of shape only."""
     return len(flags) - bisect_left(flags, structure.FIRST_SHAPE)
 
 
+_BLOCK_SCALES: Final = (SCALE_WORDS, SCALE_CHARS, SCALE_ANCHORS)
 _FLAG_ROWS: Final = np.arange(len(structure.FLAGS), dtype=np.int64) + BUCKETS
 _FLAG_VALUES: Final = np.full(len(structure.FLAGS), SCALE_FLAGS, dtype=np.float32)
 _NO_POSITIONS: Final = np.zeros(0, dtype=np.int64)
-_NO_HINTS: Final = np.zeros(0, dtype=np.uint8)
 
 
 def _bare(text: str, folded: Folded, context: tuple[int, ...]) -> Features:
-    """A text too short for any gram."""
-    counts = LanguageCounts.of(folded.by_class, folded, _NO_HINTS)
-    language = counts.language()
-    flags = structure.flags(text, folded.marks, counts, language, 0, folded.line_breaks)
-    flags = tuple(sorted((*context, *flags)))
+    """A text without a word or a Han character."""
+    language = language_of(folded.by_class, folded, b"")
+    flags = structure.flags(text, folded.marks, folded.by_class, language, 0, folded.line_breaks)
+    flags = sorted((*context, *flags))
     return Features(
         buckets=_FLAG_ROWS.take(flags),
         values=_FLAG_VALUES[: len(flags)],
         starts=_NO_POSITIONS,
         ends=_NO_POSITIONS,
-        flags=flags,
+        flags=tuple(flags),
         shapes=_shapes(flags),
         language=language,
         has_evidence=False,
-        digits=counts.digits,
+        digits=folded.by_class[DIGIT],
         text=text,
     )
-
-
-def _original_spans(parts: Sequence[Part], starts: Positions) -> tuple[Positions, Positions]:
-    """Spans in the text as it was given; one less than in the folded text, which starts with a space of our own."""
-    ends = np.concatenate([part[1] + part[2] if isinstance(part[2], int) else part[2] for part in parts])
-    return starts - 1, ends - 1
 
 
 def cue_buckets(cue: str) -> list[int]:
@@ -334,17 +317,21 @@ def cue_buckets(cue: str) -> list[int]:
             raise ValueError(f"cue {cue!r}: write one to {CJK_SIZES[-1]} Han characters, or one or two words")
         return [int(_to_buckets(folded.grams(size)[1:2] ^ _CJK_SEEDS[size])[0])]
     if words == 1:
-        return [int(_to_buckets(folded.word_hash ^ _SEED_WORD)[0])]
+        return [int(_to_buckets(_word_hashes(folded) ^ _SEED_WORD)[0])]
     if words == 2:
-        return [int(_to_buckets(_pair(folded.word_hash[:1], folded.word_hash[1:]) ^ _SEED_PAIR)[0])]
+        return [int(_to_buckets(_near_pairs(folded, _word_hashes(folded))[0])[0])]
     raise ValueError(f"cue {cue!r} has {words} words: write one or two words, or one to {CJK_SIZES[-1]} Han characters")
+
+
+def _word_hashes(folded: Folded) -> Hashes:
+    return folded.spans(folded.starts, folded.ends)
 
 
 def opening_buckets(cue: str) -> list[int]:
     """The row of a cue that opens a text or its last line; `cue_buckets` says what a cue may be."""
     folded = Folded(cue)
     start, end = np.array([1], dtype=np.int64), np.array([folded.length - 1], dtype=np.int64)
-    return [int(_to_buckets((folded.spans(start, end) ^ _SEED_START) * MIX_A)[0])]
+    return [int(_to_buckets(folded.spans(start, end) ^ _SEED_START)[0])]
 
 
 def fingerprint() -> str:
@@ -358,7 +345,8 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-ACTION_BITS: Final = 15
+_FOREIGN_SHIFT: Final = 5
+_ENGLISH_SHIFT: Final = 4
 
 
 def _hint_table() -> npt.NDArray[np.uint8]:
@@ -371,18 +359,17 @@ def _hint_table() -> npt.NDArray[np.uint8]:
         for word in words.split():
             table[cue_buckets(word)] = kind
     english, foreign = set(ENGLISH_WORDS.split()), set(FOREIGN_WORDS.split())
-    for function_words, bit in ((english - foreign, ENGLISH_BIT), (foreign - english, FOREIGN_BIT)):
+    for function_words, shift in ((english - foreign, _ENGLISH_SHIFT), (foreign - english, _FOREIGN_SHIFT)):
         for word in sorted(function_words):
-            table[cue_buckets(word)] |= np.uint8(bit)
+            table[cue_buckets(word)] |= np.uint8(1 << shift)
     return table
 
 
 _HINTS: Final = _hint_table()
-
-
-def _actions(hints: npt.NDArray[np.uint8], edge: Values) -> int:
-    """How many different kinds of action the instruction asks for, among the first features."""
-    hits = (hints & ACTION_BITS).nonzero()[0]
-    if not len(hits):
-        return 0
-    return len(set((hints[hits[edge[hits] >= ACTION_EDGE_MIN]] & ACTION_BITS).tolist()))
+_FUNCTIONS: Final = bytes(
+    ENGLISH_WORD if hint >> _ENGLISH_SHIFT & 1 else FOREIGN_WORD if hint >> _FOREIGN_SHIFT & 1 else 0
+    for hint in range(256)
+)
+_ACTIONS: Final = bytes(hint & 15 for hint in range(256))
+_NO_ACTION: Final = frozenset({0})
+"""Hints are read as bytes: counting and mapping them needs no array operation."""

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from classifiers.alphabet import (
     CJK_SHIFT,
     CLASS_SHIFT,
+    CLASSES,
     FOLD_MASK,
     HAN,
     KANA,
@@ -30,7 +31,7 @@ from classifiers.alphabet import (
     WORD_SHIFT,
 )
 
-FOLDED_CHARS_MAX: Final = 1_603
+FOLDED_CHARS_MAX: Final = 703
 """The longest selection, a line break between its parts, and a space of our own at both ends."""
 
 EDGE_FLOOR: Final = 0.3
@@ -85,6 +86,19 @@ _EDGE_BACK: Final = _EDGE[::-1].copy()
 _NOWHERE: Final = np.zeros(0, dtype=np.bool_)
 
 
+def _totals_table() -> npt.NDArray[np.int64]:
+    """(kinds, MARKS + CLASSES): what each pair of mark and class counts for."""
+    table = np.zeros((MARKS * _SLOTS, MARKS + CLASSES), dtype=np.int64)
+    for mark in range(MARKS):
+        table[mark * _SLOTS : (mark + 1) * _SLOTS, mark] = 1
+    for kind in range(CLASSES):
+        table[kind::_SLOTS, MARKS + kind] = 1
+    return table
+
+
+_TOTALS: Final = _totals_table()
+
+
 def mix(hashes: Hashes) -> Hashes:
     """Spread polynomial hashes over all 64 bits."""
     mixed = hashes * MIX_A
@@ -96,7 +110,7 @@ def mix(hashes: Hashes) -> Hashes:
 class Folded:
     """See the module. Positions count from a space that is put before the text; `length` counts that and one behind.
 
-    `starts`, `ends`, `word_hash` have one entry per word, a maximal run of word characters. `last_line` is where the
+    `starts` and `ends` have one entry per word, a maximal run of word characters. `last_line` is where the
     last line starts, 0 when there is only one. `by_class` and `marks` say how many characters there are of each class
     and how many marks of each kind. `cjk` says which positions hold Han or kana, and is empty when none does.
     `edge` is the weight of each position.
@@ -116,7 +130,6 @@ class Folded:
         "prefix",
         "starts",
         "text",
-        "word_hash",
     )
 
     def __init__(self, text: str) -> None:
@@ -126,9 +139,9 @@ class Folded:
         packed = PACKED.take(points, mode="clip")
         self.packed = packed
         length = self.length = len(packed)
-        counts = np.bincount((packed >> CLASS_SHIFT) & 0xFF, minlength=MARKS * _SLOTS).tolist()
-        self.marks = [sum(counts[at : at + _SLOTS]) for at in range(0, MARKS * _SLOTS, _SLOTS)]
-        self.by_class = [sum(counts[at::_SLOTS]) for at in range(MARKS)]
+        counts = np.bincount((packed >> CLASS_SHIFT) & 0xFF, minlength=MARKS * _SLOTS)
+        totals = counts.dot(_TOTALS).tolist()
+        self.marks, self.by_class = totals[:MARKS], totals[MARKS:]
         prefix = self.prefix = np.empty(length + 1, dtype=np.uint64)
         prefix[0] = 0
         np.add.accumulate((packed & FOLD_MASK).view(np.uint64) * _POWERS[:length], out=prefix[1:])
@@ -138,7 +151,6 @@ class Folded:
         self.starts, self.ends = change[0::2], change[1::2]
         self.has_cjk = self.by_class[HAN] + self.by_class[KANA] > 0
         self.cjk = (packed & (1 << CJK_SHIFT)).astype(np.bool_) if self.has_cjk else _NOWHERE
-        self.word_hash = self.spans(self.starts, self.ends)
         self.line_breaks = text.strip().count("\n")
         self.last_line = self.text.rfind("\n", 0, -2) + 1 if self.line_breaks else 0
         self.edge = self._edges()

@@ -13,13 +13,9 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from classifiers.alphabet import DIGIT, HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
+from classifiers.alphabet import HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
 from classifiers.folding import Folded
 
 ENGLISH: Final = "en"
@@ -37,12 +33,12 @@ LATIN_PER_HAN: Final = 12
 OPENING_LATIN: Final = 9
 """Latin letters before the first Han character that make an English opening, if a function word is among them."""
 
-ENGLISH_BIT: Final = 16
-FOREIGN_BIT: Final = 32
-FUNCTION_SHIFT: Final = 4
-"""How the hints of words say what they belong to: in the bits above the kind of action."""
+ENGLISH_WORD: Final = 1
+FOREIGN_WORD: Final = 2
+"""What a word is, where it is a function word of one of the two."""
 
 ACCENT_WEIGHT: Final = 0.6
+ACCENTS_MAX: Final = 8
 FOREIGN_MARGIN: Final = 0.8
 
 ENGLISH_WORDS: Final = (
@@ -70,67 +66,35 @@ FOREIGN_WORDS: Final = (
 """Function words, and the imperatives that open requests. A word of both lists counts for neither."""
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageCounts:
-    """What was counted in one text; `language` draws the conclusion."""
+def language_of(by_class: Sequence[int], folded: Folded, functions: bytes) -> str:
+    """One of `LANGUAGES` for a text.
 
-    latin: int
-    accented: int
-    han: int
-    kana: int
-    elsewhere: int
-    digits: int
-    english_words: int
-    foreign_words: int
-    english_opening: bool
-
-    @classmethod
-    def of(
-        cls,
-        by_class: Sequence[int],
-        folded: Folded,
-        hints: npt.NDArray[np.uint8],
-    ) -> Self:
-        """`by_class` counts the classes of characters; `hints` has a bit set for each word that is a function word."""
-        by_kind = np.bincount(hints >> FUNCTION_SHIFT, minlength=3).tolist()
-        english, foreign = by_kind[1], by_kind[2]
-        opening = False
-        if by_class[HAN] and english:
-            first_han = int(folded.cjk.argmax())
-            before = int(folded.starts.searchsorted(first_han))
-            letters = int((folded.ends[:before] - folded.starts[:before]).sum())
-            opening = letters >= OPENING_LATIN and bool((hints[:before] & ENGLISH_BIT).any())
-        return cls(
-            latin=by_class[LATIN] + by_class[LATIN_ACCENTED],
-            accented=by_class[LATIN_ACCENTED],
-            han=by_class[HAN],
-            kana=by_class[KANA],
-            elsewhere=by_class[HANGUL] + by_class[OTHER_LETTER],
-            digits=by_class[DIGIT],
-            english_words=english,
-            foreign_words=foreign,
-            english_opening=opening,
-        )
-
-    @property
-    def letters(self) -> int:
-        """Letters of any script; Han characters and kana count one each."""
-        return self.latin + self.han + self.kana + self.elsewhere
-
-    def language(self) -> str:
-        """One of `LANGUAGES`."""
-        if not self.letters:
-            return UNDETERMINED
-        east = self.han + self.kana
-        if self.elsewhere > max(east, self.latin // 2):
-            return OTHER
-        if east and self.kana >= KANA_SHARE * east and east * LATIN_PER_HAN >= self.latin:
-            return ENGLISH if self.english_opening else OTHER
-        if self.han and not self.english_opening and self.han * LATIN_PER_HAN >= self.latin:
+    `by_class` counts the classes of its characters; `functions` has a byte per word: `ENGLISH_WORD`, `FOREIGN_WORD` or
+    something else.
+    """
+    latin, han, kana = by_class[LATIN] + by_class[LATIN_ACCENTED], by_class[HAN], by_class[KANA]
+    elsewhere = by_class[HANGUL] + by_class[OTHER_LETTER]
+    east = han + kana
+    if not latin + east + elsewhere:
+        return UNDETERMINED
+    if elsewhere > max(east, latin // 2):
+        return OTHER
+    english = functions.count(ENGLISH_WORD)
+    if east:
+        opening = english > 0 and _opens_in_english(folded, functions)
+        if kana >= KANA_SHARE * east and east * LATIN_PER_HAN >= latin:
+            return ENGLISH if opening else OTHER
+        if han and not opening and han * LATIN_PER_HAN >= latin:
             return CHINESE
-        if not self.latin:
-            return CHINESE if self.han else OTHER
-        foreign = self.foreign_words + ACCENT_WEIGHT * min(self.accented, 8)
-        if foreign > self.english_words + FOREIGN_MARGIN:
-            return OTHER
-        return ENGLISH
+    if not latin:
+        return CHINESE if han else OTHER
+    foreign = functions.count(FOREIGN_WORD) + ACCENT_WEIGHT * min(by_class[LATIN_ACCENTED], ACCENTS_MAX)
+    return OTHER if foreign > english + FOREIGN_MARGIN else ENGLISH
+
+
+def _opens_in_english(folded: Folded, functions: bytes) -> bool:
+    """Whether enough English stands before the first Han character or kana."""
+    before = int(folded.starts.searchsorted(int(folded.cjk.argmax())))
+    if ENGLISH_WORD not in functions[:before]:
+        return False
+    return int((folded.ends[:before] - folded.starts[:before]).sum()) >= OPENING_LATIN

@@ -49,8 +49,9 @@ PART_CONFIDENCE_MIN: Final = 0.3
 """A piece that is less sure than this belongs to its neighbour."""
 
 _COLUMNS: Final = len(INTENTS) + len(HEADS)
-_WIDTH: Final = 20
-"""Columns in memory: 15 intents, the heads, and zeros."""
+_MEAN: Final = _COLUMNS
+_WIDTH: Final = _COLUMNS + 1
+"""Columns in memory: 15 intents, the heads, and the mean of the intents."""
 
 _DIFFICULTY: Final = len(INTENTS)
 _FIRST_FLAG: Final = _DIFFICULTY + 1
@@ -96,6 +97,7 @@ class IntentClassifier:
         """Unpack the weights to float32 rows (10.5 MB)."""
         weights = np.zeros((artefact.weights.shape[0], _WIDTH), dtype=np.float32)
         weights[:, :_COLUMNS] = artefact.weights
+        weights[:, _MEAN] = weights[:, : len(INTENTS)].mean(axis=1)
         self._weights = weights
         self._bias = artefact.bias.astype(np.float64).tolist()
         self._artefact = artefact
@@ -165,17 +167,16 @@ class IntentClassifier:
 
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
         last = found[0]
-        if len(found) == 1:
-            evidence, shape = self._sums(last)
-        else:
+        rows = [self._weights.take(features.buckets, axis=0, mode="clip") for features in found]
+        # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
+        evidence = np.einsum("i,ij->j", last.values, rows[0]).tolist()
+        shares = [1.0]
+        if len(found) > 1:
             # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
             norm = sum(said.weight * said.weight for said in texts) ** 0.5
-            evidence, shape = [0.0] * _WIDTH, [0.0] * _WIDTH
-            for said, features in zip(texts, found, strict=True):
-                share = said.weight / norm
-                for total, addend in zip((evidence, shape), self._sums(features), strict=True):
-                    for place, value in enumerate(addend):
-                        total[place] += share * value
+            shares = [said.weight / norm for said in texts]
+            sums = [np.einsum("i,ij->j", one.values, taken) for one, taken in zip(found, rows, strict=True)]
+            evidence = sum(share * total for share, total in zip(shares, sums, strict=True)).tolist()
         bias = self._bias
         language = last.language
         cooling = 1.0 / self._artefact.temperatures[language]
@@ -186,9 +187,11 @@ class IntentClassifier:
         posterior = [mass / total_mass for mass in raised]
         best = logits.index(highest)
         confidence = posterior[best]
-        said_for = evidence[best] - shape[best]
-        said_mean = (sum(evidence[: len(INTENTS)]) - sum(shape[: len(INTENTS)])) / len(INTENTS)
-        unsupported = said_for - said_mean < EVIDENCE_MIN
+        said = evidence[best] - evidence[_MEAN]
+        for share, one, taken in zip(shares, found, rows, strict=True):
+            shape = taken[len(taken) - one.shapes :, [best, _MEAN]].sum(axis=0).tolist()
+            said -= share * SCALE_FLAGS * (shape[0] - shape[1])
+        unsupported = said < EVIDENCE_MIN
         abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[language]
         label = INTENTS[best]
         level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
@@ -216,14 +219,6 @@ class IntentClassifier:
         if said.noisy:
             flags.append("harness")
         return tuple(flags)
-
-    def _sums(self, features: Features) -> tuple[list[float], list[float]]:
-        """(what all features add to each column, what those of shape alone add)."""
-        rows = self._weights.take(features.buckets, axis=0, mode="clip")
-        # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
-        evidence = np.einsum("i,ij->j", features.values, rows).tolist()
-        shape = rows[len(rows) - features.shapes :].sum(axis=0).tolist() if features.shapes else [0.0] * _WIDTH
-        return evidence, [SCALE_FLAGS * value for value in shape]
 
     def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
         column = self._weights[features.buckets, INDEX[label]]

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,13 +18,16 @@ from classifiers.alphabet import (
     BACKTICK,
     BRACKET,
     CODE,
+    DIGIT,
     EXCLAMATION,
+    HAN,
+    LATIN,
     MATHS,
     QUESTION,
     QUOTATION,
     SLASH,
 )
-from classifiers.language import CHINESE, ENGLISH, LANGUAGES, LanguageCounts
+from classifiers.language import CHINESE, ENGLISH, LANGUAGES
 
 EVIDENCE_FLAGS: Final = (
     "code fence",
@@ -62,8 +66,8 @@ SHAPE_FLAGS: Final = (
     "at most 20 characters",
     "21-60 characters",
     "61-200 characters",
-    "201-800 characters",
-    "over 800 characters",
+    "201-600 characters",
+    "over 600 characters",
     "Han and Latin mixed",
     "no capital at the start",
     *(f"language {language}" for language in LANGUAGES),
@@ -93,12 +97,6 @@ ACTIONS: Final = (
 """Kinds of action, a line of words for each: a wish with several of them is usually several wishes."""
 
 _LATEX_WORDS: Final = ("\\frac", "\\sqrt", "$\\", "\\(", "\\[", "\\begin")
-_LENGTHS: Final = (
-    (20, "at most 20 characters"),
-    (60, "21-60 characters"),
-    (200, "61-200 characters"),
-    (800, "201-800 characters"),
-)
 _QUESTION_ENDS: Final = frozenset("?？")
 _COLON_ENDS: Final = frozenset(":：")
 _MANY: Final = 3
@@ -107,31 +105,42 @@ _FIRST_LINE_SHORT: Final = 120
 _REST_LONG: Final = 200
 _SPEAKER_CHARS: Final = 24
 _SPEAKER_LINES_READ: Final = 8
+_LENGTHS: Final = (20, 60, 200, 600)
+
+_LENGTH_ROW: Final = ROW["at most 20 characters"]
+_LANGUAGE_ROW: Final = {language: ROW[f"language {language}"] for language in LANGUAGES}
+(_FENCE, _BACKTICK, _CODE, _MUCH_CODE, _INDENTED, _LATEX, _MATHS, _MANY_MATHS, _A_DIGIT, _DIGITS, _QUESTION) = range(11)
+(_QUESTIONS, _EXCLAMATION, _QUOTES, _CHOICES, _BULLETS, _NUMBERED, _LINK, _TO_FILL, _SPEAKERS) = range(11, 20)
+(_TWO_ACTIONS, _MORE_ACTIONS) = range(20, 22)
+_ENDS_ASKING, _ENDS_COLON, _ONE_LINE, _FEW_LINES, _MORE_LINES, _BLANK_LINE, _SHORT_FIRST = range(
+    FIRST_SHAPE, FIRST_SHAPE + 7
+)
+_MIXED: Final = ROW["Han and Latin mixed"]
+_NO_CAPITAL: Final = ROW["no capital at the start"]
 
 
-def _punctuation(text: str, marks: Sequence[int]) -> list[str]:
+def _punctuation(text: str, marks: Sequence[int]) -> list[int]:
     found = []
     if marks[BACKTICK]:
-        found.append("code fence" if marks[BACKTICK] >= _MANY and "```" in text else "backtick")
+        found.append(_FENCE if marks[BACKTICK] >= _MANY and "```" in text else _BACKTICK)
     code = marks[CODE]
     if marks[BRACKET]:
         code += "()" in text
     if marks[MATHS]:
         code += ("=>" in text) + ("</" in text)
+        found.append(_MANY_MATHS if marks[MATHS] > _MANY else _MATHS)
     if code:
-        found.append("much code punctuation" if code > 2 * _MANY else "code punctuation")
+        found.append(_MUCH_CODE if code > 2 * _MANY else _CODE)
     if marks[BACKSLASH] and any(word in text for word in _LATEX_WORDS):
-        found.append("latex")
-    if marks[MATHS]:
-        found.append("many maths symbols" if marks[MATHS] > _MANY else "maths symbols")
+        found.append(_LATEX)
     if marks[QUESTION]:
-        found.append("several question marks" if marks[QUESTION] > 1 else "question mark")
+        found.append(_QUESTIONS if marks[QUESTION] > 1 else _QUESTION)
     if marks[EXCLAMATION]:
-        found.append("exclamation mark")
+        found.append(_EXCLAMATION)
     if marks[QUOTATION]:
-        found.append("quotation marks")
+        found.append(_QUOTES)
     if marks[SLASH] > 1 and ("://" in text or "www." in text):
-        found.append("link")
+        found.append(_LINK)
     return found
 
 
@@ -146,31 +155,22 @@ def _has_choices(text: str) -> bool:
     return False
 
 
-def _lines(text: str, count: int) -> list[str]:
-    """`count` is how many line breaks stand inside the text."""
-    found = ["one line" if not count else "2-4 lines" if count < _LINES_FEW else "5+ lines"]
-    end = text[-8:].rstrip()[-1:]
-    if end in _QUESTION_ENDS:
-        found.append("ends with a question mark")
-    elif end in _COLON_ENDS:
-        found.append("ends with a colon")
-    if text[:8].lstrip()[:1].islower():
-        found.append("no capital at the start")
-    if not count:
-        return found
+def _lines(text: str, count: int) -> list[int]:
+    """`count` is how many line breaks stand inside the text; asked only where there are some."""
+    found = [_FEW_LINES if count < _LINES_FEW else _MORE_LINES]
     first = text.find("\n")
     if first <= _FIRST_LINE_SHORT and len(text) - first > _REST_LONG:
-        found.append("short first line, long rest")
+        found.append(_SHORT_FIRST)
     if "\n\n" in text:
-        found.append("blank line inside")
+        found.append(_BLANK_LINE)
     if "\n    " in text or "\n\t" in text:
-        found.append("indented lines")
+        found.append(_INDENTED)
     if "\n- " in text or "\n* " in text or "\n• " in text:
-        found.append("bullet list")
+        found.append(_BULLETS)
     if "\n2" in text and ("\n2." in text or "\n2、" in text or "\n2)" in text):
-        found.append("numbered list")
+        found.append(_NUMBERED)
     if count >= _MANY - 1 and _speakers(text):
-        found.append("lines of speakers")
+        found.append(_SPEAKERS)
     return found
 
 
@@ -185,31 +185,37 @@ def _speakers(text: str) -> bool:
 
 
 def flags(
-    text: str, marks: Sequence[int], counts: LanguageCounts, language: str, actions: int, breaks: int
-) -> tuple[int, ...]:
+    text: str, marks: Sequence[int], by_class: Sequence[int], language: str, actions: int, breaks: int
+) -> list[int]:
     """Places in `FLAGS` of what holds for a selection, ascending.
 
-    `marks` counts the kinds of marks of `alphabet`; `actions` is the number of kinds of action asked for; `breaks` the
-    number of line breaks inside the text.
+    `marks` and `by_class` count the kinds of marks and the classes of characters of `alphabet`; `actions` is the number
+    of kinds of action asked for; `breaks` the number of line breaks inside the text.
     """
     found = _punctuation(text, marks)
-    found += _lines(text, breaks)
-    length = len(text)
-    for limit, name in _LENGTHS:
-        if length <= limit:
-            found.append(name)
-            break
+    if breaks:
+        found += _lines(text, breaks)
     else:
-        found.append("over 800 characters")
+        found.append(_ONE_LINE)
+    end = text[-8:].rstrip()[-1:]
+    if end in _QUESTION_ENDS:
+        found.append(_ENDS_ASKING)
+    elif end in _COLON_ENDS:
+        found.append(_ENDS_COLON)
+    if text[:8].lstrip()[:1].islower():
+        found.append(_NO_CAPITAL)
+    found.append(_LENGTH_ROW + bisect_left(_LENGTHS, len(text)))
     if "B" in text and _has_choices(text):
-        found.append("answer choices")
+        found.append(_CHOICES)
     if "__" in text:
-        found.append("a blank to fill")
-    if counts.digits:
-        found.append("many digits" if counts.digits > 2 * _MANY else "a digit")
-    if counts.han and counts.latin > 1 and language in (CHINESE, ENGLISH):
-        found.append("Han and Latin mixed")
+        found.append(_TO_FILL)
+    digits = by_class[DIGIT]
+    if digits:
+        found.append(_DIGITS if digits > 2 * _MANY else _A_DIGIT)
+    if by_class[HAN] and by_class[LATIN] > 1 and language in (CHINESE, ENGLISH):
+        found.append(_MIXED)
     if actions > 1:
-        found.append("three or more kinds of action" if actions >= _MANY else "two kinds of action")
-    found.append(f"language {language}")
-    return tuple(sorted(ROW[name] for name in found))
+        found.append(_MORE_ACTIONS if actions >= _MANY else _TWO_ACTIONS)
+    found.append(_LANGUAGE_ROW[language])
+    found.sort()
+    return found

@@ -50,8 +50,9 @@ from classifiers.timing import measure
 CORPUS_SHARE: Final = 0.5
 """Mass of the project's own corpus in calibration; the public source groups share the rest equally."""
 
-RANDOM_TEST_SHARE: Final = 0.2
 FOLD_THREADS_MAX: Final = 4
+CUTS: Final = tuple(step / 10 for step in range(-25, 11))
+"""Logits at which a flag may be cut; the one with the best F1 in worlds left out is taken."""
 
 Words = npt.NDArray[np.str_]
 Fit = Callable[[Sequence[Row]], model.LinearModel]
@@ -196,11 +197,14 @@ def _figures(evidence: LeftOut, without: Mapping[str, Calibration], cues: model.
     }
 
 
-def _heads(own: Sequence[Row], cues: sp.csr_matrix, vectoriser: model.Vectoriser) -> dict[str, object]:
-    """How well difficulty and flags are read in worlds that were left out."""
+def _heads(
+    own: Sequence[Row], cues: sp.csr_matrix, vectoriser: model.Vectoriser
+) -> tuple[dict[str, object], npt.NDArray[np.float32]]:
+    """How well difficulty and flags are read in worlds that were left out, and where each flag is best cut: (4,)."""
     groups = sorted({row.group for row in own})
+    cuts = np.zeros(len(HEADS), dtype=np.float32)
     if len(groups) < 2:
-        return {}
+        return {}, cuts
     said = np.zeros((len(own), len(HEADS)))
     for group in groups:
         weights, bias = model.fit_heads([row for row in own if row.group != group], cues, vectoriser)
@@ -210,13 +214,19 @@ def _heads(own: Sequence[Row], cues: sp.csr_matrix, vectoriser: model.Vectoriser
     found: dict[str, object] = {"difficulty_correlation": float(np.corrcoef(said[:, 0], hard)[0, 1])}
     for place, name in enumerate(HEADS[1:], start=1):
         wanted = np.array([name in row.flags for row in own])
-        hit = wanted & (said[:, place] > 0.0)
-        found[name] = {
-            "n": int(wanted.sum()),
-            "recall": float(hit.sum() / max(1, wanted.sum())),
-            "precision": float(hit.sum() / max(1, (said[:, place] > 0.0).sum())),
-        }
-    return found
+        if not wanted.any():
+            continue
+        scored = [(_f1(wanted, said[:, place] > cut), cut) for cut in CUTS]
+        cuts[place] = max(scored, key=lambda pair: (pair[0], -abs(pair[1])))[1]
+        raised = said[:, place] > cuts[place]
+        hits = int((wanted & raised).sum())
+        count, precision = int(wanted.sum()), hits / max(1, int(raised.sum()))
+        found[name] = {"n": count, "recall": hits / count, "precision": precision}
+    return found, cuts
+
+
+def _f1(wanted: npt.NDArray[np.bool_], raised: npt.NDArray[np.bool_]) -> float:
+    return float(2 * (wanted & raised).sum() / max(1, wanted.sum() + raised.sum()))
 
 
 def train(
@@ -256,7 +266,7 @@ def train(
         _across("public rows alone, judged on the own corpus", fit, public, own, shipped),
         _across("own corpus alone, judged on the public rows", fit, own, public, shipped),
     ]
-    figures["heads"] = _heads(own, ties, vectoriser)
+    figures["heads"], cuts = _heads(own, ties, vectoriser)
     if progress is not None:
         progress(0, 1, "final fit")
     fitted = fit([*public, *own])
@@ -266,7 +276,7 @@ def train(
     manifest = _manifest(name, seed, fitted, shipped, sources)
     arrays: dict[str, npt.NDArray[Any]] = {
         "weights": np.concatenate([fitted.weights, head_weights], axis=1).astype(np.float16),
-        "bias": np.concatenate([fitted.bias, head_bias]).astype(np.float32),
+        "bias": np.concatenate([fitted.bias, head_bias - cuts]).astype(np.float32),
     }
     # Written twice: the figures on the probe and the timings are of the artefact as shipped, so it has to exist first.
     artefact.write(out, arrays, manifest, "")

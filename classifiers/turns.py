@@ -18,15 +18,15 @@ from typing import Final
 from classifiers import structure
 from classifiers.harness import Unwrapped, unwrap
 
-HEAD_CHARS: Final = 900
-TAIL_CHARS: Final = 300
+HEAD_CHARS: Final = 500
+TAIL_CHARS: Final = 200
 """Characters read of the last user turn: instructions stand at the start or at the end of a pasted text."""
 
 DENSE_PART: Final = 2
 DENSE_BYTES: Final = 1.8
 """A text with more bytes of UTF-8 per character than this is of a dense script."""
 
-EARLIER_HEAD_CHARS: Final = 300
+EARLIER_HEAD_CHARS: Final = 200
 EARLIER_TAIL_CHARS: Final = 100
 """Characters read of each earlier user turn: only enough to know what `make it shorter` is about."""
 

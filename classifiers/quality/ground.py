@@ -52,7 +52,7 @@ class Gate:
 OPEN: Final = Gate(-1e9, -1e8)
 """No gate at all."""
 
-STRANGE: Final = (0.002, 0.02)
+STRANGE: Final = (0.01, 0.04)
 """Shares of TRAIN's own rows that count nothing, and less than fully, because others know so little of them."""
 
 

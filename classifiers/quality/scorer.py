@@ -21,6 +21,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -33,12 +34,10 @@ from classifiers.language import LANGUAGES
 from classifiers.quality.signals import (
     TINY,
     Doubles,
-    cluster_shares,
     from_prior,
     full_margin,
     less_margin,
     sigmoid,
-    topic_shares,
 )
 from classifiers.taxonomy import INTENTS
 
@@ -116,10 +115,10 @@ class QualityModel:
         "_centroids",
         "_familiar",
         "_incumbent",
+        "_per_typical",
         "_prior",
         "_slots",
         "_table",
-        "_typical",
         "id",
         "models",
         "shape",
@@ -135,7 +134,7 @@ class QualityModel:
         self._slots[arrays.buckets] = np.arange(len(arrays.buckets), dtype=np.int32)
         self._table = arrays.table.astype(np.float64)
         self._prior = arrays.topic_prior.astype(np.float64)
-        self._typical = arrays.topic_typical.astype(np.float64)
+        self._per_typical = 1.0 / arrays.topic_typical.astype(np.float64)
         self._centroids = arrays.centroids.astype(np.float64)
         self._familiar: list[float] = arrays.familiar.astype(np.float64).tolist()
         self._incumbent = int(arrays.base.argmax())
@@ -155,46 +154,52 @@ class QualityModel:
         # einsum, not BLAS: no threads, one order of summation.
         compact = np.einsum("i,ij->j", weights, self._arrays.codes.take(slots, axis=0).astype(np.float32))
         result: Doubles = np.einsum("i,ij->j", compact, self._arrays.mixing).astype(np.float64)
-        mass = float(np.einsum("i,i->", features.values, features.values))
-        return result, float(np.einsum("i,i->", values, values)) / max(mass, TINY)
+        mass = float(features.values.dot(features.values))
+        return result, float(values.dot(values)) / max(mass, TINY)
 
     def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
-        """(s,) signals of a prompt, and how much of what was learned counts for it."""
+        """(s,) signals of a prompt, and how much of what was learned counts for it.
+
+        The same as `signals.topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls:
+        this runs while a request waits, and on so few numbers a call costs more than its arithmetic.
+        """
         shape = self.shape
         point, share = self.point(features)
-        topics = point[: shape.topics]
-        found = np.zeros(shape.count, dtype=np.float64)
         counts = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
+        found = np.zeros(shape.count, dtype=np.float64)
         linear_end = shape.topics + shape.linear
+        dense = point[linear_end:]
+        length = math.sqrt(float(dense.dot(dense)))
         if shape.topics:
-            shares = topic_shares(topics, self._prior, shape.temperature)
-            found[: shape.topics] = shares
+            scores = point[: shape.topics]
+            shares = found[: shape.topics]
+            _softmax_into(shares, shape.temperature * scores + self._prior)
             if shape.gate_high > ALWAYS_OPEN:
-                counts *= self._counts(topics, shares, point[linear_end:])
+                counts *= self._counts(scores, shares, length)
         found[shape.topics : linear_end] = point[shape.topics : linear_end]
         at = linear_end + shape.clusters
         if shape.clusters:
-            found[linear_end:at] = cluster_shares(point[linear_end:], self._centroids, shape.sharpness)
+            _softmax_into(found[linear_end:at], self._centroids.dot(dense) * (shape.sharpness / max(length, TINY)))
         at += _LANGUAGE_PLACE.get(language, _UNDETERMINED) * len(INTENTS)
         found[at : at + len(INTENTS)] = posterior
         return found, counts
 
-    def _counts(self, scores: Doubles, shares: Doubles, dense: Doubles) -> float:
-        """`gate` over `familiar_signs` for one prompt, without their detours: this runs while a request waits."""
-        relative = scores / self._typical
+    def _counts(self, scores: Doubles, shares: Doubles, length: float) -> float:
+        """`gate` over `familiar_signs` for one prompt; `length` is that of its dense coordinates."""
         weights = self._familiar
         ordered = np.sort(scores)[-2:].tolist()
         first, second = ordered[-1], (ordered[0] if len(ordered) > 1 else 0.0)
+        relative = scores * self._per_typical
         known = (
             weights[0] * first
-            + weights[1] * float(relative.max())
-            + weights[2] * float(shares @ relative)
-            + weights[3] * float(shares @ scores)
-            + weights[4] * float(np.maximum(scores, 0.0).sum())
-            + weights[5] * float(scores @ scores) ** 0.5
-            + weights[6] * float(shares @ np.log(shares + TINY))
+            + weights[1] * float(np.maximum.reduce(relative))
+            + weights[2] * float(shares.dot(relative))
+            + weights[3] * float(shares.dot(scores))
+            + weights[4] * float(np.add.reduce(np.maximum(scores, 0.0)))
+            + weights[5] * math.sqrt(float(scores.dot(scores)))
+            + weights[6] * float(shares.dot(np.log(shares + TINY)))
             + weights[7] * (first - second)
-            + weights[8] * float(dense @ dense) ** 0.5
+            + weights[8] * length
             + weights[9]
         )
         low, high = self.shape.gate_low, self.shape.gate_high
@@ -240,6 +245,13 @@ class QualityModel:
             labels=np.append(self._arrays.labels, np.float32(labels)).astype(np.float32),
         )
         return QualityModel((*self.models, name), self.shape, arrays, f"{self.id}+1")
+
+
+def _softmax_into(target: Doubles, values: Doubles) -> None:
+    """`signals.softmax` of a vector, written into `target`; `values` are used up."""
+    values -= np.maximum.reduce(values)
+    np.exp(values, out=target)
+    target *= 1.0 / float(np.add.reduce(target))
 
 
 def priors_of(models: Sequence[str], table: Mapping[str, Mapping[str, float]]) -> Doubles:

@@ -40,7 +40,7 @@ def _flags(text):
         ("blank line inside", "a\n\nb"),
         ("short first line, long rest", "Summarise:\n" + "word " * 60),
         ("at most 20 characters", "hi"),
-        ("over 800 characters", "word " * 200),
+        ("over 600 characters", "word " * 130),
         ("Han and Latin mixed", "用Python写"),
         ("no capital at the start", "hey you"),
         ("two kinds of action", "translate it and write a reply"),

@@ -10,7 +10,15 @@ from stage import ROOT
 from classifiers.features import extract
 from classifiers.language import LANGUAGES
 from classifiers.quality import scorer
-from classifiers.quality.signals import FAMILIAR, QUALITY_MIN, familiar_signs, from_prior, sigmoid
+from classifiers.quality.signals import (
+    FAMILIAR,
+    QUALITY_MIN,
+    cluster_shares,
+    familiar_signs,
+    from_prior,
+    sigmoid,
+    topic_shares,
+)
 from classifiers.taxonomy import INTENTS
 from classifiers.turns import select
 
@@ -77,6 +85,16 @@ def test_the_point_is_the_weighted_sum_of_rows():
     assert np.allclose(point, total, atol=1e-5)
     assert share == pytest.approx(mass / float((features.values**2).sum()), rel=1e-5)
     assert 0.0 < share < 1.0
+
+
+def test_the_short_way_to_signals_is_the_long_one():
+    """Topic and cluster shares of one prompt equal the bulk formulas; linear scores are as they come."""
+    model, features = _model(), _read()
+    point, _ = model.point(features)
+    found, _ = model.signals(features, EVEN, "en")
+    assert np.allclose(found[:2], topic_shares(point[:2], model.arrays.topic_prior.astype(float), 5.0))
+    assert found[2] == point[2]
+    assert np.allclose(found[3:5], cluster_shares(point[3:], model.arrays.centroids.astype(float), 4.0))
 
 
 def test_the_short_way_to_familiarity_is_the_long_one():

@@ -13,7 +13,7 @@ def trained(world, tmp_path_factory):
     """Planted rows, trained once."""
     directory = tmp_path_factory.mktemp("train")
     rows = world.planted(300, seed=6)
-    for number, row in enumerate(rows):
+    for row in rows:
         # Four models, so that one can be taken out and placed again.
         row["outcomes"]["twin"] = {"score": row["outcomes"]["cook"]["score"], "cost_usd": 0.002}
     data = world.write(directory / "rows.jsonl", rows)
@@ -21,19 +21,18 @@ def trained(world, tmp_path_factory):
     return directory / "out", made, data
 
 
-def test_the_artefact_answers(trained):
+def test_the_artefact_answers(trained, world):
     """It loads, knows the models, and prefers the cheap specialist on its own subject."""
     out, made, _ = trained
     model = artefact.load(out)
     assert model.id == made.id
     assert set(model.models) == {"big", "bike", "cook", "twin"}
-    asked = reading.read_prompts(
-        ["simple onion garlic butter simmer roast oven please", "simple wheel chain pedal brake saddle please"]
-    )
-    found = fit.qualities(model, asked)
-    cook, bike = model.models.index("cook"), model.models.index("bike")
-    assert found[0, cook] > found[0, bike] + 0.2
-    assert found[1, bike] > found[1, cook] + 0.2
+    rows = world.planted(60, seed=9, hard=False)
+    found = fit.qualities(model, reading.read_prompts([row["prompt"] for row in rows]))
+    lead = found[:, model.models.index("cook")] - found[:, model.models.index("bike")]
+    subjects = np.array([row["category"] for row in rows])
+    assert lead[subjects == "cooking"].mean() > 0.2
+    assert lead[subjects == "bicycles"].mean() < -0.2
 
 
 def test_the_card_has_figures_and_no_prompt(trained):

@@ -3,17 +3,23 @@
 It stands beside the service and imports nothing of it; the service calls `IntentClassifier.predict` once per request.
 
 At run time (NumPy and the standard library):
-    scorer       `IntentClassifier.load().predict(turns)` gives a `Prediction`
-    features     text to sparse vector: bounded selection, hashed words and n-grams
-    alphabet, language, structure    what the features are made of
+    scorer       `IntentClassifier.load().predict(turns)` gives a `Prediction`; `parts(turns)` the steps of a compound one
+    turns        which turns and which part of them are read
+    harness      what agents and apps wrap around a person's words, taken off
+    features     text to sparse vector: hashed words, pairs, stems, Han n-grams, anchors
+    folding, alphabet, language, structure    what the features are made of
+    compound     where one wish ends and the next begins
+    personal     personal data that can be told by its form
     artefact     reading and verifying weights.npz and manifest.json
-    taxonomy     the names of the intents, in order
+    taxonomy     the names of the intents and of the other columns, in order
+    quality/     how well each model would do on a request, learned from outcomes
 
-Beside the path (scikit-learn, only in `model` and what imports it):
-    rows, evaluate, controls, calibration, model, train, card, timing
+Beside the path (scikit-learn, only in `model`, `quality` fitting and what imports them):
+    corpus, rows, evaluate, controls, calibration, model, train, card, timing
 
-Data: `intents.yaml` (the taxonomy in words), `cues.yaml` (cue words), `corpus/` (the project's own prompts),
-`artefacts/<name>/` (weights, manifest, card).
+Data: `intents.yaml` (the taxonomy in words), `cues.yaml` and `lexicon.yaml` (what words hint at, what they are about),
+`corpus/` (the project's own prompts, with a second reading of a tenth of them), `artefacts/<name>/` (weights, manifest,
+card).
 """
 
 from classifiers.artefact import ArtefactError

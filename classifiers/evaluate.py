@@ -212,7 +212,7 @@ def leave_source_out(
         raise ValueError(f"leave-source-out needs two source groups or more, the rows have {len(groups)}")
 
     def without(group: str) -> tuple[list[Row], Floats, list[bool]]:
-        held_out = [row for row in rows if row.group == group]
+        held_out = [row for row in rows if row.group == group and row.judged]
         rest = [row for row in rows if row.group != group]
         seen = {(row.intent, row.language) for row in rest}
         return held_out, fit(rest).logits(held_out), [(row.intent, row.language) in seen for row in held_out]

@@ -32,20 +32,21 @@ from classifiers.rows import Row
 from classifiers.taxonomy import HEADS, INTENTS
 from classifiers.turns import user_texts
 
-CORPUS_MASS: Final = 4.0
+CORPUS_MASS: Final = 8.0
 ROWS_PER_CELL: Final = 60
 """Rows taken of one (source, language, intent): templated sources repeat themselves, more of them adds time only."""
 
-CUE_SCALE: Final = 2.0
-OPENING_SCALE: Final = 2.0
-"""Tied columns are this much longer than plain ones, so the penalty prefers to explain a row by its cues."""
+CUE_SCALE: Final = 1.0
+OPENING_SCALE: Final = 1.0
+"""How long tied columns are beside plain ones: the longer, the more the penalty prefers to explain a row by its cues.
+With a small corpus 2 was better."""
 
-COPIES: Final = 2
+COPIES: Final = 1
 KEEP_SHARE: Final = 0.5
 """How often a row is shown again, and which share of its features each time. Worth 1-2 points on sources left out."""
 
-INVERSE_PENALTY: Final = 1.5
-ITERATIONS_MAX: Final = 80
+INVERSE_PENALTY: Final = 4.0
+ITERATIONS_MAX: Final = 50
 TOLERANCE: Final = 2e-3
 DOCUMENTS_MIN: Final = 2
 """A bucket that only one row uses gets no weight of its own."""

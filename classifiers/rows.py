@@ -12,7 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -37,7 +37,8 @@ class Row:
 
     `confident` is false when the source's own label maps to the intent only roughly. `earlier` are the person's turns
     before the prompt, oldest first. Rows of the project's own corpus are `own` and know more: acceptable intents
-    (`also`), `difficulty` 1-5, `flags`. `intent` is None for an own prompt that fits nothing of the taxonomy.
+    (`also`), `difficulty` 1-5, `flags`. Rows that are not `judged` teach only: steps of compound prompts. `intent` is
+    None for an own prompt that fits nothing of the taxonomy.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Row:
     also: tuple[str, ...] = ()
     difficulty: int | None = None
     flags: tuple[str, ...] = ()
+    judged: bool = True
 
     @classmethod
     def of_corpus(cls, row: CorpusRow) -> Self:
@@ -67,6 +69,23 @@ class Row:
             also=row.also,
             difficulty=row.difficulty,
             flags=row.flags,
+        )
+
+    @classmethod
+    def steps_of(cls, row: CorpusRow) -> tuple[Self, ...]:
+        """The steps of a compound prompt as rows of their own that teach and are never judged."""
+        whole = cls.of_corpus(row)
+        return tuple(
+            replace(
+                whole,
+                id=f"{row.id}.{place}",
+                prompt=part.text,
+                intent=part.intent,
+                earlier=(),
+                judged=False,
+                difficulty=None,
+            )
+            for place, part in enumerate(row.parts, start=1)
         )
 
     @property

@@ -251,25 +251,27 @@ def train(
     ties = model.cue_matrix(cues)
     vectoriser = model.Vectoriser()
     public = [row for row in read_rows(data) if row.confident and row.intent is not None] if data is not None else []
-    written = [Row.of_corpus(row) for row in read_corpus(folder)]
+    prompts = read_corpus(folder)
+    written = [Row.of_corpus(row) for row in prompts]
     own = [row for row in written if row.intent is not None]
-    vectoriser.matrix([*public, *own])
+    steps = [step for row in prompts for step in Row.steps_of(row)]
+    vectoriser.matrix([*public, *own, *steps])
 
     def fit(training: Sequence[Row]) -> model.LinearModel:
         return model.fit(training, ties, vectoriser, seed=seed)
 
     threads = min(FOLD_THREADS_MAX, os.cpu_count() or 1)
-    evidence = leave_source_out([*public, *own], fit, progress=progress, threads=threads)
+    evidence = leave_source_out([*public, *own, *steps], fit, progress=progress, threads=threads)
     shipped, without = _calibrations(evidence)
     figures = _figures(evidence, without, cues)
     figures["across"] = [
         _across("public rows alone, judged on the own corpus", fit, public, own, shipped),
-        _across("own corpus alone, judged on the public rows", fit, own, public, shipped),
+        _across("own corpus alone, judged on the public rows", fit, [*own, *steps], public, shipped),
     ]
     figures["heads"], cuts = _heads(own, ties, vectoriser)
     if progress is not None:
         progress(0, 1, "final fit")
-    fitted = fit([*public, *own])
+    fitted = fit([*public, *own, *steps])
     head_weights, head_bias = model.fit_heads(own, ties, vectoriser)
     sources: dict[str, object] = {"sha256": None if data is None else file_sha256(data), "counts": _counts(public)}
     sources |= {"corpus_sha256": folder_sha256(folder), "corpus_counts": _counts(own)}

@@ -24,7 +24,9 @@ from service.domain.hosts import is_loopback
 from service.domain.ports import Classifier
 from service.errors import ConfigurationError
 from service.guard.keys import KeyStore
+from service.guard.strong_share import StrongShares, StrongShareWatch
 from service.house import House, SystemClock
+from service.learned import read_learned
 from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
@@ -49,6 +51,11 @@ def build(
     clock = SystemClock()
     transport = HttpxTransport()
     journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
+    shares = StrongShares(
+        limit=settings.strong_share_max,
+        window_s=settings.strong_share_window_s,
+        requests_min=settings.strong_share_requests_min,
+    )
     pipeline = Pipeline(
         catalog=catalog,
         classifier=classifier,
@@ -57,7 +64,9 @@ def build(
         clock=clock,
         attempts_max=settings.attempts_max,
         deadline_s=settings.deadline_s,
+        watch=StrongShareWatch(shares, clock),
     )
+    pipeline.learned = read_learned(settings, catalog)
     house = House(
         settings=settings,
         keys=keys,

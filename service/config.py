@@ -78,6 +78,24 @@ class Settings(BaseSettings):
         default=OnDisconnect.CLOSE,
         description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.",
     )
+    strong_share_max: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share of a key's requests that may go to the dearer half of the deployments able to serve them; "
+        "above it the log says so. 1: never.",
+    )
+    strong_share_window_s: float = Field(
+        default=3_600, ge=60, le=604_800, description="Seconds over which that share is taken."
+    )
+    strong_share_requests_min: int = Field(
+        default=50, ge=1, le=1_000_000, description="Requests that a window must hold before the share means anything."
+    )
+    quality_dir: Path | None = Field(
+        default=None,
+        description="A quality artefact (`coe train --outcomes`): how well models do on texts like the one at hand. "
+        "Default: the registry's priors alone.",
+    )
     local_engines: bool = Field(
         default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start."
     )

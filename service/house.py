@@ -15,14 +15,17 @@ from datetime import UTC, datetime
 
 from service import __version__, telemetry
 from service.config import Settings
-from service.errors import ConfigurationError, RegistryError
+from service.errors import CoeError, ConfigurationError, RegistryError
 from service.guard.keys import KeyStore
+from service.learned import read_learned
 from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkMissing
 from service.pipeline import Pipeline
+from service.routing.explain import told_what_if
+from service.routing.replay import NotReplayable, differences, replay
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transport_httpx import HttpxTransport
 
@@ -100,6 +103,17 @@ class House:
             found = self._indexed_decision(sink, decision_id)
         return found
 
+    def what_if(self, told: Mapping[str, object]) -> dict[str, object] | None:
+        """What would have to change for another deployment to win a recorded decision, taken again for it.
+
+        `None` when it was decided with other versions than those of now: then nothing can be said.
+        """
+        try:
+            again = replay(told, self.pipeline.catalog, self.pipeline.learned.lengths)
+        except (NotReplayable, CoeError):
+            return None
+        return None if differences(told, again) else told_what_if(again.what_if())
+
     def _indexed_decision(self, sink: Sink, decision_id: str) -> dict[str, object] | None:
         with contextlib.suppress(SinkMissing):
             return decision(sink, decision_id)
@@ -111,7 +125,7 @@ class House:
         return None if status.writable else status.reason or "not writable"
 
     async def reload(self) -> None:
-        """Build the registry again and swap it whole; one that is wrong or useless leaves the old one serving.
+        """Read registry and what was learned again and swap them whole; what is wrong leaves the old ones serving.
 
         One reload at a time; the file is read in a thread, since a large one takes longer than requests may wait.
         """
@@ -126,14 +140,15 @@ class House:
                 catalog = await asyncio.to_thread(read_registry, self.settings, now)
                 catalog = await find_local(catalog, self.settings, self.settings.port)
                 refuse_unusable(catalog, now)
+                learned = await asyncio.to_thread(read_learned, self.settings, catalog)
             except ConfigurationError as problem:
                 refusal = problem
             if refusal is not None:
                 told = list(refusal.problems) if isinstance(refusal, RegistryError) else [str(refusal)]
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
                 return
-            self.pipeline.catalog = catalog
-            log.info(telemetry.REGISTRY_RELOADED, version=catalog.version)
+            self.pipeline.catalog, self.pipeline.learned = catalog, learned
+            log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, **learned.versions())
 
 
 def _attempts_of(record: Mapping[str, object]) -> list[dict[str, object]]:

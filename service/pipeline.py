@@ -6,7 +6,7 @@ Invariants
 1. No upstream byte before the attempt's open row is as durable as promised.
 2. Fallback only while nothing of an answer has reached the caller.
 3. A stream ends with `[DONE]` only after the vendor finished and the row is written; else with an error event.
-4. A request keeps the registry it began with; a reload swaps `catalog` whole.
+4. A request keeps the registry it began with; a reload swaps `catalog` and `learned`, each whole.
 5. All attempts of a request together stay under its cost ceiling and its deadline.
 6. Every answer and every error says in `x-coe-*` headers what was decided, once something was.
 7. An attempt that is cut says by what: the caller, its deadline, a router that stops, or a fault of ours.
@@ -19,22 +19,28 @@ import math
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import COMPOUND, NOT_CLASSIFIED, Candidate, Decision, Intent
+from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
+from service.domain.experience import NOTHING
+from service.domain.features import features_of
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
 from service.errors import AllAttemptsFailed, CoeError, Replied, Stopping, UpstreamError
+from service.guard.strong_share import StrongShareWatch
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING
+from service.reading import NOTHING_LEARNED, read_request
 from service.routing.estimate import within_ceiling
 from service.routing.explain import record
-from service.routing.router import Circumstances, attempt_order, baseline_quote, decide, needs_intent
+from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
+from service.routing.router import attempt_order, baseline_quote, decide, needs_intent
+from service.routing.weighing import Circumstances
 from service.settling import Arrival, Attempt, Settler, Work, told_as
 from service.upstream.client import AnswerStream, UpstreamClient, WholeAnswer
 
@@ -42,7 +48,6 @@ DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
 
 DONE_EVENT = b"data: [DONE]\n\n"
-
 
 _Remembered = tuple[dict[str, object], list[dict[str, object]], list[int | None]]
 """A decision record, its attempts as they are shown, and what each ended one cost."""
@@ -70,9 +75,12 @@ class Pipeline:
         clock: Clock,
         attempts_max: int,
         deadline_s: float,
+        watch: StrongShareWatch | None = None,
     ) -> None:
         self.catalog = catalog
-        self.settler = Settler(ledger, clock)
+        self.learned = NOTHING_LEARNED
+        self._prefixes = Prefixes()
+        self.settler = Settler(ledger, clock, watch, self._prefixes)
         self._classifier = classifier
         self._client = client
         self._ledger = ledger
@@ -87,11 +95,12 @@ class Pipeline:
         A cancellation ends in `Stopping`, unless `arrival.cut_by` names another reason: then it passes.
         """
         catalog = self.catalog
-        decision = self.decide(chat, arrival.caller, catalog)
+        chain = chain_of(chat, arrival.caller.key_id)
+        decision = self.decide(chat, arrival.caller, catalog, chain=chain)
         told = {**record(decision), "request_id": arrival.request_id, "key_id": arrival.caller.key_id}
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
-        work = Work(chat, arrival, decision, baseline, told)
+        work = Work(chat, arrival, decision, baseline, told, chain)
         try:
             await self.settler.decided(work)
             self._remember(work)
@@ -115,15 +124,31 @@ class Pipeline:
         return reply
 
     def decide(
-        self, chat: ChatRequest, caller: Caller, catalog: Catalog | None = None, *, explained: bool = False
+        self,
+        chat: ChatRequest,
+        caller: Caller,
+        catalog: Catalog | None = None,
+        *,
+        explained: bool = False,
+        chain: Chain | None = None,
     ) -> Decision:
-        """The decision for a request, without spending anything: what POST /v1/route shows."""
-        catalog = catalog or self.catalog
-        intent = NOT_CLASSIFIED
+        """The decision for a request, without spending anything: what POST /v1/route shows.
+
+        `chain` are the beginnings of its prompt, where they were read before.
+        """
+        catalog, learned = catalog or self.catalog, self.learned
+        intent, known = NOT_CLASSIFIED, NOTHING
         if needs_intent(chat, catalog):
-            intent = read_intent(self._classifier, chat, explained=explained or chat.steering.explain)
-        around = Circumstances(f"dec_{secrets.token_hex(12)}", self._clock.utc(), caller)
-        return decide(chat, intent, catalog, around)
+            told = explained or chat.steering.explain
+            intent, known = read_request(self._classifier, learned.judge, chat, explained=told)
+        chain = chain_of(chat, caller.key_id) if chain is None else chain
+        if chain is not NO_CHAIN:
+            warm = self._prefixes.warm(chain, self._clock.monotonic())
+            known = replace(known, warm_tokens=warm, marked=chain.marked)
+        around = Circumstances(
+            f"dec_{secrets.token_hex(12)}", self._clock.utc(), caller, experience=known, lengths=learned.lengths
+        )
+        return decide(features_of(chat), intent, catalog, around)
 
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:
         """A recent decision with its attempts, or `None` when memory no longer has it."""
@@ -254,26 +279,6 @@ class Pipeline:
             self._decisions.popitem(last=False)
 
 
-def read_intent(classifier: Classifier, chat: ChatRequest, *, explained: bool) -> Intent:
-    """What a request is about; with the evidence only when somebody is to see it: terms are fragments of the prompt."""
-    turns = chat.turns()
-    read = classifier.predict(turns)
-    terms = classifier.explain(turns, read.label) if explained else ()
-    parts = classifier.parts(turns) if read.label == COMPOUND else ()
-    return Intent(
-        label=read.label,
-        confidence=read.confidence,
-        posterior=read.posterior,
-        language=read.language,
-        abstained=read.abstained,
-        terms=tuple(terms),
-        artefact=read.artefact,
-        difficulty=read.difficulty,
-        flags=read.flags,
-        parts=tuple(part.intent for part in parts),
-    )
-
-
 class StreamReply:
     """A stream that was committed: its first content is there. Drive `pieces`; always call `abandon` in the end."""
 
@@ -369,7 +374,7 @@ def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candida
     if spent is None:
         return None
     model = catalog.models[candidate.deployment.model]
-    found, reason = within_ceiling(candidate, model, work.chat, ceiling - spent)
+    found, reason = within_ceiling(candidate, model, work.decision.features, ceiling - spent, hurried=True)
     return found if reason is None else None
 
 

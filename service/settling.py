@@ -25,6 +25,7 @@ from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntr
 from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
+from service.guard.strong_share import StrongShareWatch
 from service.ledger.recorder import (
     CALLER_STALLED,
     CLIENT_LEFT,
@@ -40,6 +41,7 @@ from service.ledger.recorder import (
     shown_open,
 )
 from service.ledger.writer import EntryOrderError
+from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.upstream.tally import Tally
 
 SETTLE_S = 5.0
@@ -70,8 +72,8 @@ class Work:
     """One request on its way: what it asked, what was decided, what was tried.
 
     `told` is the decision record as `/v1/decisions/{id}` shows it; `attempts` its list of attempts, kept in step with
-    the ledger, `costs` what each ended one came to; `last` is who was tried last. `waited_s` is time spent waiting on
-    vendors, in seconds.
+    the ledger, `costs` what each ended one came to; `last` is who was tried last. `chain` are the beginnings of its
+    prompt. `waited_s` is time spent waiting on vendors, in seconds.
     """
 
     chat: ChatRequest
@@ -79,6 +81,7 @@ class Work:
     decision: Decision
     baseline: tuple[str, PriceQuote] | None
     told: dict[str, object]
+    chain: Chain = NO_CHAIN
     attempts: list[dict[str, object]] = field(default_factory=list)
     costs: list[int | None] = field(default_factory=list)
     last: Candidate | None = None
@@ -114,8 +117,16 @@ class Attempt:
 class Settler:
     """Opens and settles attempts in the ledger."""
 
-    def __init__(self, ledger: LedgerWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: LedgerWriter,
+        clock: Clock,
+        watch: StrongShareWatch | None = None,
+        prefixes: Prefixes | None = None,
+    ) -> None:
         self._ledger = ledger
+        self._prefixes = prefixes
+        self._watch = watch
         self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
         self._open: set[str] = set()
@@ -127,6 +138,8 @@ class Settler:
             await self._ledger.append_decision(work.told)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
+        if self._watch is not None:
+            self._watch.decided(work.decision)
 
     async def open(self, work: Work, candidate: Candidate) -> Attempt:
         """Write down that an attempt is about to be made; raises LedgerUnavailable, and then nothing may be sent."""
@@ -178,6 +191,8 @@ class Settler:
         )
         work.attempts[attempt.entry.attempt_number - 1].update(shown_end(row))
         work.costs.append(row.cost_pusd)
+        if self._prefixes is not None and usage is not None:
+            self._prefixes.settled(work.chain, candidate.deployment, usage, now)
         await asyncio.shield(self._run(self._write(row)))
         return row
 

@@ -1,4 +1,4 @@
-"""Every log event and field in one place: the names are public API. Structured JSON lines on stderr.
+"""Every log event, field and metric in one place: the names are public API. Structured JSON lines on stderr.
 
 Where on the path: `configure` once at start; organs call `log.info(EVENT, field=...)`.
 
@@ -31,6 +31,7 @@ INTERNAL_ERROR = "internal_error"
 SERVER_TROUBLE = "server_trouble"
 REGISTRY_RELOADED = "registry_reloaded"
 REGISTRY_REFUSED = "registry_refused"
+STRONG_SHARE_HIGH = "strong_share_high"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, simulated",
@@ -43,10 +44,20 @@ EVENTS = {
     JOURNAL_TROUBLE: "the journal could not write, sync, cut, wipe, mark, withdraw or recover; fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
     SERVER_TROUBLE: "the HTTP server met what it did not expect; fields: server, error",
-    REGISTRY_RELOADED: "a new registry serves; fields: version",
+    REGISTRY_RELOADED: "a new registry serves; fields: version, lengths, quality",
     REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
+    STRONG_SHARE_HIGH: "a key keeps getting the dear models; fields: key_id, share, requests",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
+
+STRONG_SHARE_ALARMS = "coe_strong_share_alarms_total"
+STRONG_SHARE_KEYS = "coe_strong_share_keys"
+
+METRICS = {
+    STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
+    STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
+}
+"""What each metric means; docs/robustness.md is kept equal to this by a test."""
 
 _SECRET = re.compile(r"(coe-|sk-|bce-v3/|Bearer )[A-Za-z0-9_\-./=]{8,}")
 

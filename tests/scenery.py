@@ -26,10 +26,12 @@ from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Catalog, Deployment, Model, PolicySpec, Provider, RouteSpec
 from service.domain.chat import ChatRequest
 from service.domain.decision import INTENTS, Decision, Intent
+from service.domain.features import features_of
 from service.domain.money import Rates, rate_from_decimal
 from service.domain.prices import PriceBook, PriceVersion
 from service.house import House
-from service.routing.router import Circumstances, decide
+from service.routing.router import decide
+from service.routing.weighing import Circumstances
 from service.startup import open_keys, read_registry
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -110,7 +112,7 @@ def decided(
     chat: ChatRequest, catalog: Catalog, *, intent: Intent | None = None, caller: Caller = ANONYMOUS
 ) -> Decision:
     """The decision at `NOW`."""
-    return decide(chat, intent or an_intent(), catalog, Circumstances("dec_1", NOW, caller))
+    return decide(features_of(chat), intent or an_intent(), catalog, Circumstances("dec_1", NOW, caller))
 
 
 class WordClassifier:

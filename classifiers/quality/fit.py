@@ -41,6 +41,9 @@ TYPICAL_MIN: Final = 0.05
 MARGINS: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 1e6)
 """Logits; the last one means: never leave the best single model for quality's sake."""
 
+SURE: Final = 3.0
+"""Standard errors by which a margin must gain: the best of ten tries among dozens of models is lucky by two."""
+
 VIEWS: Final = ("topics", "linear", "clusters", "intents")
 
 
@@ -224,9 +227,9 @@ def _without_topic(
 
 
 def _margin(known: ground.Rows, counts: Floats) -> float:
-    """The margin whose gain over the best single model on unseen rows is surest: mean less one standard error.
+    """The margin with the highest gain over the best single model on unseen rows, among those that surely gain.
 
-    "Never leave it" is among the margins and gains 0 for sure, so no other one is taken that may do harm.
+    A gain is sure when its mean exceeds `SURE` standard errors. Where none is, the best single model is never left.
     """
     logits = known.bases + counts[:, None] * known.deviations
     incumbent = int(known.bases[0].argmax())
@@ -234,13 +237,13 @@ def _margin(known: ground.Rows, counts: Floats) -> float:
     cells = ~np.isnan(known.scores)
     at = np.arange(len(logits))
     default = np.where(cells, known.bases, -np.inf).argmax(axis=1)
-    best, surest = MARGINS[-1], 0.0
+    best, highest = MARGINS[-1], 0.0
     for margin in MARGINS:
         lowered = less_margin(logits, mark, full_margin(margin, counts[:, None]))
         gain = known.scores[at, np.where(cells, lowered, -np.inf).argmax(axis=1)] - known.scores[at, default]
-        sure = float(gain.mean() - gain.std() / len(gain) ** 0.5)
-        if sure > surest:
-            best, surest = margin, sure
+        mean = float(gain.mean())
+        if mean > SURE * float(gain.std()) / len(gain) ** 0.5 and mean > highest:
+            best, highest = margin, mean
     return best
 
 

@@ -160,7 +160,7 @@ class QualityModel:
     def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
         """(s,) signals of a prompt, and how much of what was learned counts for it.
 
-        The same as `signals.topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls:
+        The same as `topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls:
         this runs while a request waits, and on so few numbers a call costs more than its arithmetic.
         """
         shape = self.shape
@@ -214,7 +214,13 @@ class QualityModel:
     def qualities(
         self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
     ) -> Doubles:
-        """(m,) p(acceptable) of each of `models` for one prompt.
+        """(m,) p(acceptable) of each of `models` for one prompt; see `appraise`."""
+        return self.appraise(features, posterior, language, priors)[0]
+
+    def appraise(
+        self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
+    ) -> tuple[Doubles, float]:
+        """(m,) p(acceptable) of each of `models` for one prompt, and how much of what was learned counts for it, 0 to 1.
 
         `posterior` (15,) are the intents in the order of `INTENTS`; `language` is one of `LANGUAGES`, others count as
         undetermined; `priors` (m, 15) are registry priors per intent, for those who have some.
@@ -227,7 +233,24 @@ class QualityModel:
         if int(logits.argmax()) != self._incumbent:
             mark = logits[self._incumbent : self._incumbent + 1]
             logits = less_margin(logits, mark, full_margin(self.shape.margin, counts))
-        return sigmoid(logits)
+        return sigmoid(logits), counts
+
+    def of_models(self, names: Sequence[str]) -> QualityModel:
+        """The same for some of the models only, in this order; what it says of them is what this one says.
+
+        But for the margin: among other models another one is best overall. Raises `ValueError` for an unknown name.
+        """
+        missing = sorted(set(names) - set(self.models))
+        if missing or not names:
+            raise ValueError(f"the artefact has no {', '.join(missing) or 'model to keep'}; it has {len(self.models)}")
+        places = [self.models.index(name) for name in names]
+        arrays = replace(
+            self._arrays,
+            table=np.ascontiguousarray(self._arrays.table[:, places]),
+            base=self._arrays.base[places],
+            labels=self._arrays.labels[places],
+        )
+        return QualityModel(names, self.shape, arrays, self.id)
 
     def with_model(self, name: str, shares: Doubles, offset: float, labels: int) -> QualityModel:
         """A copy with one model more, whose logit is `offset` plus the logits of the known models times `shares` (m,).

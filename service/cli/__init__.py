@@ -13,6 +13,7 @@ from service.cli.costs import costs
 from service.cli.evaluate import evaluate
 from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
+from service.cli.replay import command as replay
 from service.cli.route import route
 from service.cli.serve import serve
 from service.cli.train import train
@@ -27,7 +28,7 @@ def cli() -> None:
     """One OpenAI-compatible entrance to many models: the cheapest capable one answers, every cent is written down."""
 
 
-for command in (serve, check, route, costs, keys, train, evaluate):
+for command in (serve, check, route, costs, replay, keys, train, evaluate):
     cli.add_command(command)
 
 

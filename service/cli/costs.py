@@ -69,7 +69,7 @@ def _report(data_dir: Path, grouping: tuple[str, ...], start: datetime | None, e
     """The report over an index that is as new as can be had; an empty one when there is no ledger yet."""
     sink = open_sink(data_dir)
     if list_segments(journal_dir(data_dir)):
-        _catch_up(data_dir, sink)
+        catch_up(data_dir, sink)
     try:
         report = cost_report(sink, grouping, start, end)
         _tell_problems(sink)
@@ -114,8 +114,8 @@ def parse_moment(text: str, now: datetime, *, option: str, is_end: bool) -> date
         ) from problem
 
 
-def _catch_up(data_dir: Path, sink: Sink) -> None:
-    """Bring the index up to date, or wait for the router that does; says so when neither works."""
+def catch_up(data_dir: Path, sink: Sink) -> None:
+    """Bring the index of a data directory up to date, or wait for the router that does; says so when neither works."""
     try:
         with Indexer(data_dir, sink) as indexer:
             _index(indexer)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 EX_USAGE = 64
 """The command was used wrongly: an unknown flag, a value that makes no sense, nothing or too much that fits."""
+EX_DATAERR = 65
+"""What was recorded does not hold: a decision that comes out differently, a record that can't be read."""
 EX_UNAVAILABLE = 69
 """Something that is needed does not answer."""
 EX_CANTCREAT = 73

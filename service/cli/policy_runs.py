@@ -20,12 +20,14 @@ from service.catalog.problems import Problems, unknown
 from service.cli.policy_cases import Case, CaseFile, ExpectEntry
 from service.domain.catalog import Catalog, Selector
 from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
+from service.domain.features import features_of
 from service.domain.money import PICO, usd_text
 from service.domain.ports import Classifier
 from service.errors import CoeError
-from service.pipeline import read_intent
-from service.routing.router import Circumstances, decide, needs_intent
+from service.reading import read_intent
+from service.routing.router import decide, needs_intent
 from service.routing.rules import PINNED, known
+from service.routing.weighing import Circumstances
 from service.simulator import simulated
 from service.startup import only_spoken
 from service.upstream.quirks import QUIRKS
@@ -129,7 +131,7 @@ def _registry(path: Path, at: datetime) -> Catalog:
 def _decided(case: Case, catalog: Catalog, classifier: Classifier) -> Decision:
     chat = read_chat(_body(case), {name.lower(): value for name, value in case.entry.headers.items()})
     intent = read_intent(classifier, chat, explained=False) if needs_intent(chat, catalog) else NOT_CLASSIFIED
-    return decide(chat, intent, catalog, Circumstances("dec_case", case.at, case.caller))
+    return decide(features_of(chat), intent, catalog, Circumstances("dec_case", case.at, case.caller))
 
 
 def _body(case: Case) -> bytes:

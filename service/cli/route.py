@@ -15,16 +15,21 @@ import orjson
 from classifiers import IntentClassifier
 from service.api.chat_body import read_chat
 from service.catalog.check import check
+from service.cli.policy_runs import with_all_keys
 from service.cli.settings import PROVIDERS, exits, read_catalog, read_settings
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
 from service.domain.decision import NOT_CLASSIFIED, Decision
+from service.domain.experience import NOTHING
+from service.domain.features import features_of
 from service.errors import InvalidRequest
-from service.pipeline import read_intent
-from service.routing.explain import record, screen
-from service.routing.router import Circumstances, decide, needs_intent
-from service.simulator import simulated
+from service.learned import read_learned
+from service.reading import Learned, read_request
+from service.routing.explain import record
+from service.routing.router import decide, needs_intent
+from service.routing.screen import screen
+from service.routing.weighing import Circumstances
 
 ALL_KEYS_NOTE = "as if every provider had its key: none is set here"
 
@@ -61,19 +66,14 @@ def route(
         note = None
         if all_keys or not check(catalog, now=now).usable:
             note = ALL_KEYS_NOTE if not all_keys else None
-            catalog = _with_all_keys(catalog)
-        decision = _decide(chat, catalog, now)
+            catalog = with_all_keys(catalog)
+        decision = _decide(chat, catalog, read_learned(settings, catalog), now)
         if note:
             decision = replace(decision, notes=(*decision.notes, note))
         if as_json:
             click.echo(json.dumps(record(decision, full=True), indent=2, ensure_ascii=False))
         else:
-            click.echo(screen(decision, chat.sizes.input_tokens))
-
-
-def _with_all_keys(catalog: Catalog) -> Catalog:
-    """Every provider that lacks nothing but its key, as if it had one. Nothing is ever called from here."""
-    return simulated(catalog, lambda name: catalog.providers[name].base_url)
+            click.echo(screen(decision))
 
 
 def _request(prompt: str, model: str | None, policy: str | None) -> bytes:
@@ -90,8 +90,10 @@ def _request(prompt: str, model: str | None, policy: str | None) -> bytes:
         raise InvalidRequest("the prompt, --model or --policy is not UTF-8; send the text in UTF-8") from None
 
 
-def _decide(chat: ChatRequest, catalog: Catalog, now: datetime) -> Decision:
-    intent = NOT_CLASSIFIED
+def _decide(chat: ChatRequest, catalog: Catalog, learned: Learned, now: datetime) -> Decision:
+    """As a router that has just started: with what was learned, and no prefix warm anywhere."""
+    intent, known = NOT_CLASSIFIED, NOTHING
     if needs_intent(chat, catalog):
-        intent = read_intent(IntentClassifier.load(), chat, explained=True)
-    return decide(chat, intent, catalog, Circumstances("dec_dry_run", now, ANONYMOUS))
+        intent, known = read_request(IntentClassifier.load(), learned.judge, chat, explained=True)
+    around = Circumstances("dec_dry_run", now, ANONYMOUS, experience=known, lengths=learned.lengths)
+    return decide(features_of(chat), intent, catalog, around)

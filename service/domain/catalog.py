@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from service.domain.fingerprint import fingerprint
 from service.domain.prices import PriceBook
 
 DEFAULT_QUALITY = 0.5
@@ -21,6 +22,25 @@ DEFAULT_QUALITY = 0.5
 
 NARROWED_QUIRKS = frozenset({"no_sampling", "tools_effort_none", "no_forced_tool_choice"})
 """Quirks that a value narrows to some wire names of the provider: those that `Deployment.concerned_by` is asked for."""
+
+
+NOT_OFFERED = frozenset(
+    {
+        "base_url",
+        "timeouts",
+        "limits",
+        "title",
+        "awaits_key",
+        "simulated",
+        "source",
+        "checked",
+        "quality_source",
+        "notes",
+        "version",
+        "by_id",
+    }
+)
+"""Fields of the registry that no decision looks at: where and how a deployment is called, and what is said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +198,7 @@ class PolicySpec:
     `allow` must hold and `deny` must not. `on_unavailable`: `reject`, or `any` to fall back to every capable candidate.
     `min_quality_for` holds the least quality of intents that have their own; the others have `min_quality`.
     `pusd_per_quality` is what one whole point of quality is worth on one request, for the objective `utility` alone.
+    `version` names what is in it.
     Raises ValueError for a share outside [0, 1] and for a worth that is not positive.
     """
 
@@ -192,6 +213,7 @@ class PolicySpec:
     on_unavailable: str = "reject"
     min_quality_for: Mapping[str, float] = field(default_factory=dict)
     pusd_per_quality: int | None = None
+    version: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Hold the bounds for policies that were not made by the loader: with NaN every comparison would be false."""
@@ -201,6 +223,7 @@ class PolicySpec:
                 raise ValueError(f"policy {self.name}: {name} must be from 0 to 1, got {share}")
         if self.pusd_per_quality is not None and self.pusd_per_quality <= 0:
             raise ValueError(f"policy {self.name}: pusd_per_quality must be above 0, got {self.pusd_per_quality}")
+        object.__setattr__(self, "version", fingerprint(self))
 
     def least_quality(self, intents: Iterable[str]) -> float:
         """The absolute floor of a request that may be any of `intents`: the highest of theirs."""
@@ -231,7 +254,10 @@ class RouteSpec:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The whole registry, frozen. `version` is a short hash of the file it was built from."""
+    """The whole registry, frozen. `version` is a short hash of the file it was built from.
+
+    `offer` names what the file became here: two routers with one file and other keys have other deployments to offer.
+    """
 
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
@@ -242,6 +268,14 @@ class Catalog:
     version: str = ""
     notes: tuple[str, ...] = ()
     by_id: Mapping[str, Deployment] = field(default_factory=dict)
+    _offer: str = field(init=False, repr=False, compare=False, default="")
+
+    @property
+    def offer(self) -> str:
+        """The name of all that a decision may depend on; worked out once, for a registry is never changed."""
+        if not self._offer:
+            object.__setattr__(self, "_offer", fingerprint(self, NOT_OFFERED))
+        return self._offer
 
     def deployments(self) -> Iterator[Deployment]:
         """Every deployment, in the order of the file."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import overload
 
+from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Deployment
+from service.domain.experience import NOTHING, Experience
+from service.domain.features import RequestFeatures
 from service.domain.money import PriceQuote
 
 INTENTS = (
@@ -112,7 +116,12 @@ class Candidate:
 
     Costs are pico-USD, `None` when unknown. `quality` is P(acceptable) to four decimals. `rejected` is the reason it
     can't serve this request (hard filter), `below` the policy bound it misses; both empty means eligible. `reason` says
-    in words why it stands where it stands.
+    in words why it stands where it stands. `wanted_tokens` is what a cost limit must leave room for: so many tokens of
+    one choice 90 % of answers stay under, hidden ones included.
+
+    Of `input_tokens`, `cached_tokens` are priced as read from the vendor's cache and `cache_write_tokens` as written to
+    it; `warm_tokens` is how many were known to be warm there. `learned_quality` is what a quality artefact makes of the
+    text, `None` without one.
     """
 
     deployment: Deployment
@@ -127,6 +136,11 @@ class Candidate:
     below: str | None = None
     reason: str = ""
     output_tokens_cap: int = 0
+    wanted_tokens: int = 0
+    warm_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    learned_quality: float | None = None
 
     @property
     def eligible(self) -> bool:
@@ -175,6 +189,31 @@ class Candidates(Sequence[Candidate]):
         return repr(tuple(self))
 
 
+class Ranked(Candidates):
+    """Candidates in their order, with the figures that made it, without building any.
+
+    `qualities` (steps) and `costs` (pico-USD) are of those who can serve, in the order of the registry; `order` holds
+    places in them, the first `eligible` of which meet the floor.
+    """
+
+    __slots__ = ("costs", "eligible", "order", "qualities")
+
+    def __init__(
+        self,
+        order: Sequence[int],
+        eligible: int,
+        qualities: Sequence[int],
+        costs: Sequence[int | None],
+        build: Callable[[int], Candidate],
+    ) -> None:
+        """`build(rank)` makes the candidate at a rank, 0 for the choice."""
+        super().__init__(len(order), build)
+        self.order = order
+        self.eligible = eligible
+        self.qualities = qualities
+        self.costs = costs
+
+
 class Rejected(Candidates):
     """Candidates that can't serve. `reasons` pairs the id of each deployment with its reason, without building any."""
 
@@ -187,26 +226,66 @@ class Rejected(Candidates):
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that would have to change for a deployment to win: a lever, its value now, what it would have to be.
+
+    Qualities and shares are numbers from 0 to 1, money is pico-USD. `now` is `None` where nothing was set or known.
+    """
+
+    lever: str
+    now: float | int | None
+    at_most: float | int | None = None
+    at_least: float | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A deployment that did not win: what it is looked at as, and each change that alone would let it win.
+
+    `told_as`: `runner_up`, `baseline`, `cheaper`. `obstacle` is why it can't serve, where it can't. No change and no
+    obstacle: nothing that is looked at helps alone.
+    """
+
+    deployment: str
+    told_as: tuple[str, ...]
+    changes: tuple[Change, ...]
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What would have to change. `policies` maps each other policy that could apply to whom it would choose."""
+
+    alternatives: tuple[Alternative, ...] = ()
+    policies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
 
     `rejected` are the candidates that can't serve, each with its reason. `margin` says in words how the choice beat the
-    runner-up. `versions` names everything that a replay needs: registry, policy, classifier. `ceiling_pusd` is what all
-    attempts of this request may cost together, `None` without a limit. `degraded` names what was given up to answer at
-    all: `quality_floor`, `plan`, `allow`.
+    runner-up. `features`, `intent`, `at`, `caller` and `experience` are all that was decided upon, `versions` names
+    what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is what all attempts
+    of this request may cost together, `None` without a limit. `degraded` names what was given up to answer at all:
+    `quality_floor`, `plan`, `allow`. `propensity` is how likely this choice was, `seed` the draw behind it: without
+    exploration there is no draw. `what_if` works out what would have to change, when somebody asks.
     """
 
     id: str
-    created_ms: int
     requested: str
     policy: str
     intent: Intent
-    ranked: Candidates
+    ranked: Ranked
     rejected: Rejected
     reason_code: ReasonCode
     margin: str
-    features: Mapping[str, object]
+    features: RequestFeatures
+    at: datetime
     versions: Mapping[str, str]
+    caller: Caller = ANONYMOUS
+    experience: Experience = NOTHING
+    judged_by: tuple[str, ...] = ()
     baseline_pusd: int | None = None
     baseline_model: str | None = None
     route: str | None = None
@@ -214,11 +293,19 @@ class Decision:
     notes: tuple[str, ...] = ()
     ceiling_pusd: int | None = None
     degraded: tuple[str, ...] = ()
+    propensity: float = 1.0
+    seed: int | None = None
+    what_if: Callable[[], WhatIf] = field(default=WhatIf, repr=False, compare=False)
 
     @property
     def chosen(self) -> Candidate:
         """The first candidate to try."""
         return self.ranked[0]
+
+    @property
+    def created_ms(self) -> int:
+        """When it was decided, in Unix milliseconds."""
+        return int(self.at.timestamp() * 1000)
 
 
 class EntryState(StrEnum):
@@ -233,7 +320,11 @@ class EntryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenEntry:
-    """The intent to spend, durable before the first upstream byte. Times are Unix milliseconds, money pico-USD."""
+    """The intent to spend, durable before the first upstream byte. Times are Unix milliseconds, money pico-USD.
+
+    The last four say what the length of the answer depends on: the effort asked for, the number of choices, the lowest
+    cap on one of them (`None`: none), and the size of the newest user message.
+    """
 
     attempt_id: str
     request_id: str
@@ -254,6 +345,10 @@ class OpenEntry:
     streaming: bool = False
     simulated: bool = False
     kind: str = "answer"
+    effort: str = "default"
+    choices: int = 1
+    output_tokens_cap: int | None = None
+    last_user_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from service.domain.catalog import Selector
 from service.domain.chat import ChatRequest, Sizes, Steering
+from service.domain.plain import Reader
 
 DEFAULT_EFFORT = "default"
 """The effort of a request that asks for none: the vendor's own default."""
@@ -29,10 +30,6 @@ EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"}
 _LIMITS = ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
 _SELECTORS = ("allow", "deny")
 _COUNTS = tuple(one.name for one in fields(Sizes))
-
-
-class FeaturesError(ValueError):
-    """Plain data that is not what `plain` gives; the message names the field, never its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,8 @@ class RequestFeatures:
     steering: Steering = field(default_factory=Steering)
 
     def plain(self) -> dict[str, object]:
-        """As JSON values: every count, the rest only where it was said."""
-        told: dict[str, object] = {"model": self.model}
+        """As JSON values. `input_tokens` is told beside the counts that it is estimated from, and never read back."""
+        told: dict[str, object] = {"model": self.model, "input_tokens": self.sizes.input_tokens}
         told |= {name: getattr(self.sizes, name) for name in _COUNTS}
         told |= {"needs": sorted(self.needs), "modalities": sorted(self.modalities)}
         told |= {"n": self.n, "output_tokens_max": self.output_tokens_max, "effort": self.effort}
@@ -85,9 +82,9 @@ def features_of(chat: ChatRequest) -> RequestFeatures:
 
 
 def from_plain(told: object) -> RequestFeatures:
-    """The features that `plain` told. Raises FeaturesError for anything else."""
-    read = _Reader(told, "features")
-    limits = _Reader(read.value("limits"), "limits")
+    """The features that `plain` told. Raises PlainError for anything else."""
+    read = Reader(told, "features")
+    limits = Reader(read.value("limits"), "limits")
     return RequestFeatures(
         model=read.text("model"),
         needs=read.names("needs"),
@@ -128,63 +125,13 @@ def _plain_limits(steering: Steering) -> dict[str, object]:
     for name in _SELECTORS:
         selector: Selector = getattr(steering, name)
         if selector:
-            said[name] = {one.name: sorted(getattr(selector, one.name)) for one in fields(Selector) if getattr(selector, one.name)}
+            kinds = (one.name for one in fields(Selector) if getattr(selector, one.name))
+            said[name] = {kind: sorted(getattr(selector, kind)) for kind in kinds}
     return said
 
 
-def _selector(limits: _Reader, name: str) -> Selector:
+def _selector(limits: Reader, name: str) -> Selector:
     if name not in limits:
         return Selector()
-    said = _Reader(limits.value(name), name)
+    said = Reader(limits.value(name), name)
     return Selector(**{one.name: said.names(one.name) for one in fields(Selector) if one.name in said})
-
-
-class _Reader:
-    """Reads fields of plain data by their type: a record is read back from a file that anybody may have changed."""
-
-    def __init__(self, told: object, where: str) -> None:
-        if not isinstance(told, dict):
-            raise FeaturesError(f"`{where}` is not an object")
-        self._told = told
-        self._where = where
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._told
-
-    def value(self, name: str) -> object:
-        if name not in self._told:
-            raise FeaturesError(f"`{self._where}` has no `{name}`")
-        return self._told[name]
-
-    def text(self, name: str) -> str:
-        found = self.value(name)
-        if not isinstance(found, str):
-            raise self._wrong(name, "text")
-        return found
-
-    def whole(self, name: str) -> int:
-        found = self.value(name)
-        if type(found) is not int:
-            raise self._wrong(name, "a whole number")
-        return found
-
-    def number(self, name: str) -> float:
-        found = self.value(name)
-        if type(found) is not float and type(found) is not int:
-            raise self._wrong(name, "a number")
-        return float(found)
-
-    def flag(self, name: str) -> bool:
-        found = self.value(name)
-        if type(found) is not bool:
-            raise self._wrong(name, "true or false")
-        return found
-
-    def names(self, name: str) -> frozenset[str]:
-        found = self.value(name)
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-            raise self._wrong(name, "a list of names")
-        return frozenset(found)
-
-    def _wrong(self, name: str, wanted: str) -> FeaturesError:
-        return FeaturesError(f"`{self._where}.{name}` is not {wanted}")

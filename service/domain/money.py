@@ -286,16 +286,28 @@ def price(usage: Usage, quote: PriceQuote) -> Cost:
     return Cost(pusd, quote.version, quote.fx.currency, rates, multiplier, quote.fx, tuple(unpriced))
 
 
-def imagined(quote: PriceQuote, input_tokens: int, output_tokens: int, reasoning_tokens: int = 0) -> int | None:
-    """What `price` says of one request with fresh input and so much output, in pico-USD; `None` when a rate is unknown.
+def imagined(
+    quote: PriceQuote,
+    input_tokens: int,
+    output_tokens: int,
+    reasoning_tokens: int = 0,
+    read_tokens: int = 0,
+    written_tokens: int = 0,
+) -> int | None:
+    """What `price` says of one request with so much input and output, in pico-USD; `None` when a rate is unknown.
 
-    The same sum without a `Usage` and a `Cost` around it: routing does it hundreds of times for one decision.
+    `read_tokens` and `written_tokens` are the parts of the input that are read from a cache and written to one for five
+    minutes. The same sum without a `Usage` and a `Cost` around it: routing does it hundreds of times for one decision.
     """
     rates = quote.rates_for(input_tokens)
     if rates.input is None or rates.output is None or rates.requests is None:
         return None
     reasoning = rates.output if rates.reasoning is None else rates.reasoning
     total = input_tokens * rates.input + output_tokens * rates.output + reasoning_tokens * reasoning + rates.requests
+    if read_tokens and rates.cache_read is not None:
+        total += read_tokens * (rates.cache_read - rates.input)
+    if written_tokens and rates.cache_write_5m is not None:
+        total += written_tokens * (rates.cache_write_5m - rates.input)
     multiplier, nano_usd = quote.multiplier, quote.fx.nano_usd
     if nano_usd == FX_SCALE and multiplier is ONE:
         return total  # most prices: in USD, outside any window

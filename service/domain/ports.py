@@ -6,6 +6,7 @@
 | `WireProtocol` | `upstream/protocols/<name>.py` | `PROTOCOLS` |
 | `Policy` | `routing/policies/<name>.py` | `POLICIES` |
 | `Classifier` | `classifiers.scorer` | wired in `app.py` |
+| `QualityJudge` | `ArtefactJudge` in `learned.py`, over `classifiers.quality` | read from `COE_QUALITY_DIR` |
 | `LedgerWriter` | `ledger.journal.Journal` | wired in `app.py` |
 | `Clock` | `SystemClock` in `app.py`, a fixed one in tests | - |
 """
@@ -20,6 +21,7 @@ from typing import Protocol
 from service.domain.catalog import Deployment, PolicySpec
 from service.domain.chat import ChatRequest
 from service.domain.decision import OpenEntry, ReasonCode, TerminalEntry
+from service.domain.experience import Experience
 from service.domain.money import Usage
 from service.errors import Replied
 
@@ -73,12 +75,32 @@ class Classifier(Protocol):
         """`turns` are (role, text), oldest first. `terms` may be left empty: they are dear, and few ask for them."""
         ...
 
+    def read(self, turns: Sequence[tuple[str, str]]) -> tuple[IntentReading, object | None]:
+        """`predict`, and what it saw of the last user turn, for a `QualityJudge` of its kind; `None` without a turn."""
+        ...
+
     def parts(self, turns: Sequence[tuple[str, str]]) -> Sequence[PartReading]:
         """The steps of a compound request, in order; none when they can't be told apart. A few predictions' worth."""
         ...
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The strongest evidence for a label (default: the likeliest) as (term, weight in logits), strongest first."""
+        ...
+
+
+class QualityJudge(Protocol):
+    """How well each model would do on a text, as it was learned from outcomes: bounded work on any input."""
+
+    @property
+    def artefact(self) -> str:
+        """Its name and version."""
+        ...
+
+    def judge(self, features: object, posterior: Mapping[str, float], language: str) -> Experience:
+        """The qualities of registry models for the text that these features are of, or that its ground is unknown.
+
+        `features` are what `Classifier.read` gave.
+        """
         ...
 
 

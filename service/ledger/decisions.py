@@ -1,17 +1,20 @@
-"""One decision with what came of it: its record as it was written, and every attempt with its cost.
+"""Decisions read back: one with what came of it, or all that the journal holds.
 
-Where on the path: beside it; behind `GET /v1/decisions/{id}` and the console. Who may see a record is the API's to
-check, by its `key_id`.
+Where on the path: beside it; behind `GET /v1/decisions/{id}`, the console and `coe replay`. Who may see a record is the
+API's to check, by its `key_id`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import orjson
 
 from service.domain.money import usd_text
-from service.ledger.sinks.port import TOKEN_COLUMNS, Sink
+from service.ledger.lines import MAX_LINE_BYTES, LineError, decode
+from service.ledger.segments import journal_dir, list_segments, read_lines
+from service.ledger.sinks.port import TOKEN_COLUMNS, Problem, Sink
 
 _PLAIN = (
     "attempt_id",
@@ -57,6 +60,31 @@ def decision(sink: Sink, decision_id: str) -> dict[str, object] | None:
     whole["attempts"] = [_attempt(row) for row in rows]
     whole["cost_usd"] = usd_text(sum(known)) if len(known) == len(found) else None
     return whole
+
+
+def recorded(data_dir: Path, since_ms: int | None = None) -> Iterator[Mapping[str, object] | Problem]:
+    """Every decision record of a journal, segment by segment, as it was written; a damaged line is a Problem.
+
+    The journal itself is read, not its index, beside whoever writes it: a last line that is not whole yet is left out.
+    `since_ms` leaves out what was decided before. Raises OSError.
+    """
+    for segment in list_segments(journal_dir(data_dir)):
+        for raw in read_lines(segment.path):
+            if not raw.whole and len(raw.data) < MAX_LINE_BYTES:
+                continue
+            try:
+                line = decode(raw.data)
+            except LineError as error:
+                yield Problem(segment.name, raw.offset, str(error))
+                continue
+            if line.kind == "decision" and not _before(line.body, since_ms):
+                yield line.body
+
+
+def _before(body: Mapping[str, object], since_ms: int | None) -> bool:
+    """Whether a record is older than what was asked for; one that does not say when it was made is not."""
+    at_ms = body.get("created_ms")
+    return since_ms is not None and isinstance(at_ms, int) and at_ms < since_ms
 
 
 def _attempt(row: Mapping[str, object]) -> dict[str, object]:

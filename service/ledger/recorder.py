@@ -88,6 +88,12 @@ def opening(who: Identity, decision: Decision, candidate: Candidate, at_ms: int)
         tags=who.tags,
         streaming=who.streaming,
         simulated=deployment.provider.simulated,
+        effort=decision.features.effort,
+        choices=decision.features.n,
+        output_tokens_cap=_lowest(
+            decision.features.output_tokens_max, candidate.output_tokens_cap or None, deployment.output_tokens_max
+        ),
+        last_user_tokens=decision.features.sizes.last_user_tokens,
     )
 
 
@@ -185,6 +191,10 @@ def shown_end(row: TerminalEntry) -> Mapping[str, object]:
         "baseline_cost_usd": _usd(row.baseline_pusd),
         **{f"{bucket}_tokens": count for bucket, count in row.usage.items() if bucket != "requests"},
     }
+
+
+def _lowest(*caps: int | None) -> int | None:
+    return min((cap for cap in caps if cap is not None), default=None)
 
 
 def _usd(pusd: int | None) -> str | None:

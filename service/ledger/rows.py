@@ -56,6 +56,10 @@ def open_body(entry: OpenEntry) -> dict[str, object]:
             "streaming": entry.streaming,
             "simulated": entry.simulated,
             "kind": clipped(entry.kind),
+            "effort": clipped(entry.effort),
+            "choices": entry.choices,
+            "output_tokens_cap": entry.output_tokens_cap,
+            "last_user_tokens": entry.last_user_tokens,
         }
     )
 

@@ -16,7 +16,7 @@ from datetime import date
 
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Catalog, Deployment, Model, Selector
-from service.domain.chat import ChatRequest
+from service.domain.features import RequestFeatures
 
 REJECTIONS: Mapping[str, str] = {
     "disabled": "the registry switches the model, the deployment or its provider off",
@@ -69,7 +69,7 @@ class Demands:
 
 
 def demands_of(
-    chat: ChatRequest,
+    asked: RequestFeatures,
     *,
     today: date,
     allow: Iterable[Selector],
@@ -77,18 +77,17 @@ def demands_of(
     caller: Caller,
     language: str = UNDETERMINED,
 ) -> Demands:
-    """The demands of a chat request under its limits (the caller's and the policy's selectors, empty ones dropped)."""
-    choice = chat.body.get("tool_choice")
+    """The demands of a request under its limits (the caller's and the policy's selectors, empty ones dropped)."""
     return Demands(
-        needs=chat.needs,
-        modalities=chat.modalities,
-        input_tokens=chat.sizes.input_tokens,
-        output_tokens=chat.output_tokens_max or OUTPUT_TOKENS_ROOM,
+        needs=asked.needs,
+        modalities=asked.modalities,
+        input_tokens=asked.sizes.input_tokens,
+        output_tokens=asked.output_tokens_max or OUTPUT_TOKENS_ROOM,
         today=today,
         allow=tuple(one for one in allow if one),
         deny=tuple(one for one in deny if one),
         caller=caller,
-        forced_tool=choice == "required" or (isinstance(choice, dict) and choice.get("type") != "allowed_tools"),
+        forced_tool=asked.forced_tool,
         language=language,
     )
 

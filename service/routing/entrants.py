@@ -17,34 +17,40 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from service.domain.catalog import Deployment, Model
-from service.domain.chat import ChatRequest
 from service.domain.decision import QUALITY_STEPS, Candidate, Rejected, floor_steps
+from service.domain.experience import NOTHING, Experience
+from service.domain.features import RequestFeatures
 from service.domain.ports import Figures
 from service.routing.capable import Demands, obstacle
 from service.routing.estimate import (
     Forecast,
+    answer_of,
     candidate,
     cost_of,
-    least_wanted,
+    output_limit,
     over_ceiling,
-    quality_of,
-    reasoning_of,
-    visible_output,
+    wanted_of,
     within_ceiling,
     worst_cost,
 )
 from service.routing.policies.wording import shown
+from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.quality import judged
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What every deployment is measured by: the request, its demands and forecast, the instant, a cost ceiling."""
+    """What every deployment is measured by: the request, its demands and forecast, the instant, a cost ceiling.
 
-    chat: ChatRequest
+    `known` is what is known beside the request: warm prefixes, and qualities as an artefact judges the text.
+    """
+
+    asked: RequestFeatures
     demands: Demands
     expected: Forecast
     at: datetime
     ceiling_pusd: int | None
+    known: Experience = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,23 @@ class Entrants:
     def candidate(self, place: int, *, below: str | None, reason: str) -> Candidate:
         """The able one at a place, whole: with its quote, its reservation and the cap that holds a ceiling."""
         deployment, model = self.able[place]
-        found = candidate(deployment, model, self.measure.expected, self.measure.at, below=below, reason=reason)
+        measure = self.measure
+        found = candidate(
+            deployment, model, measure.expected, measure.at, known=measure.known, below=below, reason=reason
+        )
         if self.measure.ceiling_pusd is not None:
-            found, _ = within_ceiling(found, model, self.measure.chat, self.measure.ceiling_pusd)
+            found, _ = within_ceiling(found, model, self.measure.asked, self.measure.ceiling_pusd)
         return found
+
+    def needed_pusd(self, place: int) -> int | None:
+        """The least cost limit under which the able one at a place can serve; `None` when its price is unknown."""
+        return self.needed_of(*self.able[place])
+
+    def needed_of(self, deployment: Deployment, model: Model) -> int | None:
+        """The least cost limit under which a deployment can serve, as far as cost goes; `None` without a price."""
+        expected = self.measure.expected
+        wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
+        return worst_cost(deployment.prices.quote(self.measure.at), expected.input_tokens, wanted)
 
     def rejected(self) -> Rejected:
         """Those who are out, with their reasons at hand and the rest when somebody looks."""
@@ -81,10 +100,11 @@ class Entrants:
         deployment, model, reason, measured = self.out[place]
         expected = self.measure.expected
         if measured:
-            return replace(candidate(deployment, model, expected, self.measure.at), rejected=reason)
+            found = candidate(deployment, model, expected, self.measure.at, known=self.measure.known)
+            return replace(found, rejected=reason)
         return Candidate(
             deployment=deployment,
-            quality=quality_of(model, expected.intents) / QUALITY_STEPS,
+            quality=judged(model, expected.by, self.measure.known) / QUALITY_STEPS,
             expected_cost_pusd=None,
             reserved_pusd=None,
             input_tokens=expected.input_tokens,
@@ -99,27 +119,34 @@ def enter(meant: Iterable[Deployment], models: Mapping[str, Model], measure: Mea
     """Measure every deployment that is meant."""
     entrants = Entrants(measure)
     able, qualities, costs, out = entrants.able, entrants.qualities, entrants.costs, entrants.out
-    demands, at = measure.demands, measure.at
-    chat, expected, ceiling = measure.chat, measure.expected, measure.ceiling_pusd
-    intents, input_tokens, choices = expected.intents, expected.input_tokens, expected.choices
-    asked = chat.steering.min_quality
-    least = 0 if asked is None else floor_steps(asked)
+    demands, at, known = measure.demands, measure.at, measure.known
+    asked, expected, ceiling = measure.asked, measure.expected, measure.ceiling_pusd
+    input_tokens, choices, by = expected.input_tokens, expected.choices, expected.by
+    said = asked.steering.min_quality
+    least = 0 if said is None else floor_steps(said)
+    cacheable = input_tokens >= BLOCK_TOKENS
+    read = written = quality = 0
+    answer, of = expected.plain, None
     for deployment in meant:
         model = models[deployment.model]
         reason = obstacle(deployment, model, demands)
         if reason is not None:
             out.append((deployment, model, reason, False))
             continue
-        quality = quality_of(model, intents)
-        reasoning = reasoning_of(model, intents)
-        output = visible_output(deployment, model, expected)
+        if model is not of:  # the hosts of a model stand together
+            quality, answer, of = judged(model, by, known), answer_of(model, expected), model
+        limit = output_limit(deployment, model)
+        output = answer.visible if limit is None else min(answer.visible, limit)
         quote = deployment.prices.quote(at)
-        cost = cost_of(quote, input_tokens, output, reasoning * choices)
+        if cacheable and quote is not None:
+            warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
+            read, written = split(quote, deployment, input_tokens, warm, marked=known.marked)
+        cost = cost_of(quote, input_tokens, output * choices, answer.reasoning * choices, read, written)
         if quality < least:
             reason = f"quality: {shown(quality)} is under the {shown(least)} asked for"
         elif ceiling is not None:
-            worst = worst_cost(quote, input_tokens, least_wanted(output, reasoning, chat) * choices)
-            reason = over_ceiling(cost, worst, chat, ceiling)
+            worst = worst_cost(quote, input_tokens, wanted_of(answer, deployment, model) * choices)
+            reason = over_ceiling(cost, worst, asked, ceiling)
         if reason is not None:
             out.append((deployment, model, reason, True))
             continue

@@ -1,150 +1,198 @@
-"""What a deployment would cost for a request, and how likely its answer is acceptable. Pure arithmetic over priors.
+"""What a deployment would cost for a request: how long its answer will be, what of the prompt it reads from its cache.
 
-Where on the path: third step of `router.decide`, for every deployment that can serve.
+Where on the path: third step of `router.decide`, for every deployment that can serve. Pure arithmetic over priors
+(`lengths.OUTPUT_PRIORS`, the registry), over the learned table of lengths where there is one, and over warm prefixes.
 
-Output lengths are priors per intent, in tokens, as `base + per_input x tokens of the newest user message`: a
-translation is as long as its source, an extraction is not. `p95` bounds what is reserved when the caller set no cap.
-The figures are ours: medians over natural assistant traffic as public length studies report them (chat 100-300, code
-500-1,000, reasoned maths 500-800), rounded; they stand until a ledger has better ones.
+Two figures of an answer matter. What it is *expected* to be ranks candidates. What 90 % of answers stay under is for
+gates: a cost limit must leave room for that much, and a reservation holds it where the caller set no cap.
+
+An answer that may be several things is as long as the longest of them. A compound one is as long as its parts together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
-from service.domain.catalog import DEFAULT_QUALITY, Deployment, Model
-from service.domain.chat import ChatRequest
-from service.domain.decision import QUALITY_STEPS, UNCLASSIFIED, Candidate, Intent, quality_steps
+from service.domain.catalog import Deployment, Model
+from service.domain.decision import COMPOUND, QUALITY_STEPS, Candidate, Intent
+from service.domain.experience import NOTHING, Experience
+from service.domain.features import DEFAULT_EFFORT, RequestFeatures
 from service.domain.money import PriceQuote, imagined, usd_text
-
-ABSTAIN_MASS = 0.80
-"""How much of the posterior the plausible intents must cover when the classifier abstains."""
-
-PLAUSIBLE_LEAST = 0.05
-"""An intent less likely than this is noise. Fifteen equally likely ones are not: no evidence demands the most."""
+from service.routing.lengths import REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
+from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.quality import Standards, judged, parts_of, standards
 
 INPUT_MARGIN_PERCENT = 150
 """Reserved input over the estimated one: the character rule is off by up to half on unusual text."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPrior:
-    """Expected visible output tokens of an intent, and the 95th percentile."""
-
-    base: int
-    per_input_percent: int
-    p95: int
-
-    def expected(self, last_user_tokens: int) -> int:
-        """Tokens expected for a newest user message of this size."""
-        return self.base + last_user_tokens * self.per_input_percent // 100
-
-    def high(self, last_user_tokens: int) -> int:
-        """Tokens that 95 % of answers stay under."""
-        return self.p95 + last_user_tokens * self.per_input_percent * 3 // 200
-
-
-OUTPUT_PRIORS: Mapping[str, OutputPrior] = {
-    "chitchat": OutputPrior(80, 0, 400),
-    "advice_ideas": OutputPrior(500, 0, 1_500),
-    "rewriting": OutputPrior(60, 100, 400),
-    "translation": OutputPrior(30, 110, 300),
-    "summarization": OutputPrior(220, 5, 900),
-    "extraction": OutputPrior(120, 5, 800),
-    "factual_qa": OutputPrior(220, 0, 900),
-    "writing": OutputPrior(700, 0, 2_500),
-    "roleplay": OutputPrior(200, 0, 800),
-    "coding": OutputPrior(800, 10, 4_000),
-    "math": OutputPrior(600, 0, 2_500),
-    "logic": OutputPrior(500, 0, 2_000),
-    "domain_expert": OutputPrior(650, 0, 2_000),
-    "tool_use": OutputPrior(120, 0, 600),
-    "compound": OutputPrior(900, 20, 3_500),
-    UNCLASSIFIED: OutputPrior(400, 0, 2_000),
-}
-
 STRUCTURED_TOOL_TOKENS = 120
 """A tool call is a name and a few arguments."""
+
+
+class Answer(NamedTuple):
+    """What is expected of one model's answer, in tokens of one choice.
+
+    `visible` and `reasoning` are expected; `most` is reserved for both; `wanted` is what a cost limit must leave room
+    for.
+    """
+
+    visible: int
+    reasoning: int
+    most: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that an answer may be, or is made of: tokens of one choice by the priors."""
+
+    intent: str
+    expected: int
+    high: int
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """What is expected of any model for this request, in tokens over all `choices` of the answer.
 
-    `intents` are the ones its quality is judged by.
+    `by` says what quality is judged by. An answer is as long as the longest of `groups`, each the sum of its steps.
+    `cap` is the caller's for one choice. `lengths` is the learned table, `None` where there is none. `plain` is the
+    answer of a model that is known by nothing but the priors and does not think, `high` its high figure without a cap.
+    `parted`: some group has several steps.
     """
 
-    intents: tuple[str, ...]
+    by: Standards
     input_tokens: int
     output_tokens: int
     output_tokens_high: int
-    choices: int = 1
+    choices: int
+    groups: tuple[tuple[Step, ...], ...]
+    effort: str = DEFAULT_EFFORT
+    cap: int | None = None
+    least: int = 0
+    lengths: Lengths | None = None
+    plain: Answer = field(init=False)
+    high: int = field(init=False)
+    parted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Settle once what holds for most models: a decision asks for a hundred."""
+        visible = max(sum(step.expected for step in group) for group in self.groups)
+        high = max(sum(step.high for step in group) for group in self.groups)
+        object.__setattr__(self, "plain", _answer(self, visible, high, 0, 0))
+        object.__setattr__(self, "high", max(high, visible, self.least))
+        object.__setattr__(self, "parted", any(len(group) > 1 for group in self.groups))
+
+    @property
+    def intents(self) -> tuple[str, ...]:
+        """Everything that the request may be, or consists of."""
+        return self.by.intents
 
 
-def forecast(chat: ChatRequest, intent: Intent) -> Forecast:
-    """Which intents must be served well, and how long the answer will be.
+def forecast(
+    asked: RequestFeatures, intent: Intent, lengths: Lengths | None = None, *, unknown_ground: bool = False
+) -> Forecast:
+    """By what models are judged, and how long the answer will be.
 
-    A classifier that abstains gives the safe default: a model must be good at every plausible intent, not at the
-    likeliest one. A request that carries tools must also be served by someone good at tools.
+    A classifier that abstains gives the safe default: a model must be good at every plausible intent, and the longest
+    of them is expected. A request that carries tools must also be served by someone good at tools.
     """
-    intents = plausible_intents(intent)
-    if chat.needs & {"tools"} and "tool_use" not in intents:
-        intents = (*intents, "tool_use")
-    last = chat.sizes.last_user_tokens
-    priors = [OUTPUT_PRIORS.get(name, OUTPUT_PRIORS[UNCLASSIFIED]) for name in intents]
-    expected = max(prior.expected(last) for prior in priors)
-    high = max(prior.high(last) for prior in priors)
-    if chat.in_tool_loop:
-        expected = max(expected, STRUCTURED_TOOL_TOKENS)
-    cap = chat.output_tokens_max
+    by = standards(intent, asked.needs, unknown_ground=unknown_ground)
+    last = asked.sizes.last_user_tokens
+    parts = parts_of(intent)
+    groups = [tuple(_step(name, last) for name in parts)] if parts else []
+    groups += [(_step(name, last),) for name in by.intents if name not in parts and not (parts and name == COMPOUND)]
+    least = STRUCTURED_TOOL_TOKENS if asked.in_tool_loop else 0
+    expected = max(least, *(sum(step.expected for step in group) for group in groups))
+    high = max(sum(step.high for step in group) for group in groups)
+    cap = asked.output_tokens_max
     if cap is not None:
         expected, high = min(expected, cap), cap
-    return Forecast(intents, chat.sizes.input_tokens, expected * chat.n, high * chat.n, chat.n)
+    return Forecast(
+        by=by,
+        input_tokens=asked.sizes.input_tokens,
+        output_tokens=expected * asked.n,
+        output_tokens_high=high * asked.n,
+        choices=asked.n,
+        groups=tuple(groups),
+        effort=asked.effort,
+        cap=cap,
+        least=least,
+        lengths=lengths,
+    )
 
 
-def plausible_intents(intent: Intent) -> tuple[str, ...]:
-    """The label alone when the classifier commits itself; else the likeliest intents that cover `ABSTAIN_MASS`."""
-    if not intent.abstained:
-        return (intent.label,)
-    if not intent.posterior:
-        return (intent.label,)
-    by_mass = sorted(intent.posterior.items(), key=lambda item: -item[1])
-    chosen: list[str] = []
-    mass = 0.0
-    for name, probability in by_mass:
-        if mass >= ABSTAIN_MASS or probability < PLAUSIBLE_LEAST:
-            break
-        chosen.append(name)
-        mass += probability
-    return tuple(chosen) or (intent.label,)
+def _step(intent: str, last_user_tokens: int) -> Step:
+    prior = prior_of(intent)
+    return Step(intent, prior.expected(last_user_tokens), prior.high(last_user_tokens))
 
 
-def quality_of(model: Model, intents: Sequence[str]) -> int:
-    """P(acceptable) in steps: the registry prior, the worst over the intents that must be served."""
-    known = model.quality
-    default = known.get("default", DEFAULT_QUALITY)
-    if len(intents) == 1:
-        return quality_steps(known.get(intents[0], default))
-    return quality_steps(min([known.get(name, default) for name in intents]))
+def answer_of(model: Model, expected: Forecast) -> Answer:
+    """How long a model's answer will be, by all that is known of it."""
+    cells = None if expected.lengths is None else expected.lengths.of(model.name)
+    if cells is not None:
+        return _answer(expected, *_measured(expected, model, cells))
+    plain = expected.plain
+    hidden = _hidden(model, expected)
+    if not hidden:
+        return plain
+    more, cap = REASONING_HIGH_FACTOR * hidden, expected.cap
+    wanted = expected.high + more
+    return Answer(plain.visible, hidden, plain.most + more, wanted if cap is None else min(wanted, cap))
 
 
-def reasoning_of(model: Model, intents: Sequence[str]) -> int:
-    """Hidden tokens to expect for one choice: the most over the intents that it may be."""
+def _hidden(model: Model, expected: Forecast) -> int:
+    """Hidden tokens of one choice by the registry: the most over what the answer may be."""
     known = model.reasoning_tokens
     if not known:
         return 0
     default = known.get("default", 0)
-    if len(intents) == 1:
-        return known.get(intents[0], default)
-    return max([known.get(name, default) for name in intents])
+    if expected.parted:
+        return max([sum([known.get(step.intent, default) for step in group]) for group in expected.groups])
+    if len(expected.groups) == 1:
+        return known.get(expected.groups[0][0].intent, default)
+    return max([known.get(group[0].intent, default) for group in expected.groups])
 
 
-def visible_output(deployment: Deployment, model: Model, expected: Forecast) -> int:
-    """Tokens that people will see, over all choices: as many as expected, or as the model can say."""
-    cap = deployment.output_tokens_max or model.output_tokens_max
-    return expected.output_tokens if cap is None else min(expected.output_tokens, cap * expected.choices)
+def _measured(expected: Forecast, model: Model, cells: Cells) -> tuple[int, int, int, int]:
+    """(visible, high, hidden, hidden high) tokens of one choice by the learned table: each the most over the groups."""
+    visible = high = reasoning = hidden_high = 0
+    for group in expected.groups:
+        one = _group(group, model, cells, expected.effort)
+        visible, high = max(visible, one[0]), max(high, one[1])
+        reasoning, hidden_high = max(reasoning, one[2]), max(hidden_high, one[3])
+    return visible, high, reasoning, hidden_high
+
+
+def _answer(expected: Forecast, visible: int, high: int, reasoning: int, hidden_high: int) -> Answer:
+    visible = max(visible, expected.least)
+    wanted = max(high, visible) + hidden_high
+    cap = expected.cap
+    if cap is None:
+        return Answer(visible, reasoning, wanted, wanted)
+    return Answer(min(visible, cap), reasoning, cap + hidden_high, min(wanted, cap))
+
+
+def _group(group: tuple[Step, ...], model: Model, cells: Cells, effort: str) -> tuple[int, int, int, int]:
+    """The same of the steps of one answer together."""
+    visible = high = reasoning = hidden_high = 0
+    for step in group:
+        length = cell(cells, step.intent, effort)
+        said, most = step.expected, step.high
+        hidden = hidden_most = None
+        if length is not None:
+            said = step.expected * length.visible // WHOLE
+            most = max(step.high * length.high // WHOLE, said)
+            hidden, hidden_most = length.reasoning, length.reasoning_high
+        if hidden is None or hidden_most is None:
+            hidden = model.reasoning_for(step.intent)
+            hidden_most = REASONING_HIGH_FACTOR * hidden
+        visible, high = visible + said, high + most
+        reasoning, hidden_high = reasoning + hidden, hidden_high + hidden_most
+    return visible, high, reasoning, hidden_high
 
 
 def candidate(
@@ -153,6 +201,7 @@ def candidate(
     expected: Forecast,
     at: datetime,
     *,
+    known: Experience = NOTHING,
     below: str | None = None,
     reason: str = "",
 ) -> Candidate:
@@ -160,42 +209,73 @@ def candidate(
 
     `below` and `reason` are where it stands, when that is known already.
     """
-    reasoning = reasoning_of(model, expected.intents)
+    answer = answer_of(model, expected)
     quote = deployment.prices.quote(at)
-    cap = _output_limit(deployment, model)
-    output = visible_output(deployment, model, expected)
-    high = expected.output_tokens_high + 2 * reasoning * expected.choices
-    high = high if cap is None else min(high, cap * expected.choices)
+    cap, choices = output_limit(deployment, model), expected.choices
+    output = (answer.visible if cap is None else min(answer.visible, cap)) * choices
+    high = (answer.most if cap is None else min(answer.most, cap)) * choices
+    warm = known.warm_tokens.get(deployment.id, 0)
+    read = written = 0
+    if quote is not None:
+        read, written = split(quote, deployment, expected.input_tokens, warm, marked=known.marked)
+    learned = known.qualities.get(model.name) if expected.by.spread else None
     return Candidate(
         deployment=deployment,
-        quality=quality_of(model, expected.intents) / QUALITY_STEPS,
-        expected_cost_pusd=cost_of(quote, expected.input_tokens, output, reasoning * expected.choices),
+        quality=judged(model, expected.by, known) / QUALITY_STEPS,
+        expected_cost_pusd=cost_of(quote, expected.input_tokens, output, answer.reasoning * choices, read, written),
         reserved_pusd=worst_cost(quote, expected.input_tokens, high),
         input_tokens=expected.input_tokens,
         output_tokens=output,
-        reasoning_tokens=reasoning,
+        reasoning_tokens=answer.reasoning,
         quote=quote,
         below=below,
-        reason=reason,
+        reason=f"{reason}; {_warmth(read, expected.input_tokens)}" if read and reason else reason,
+        wanted_tokens=wanted_of(answer, deployment, model),
+        warm_tokens=warm,
+        cached_tokens=read,
+        cache_write_tokens=written,
+        learned_quality=None if learned is None else learned / QUALITY_STEPS,
     )
 
 
-def cost_of(quote: PriceQuote | None, input_tokens: int, output_tokens: int, reasoning_tokens: int) -> int | None:
-    """Pico-USD of an imagined usage, or `None` when the price is unknown."""
+def _warmth(read: int, input_tokens: int) -> str:
+    return f"{read:,} of {input_tokens:,} input tokens are warm there"
+
+
+def wanted_of(answer: Answer, deployment: Deployment, model: Model) -> int:
+    """Tokens of one choice that a cost limit must leave room for at a deployment: it can't say more than it can."""
+    cap = output_limit(deployment, model)
+    return max(1, answer.wanted if cap is None else min(answer.wanted, cap))
+
+
+def cost_of(
+    quote: PriceQuote | None,
+    input_tokens: int,
+    output_tokens: int,
+    reasoning_tokens: int,
+    read_tokens: int = 0,
+    written_tokens: int = 0,
+) -> int | None:
+    """Pico-USD of an imagined usage, or `None` when the price is unknown.
+
+    `input_tokens` are all of the prompt, of which so many are read from a cache and written to one.
+    """
     if quote is None or not quote.known:
         return None
-    return imagined(quote, input_tokens, output_tokens, reasoning_tokens)
+    return imagined(quote, input_tokens, output_tokens, reasoning_tokens, read_tokens, written_tokens)
 
 
 def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
-    """Pico-USD that so many output tokens stay under: input with its margin, output of the dearer kind."""
+    """Pico-USD that so many output tokens stay under: input with its margin, input and output of the dearer kind."""
     if quote is None or not quote.known:
         return None
     padded = input_tokens * INPUT_MARGIN_PERCENT // 100
     rates = quote.rates_for(padded)
+    # Vendors that bill cache writes write whatever is long enough.
+    written = padded if padded >= BLOCK_TOKENS and (rates.cache_write_5m or 0) > (rates.input or 0) else 0
     if rates.reasoning is not None and rates.reasoning > (rates.output or 0):
-        return imagined(quote, padded, 0, output_tokens)
-    return imagined(quote, padded, output_tokens, 0)
+        return imagined(quote, padded, 0, output_tokens, 0, written)
+    return imagined(quote, padded, output_tokens, 0, 0, written)
 
 
 def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -> int:
@@ -212,19 +292,16 @@ def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -
     return fits
 
 
-def least_wanted(output_tokens: int, reasoning_tokens: int, chat: ChatRequest) -> int:
-    """Output tokens per choice that a ceiling must leave room for: the visible ones of all choices, the hidden ones."""
-    wanted = output_tokens // chat.n + reasoning_tokens
-    if chat.output_tokens_max is not None:
-        wanted = min(wanted, chat.output_tokens_max)
-    return max(wanted, 1)
+def over_ceiling(
+    expected_pusd: int | None, worst_pusd: int | None, asked: RequestFeatures, ceiling_pusd: int
+) -> str | None:
+    """Why an answer can't be held under a ceiling, or `None`.
 
-
-def over_ceiling(expected_pusd: int | None, worst_pusd: int | None, chat: ChatRequest, ceiling_pusd: int) -> str | None:
-    """Why an answer can't be held under a ceiling, or `None`: by its cost and by the most that `least_wanted` costs."""
+    By its expected cost, and by what costs the answer that a limit must leave room for.
+    """
     if expected_pusd is None or worst_pusd is None:
         return "price: unknown, and there is a cost limit"
-    if chat.sizes.unmeasured:
+    if asked.sizes.unmeasured:
         return "size: an attachment by reference has no known size, and there is a cost limit"
     if worst_pusd > ceiling_pusd:
         return f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
@@ -232,28 +309,32 @@ def over_ceiling(expected_pusd: int | None, worst_pusd: int | None, chat: ChatRe
 
 
 def within_ceiling(
-    found: Candidate, model: Model, chat: ChatRequest, ceiling_pusd: int
+    found: Candidate, model: Model, asked: RequestFeatures, ceiling_pusd: int, *, hurried: bool = False
 ) -> tuple[Candidate, str | None]:
     """(the candidate with the output cap that makes the ceiling hold, why it can't be held or `None`).
 
     The cap is per choice, as vendors read it. None is set where the model can't say so much that it would matter.
+    `hurried`: others have failed, and an answer that may be cut is better than none, so room for the expected one will
+    do.
     """
-    wanted = least_wanted(found.output_tokens, found.reasoning_tokens, chat)
-    worst = worst_cost(found.quote, found.input_tokens, wanted * chat.n)
-    problem = over_ceiling(found.expected_cost_pusd, worst, chat, ceiling_pusd)
+    wanted = max(1, found.wanted_tokens)
+    if hurried:
+        wanted = max(1, min(wanted, found.output_tokens // asked.n + found.reasoning_tokens))
+    worst = worst_cost(found.quote, found.input_tokens, wanted * asked.n)
+    problem = over_ceiling(found.expected_cost_pusd, worst, asked, ceiling_pusd)
     if problem is not None or found.quote is None:
         return found, problem
     # Rounding may put the quotient a token under what has just been found to fit.
-    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd) // chat.n, wanted)
-    limits = (chat.output_tokens_max, _output_limit(found.deployment, model))
+    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd) // asked.n, wanted)
+    limits = (asked.output_tokens_max, output_limit(found.deployment, model))
     if any(limit is not None and limit <= fits for limit in limits):
         most = min(limit for limit in limits if limit is not None)
-        return replace(found, reserved_pusd=_least(found, most, chat.n), output_tokens_cap=0), None
+        return replace(found, reserved_pusd=_least(found, most, asked.n), output_tokens_cap=0), None
     # Engines refuse a cap beyond their window, and one that no answer can reach (output is free, say) holds nothing.
     left = _window_left(found, model)
     cap = fits if left is None else min(fits, left)
-    cap = 0 if cap >= UNBOUNDED_TOKENS // chat.n else cap
-    return replace(found, reserved_pusd=_least(found, fits, chat.n), output_tokens_cap=cap), None
+    cap = 0 if cap >= UNBOUNDED_TOKENS // asked.n else cap
+    return replace(found, reserved_pusd=_least(found, fits, asked.n), output_tokens_cap=cap), None
 
 
 def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
@@ -268,7 +349,7 @@ def _window_left(found: Candidate, model: Model) -> int | None:
     return None if window is None else max(1, window - found.input_tokens)
 
 
-def _output_limit(deployment: Deployment, model: Model) -> int | None:
+def output_limit(deployment: Deployment, model: Model) -> int | None:
     """Most output tokens of one choice, where the registry knows it."""
     return deployment.output_tokens_max or model.output_tokens_max
 

@@ -1,51 +1,61 @@
-"""A decision told: as the record that the journal keeps, as the answer of POST /v1/route, as a screenful of text.
+"""A decision told as plain data: one structure for the journal, POST /v1/route, `coe.explain` and `coe route`.
 
-Where on the path: `pipeline` writes `record(...)` before the first upstream byte; `coe route` prints `screen`.
-Content never appears here: a record holds counts, labels and n-gram terms of the classifier, nothing of the prompt.
-(The terms are fragments of the prompt, so they are told only to the caller, never written to the journal.)
+Where on the path: `pipeline` writes `record(...)` before the first upstream byte; `screen` says the same in lines.
+
+The stored record is the full one without what can be worked out again: it names the first candidates and holds the
+figures of all, all that was decided upon, and the versions of what that was held against. `replay` takes the decision
+again from it.
+
+Invariants
+1. No content: counts, labels and names of the registry, nothing of the prompt. The classifier's terms are fragments of
+   the prompt, so they are told only to the caller, never written to the journal.
+2. Whatever a decision depends on is told exactly: floats with every digit, money in whole pico-USD or exact decimals.
+3. Telling builds only the candidates that it names: a request waits for this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from service.domain.decision import Candidate, Decision
-from service.domain.money import usd_text
+from service.domain.access import Caller
+from service.domain.decision import Alternative, Candidate, Change, Decision, Intent, WhatIf
+from service.domain.fingerprint import fingerprint
+from service.domain.money import FX_SCALE, divide_half_even, usd_text
 
-RANKED_KEPT = 8
-"""Ranked candidates that the stored record tells; the rest can be found again from features and versions."""
+RANKED_KEPT = 5
+"""Candidates that the stored record names with all they are told with; of the rest it holds the figures."""
 
-SCREEN_ROWS = 8
-POSTERIOR_KEPT = 5
+MONEY_LEVERS = frozenset({"expected_cost_usd", "max_cost_usd"})
+"""Levers whose values are pico-USD; the others are quality and shares of it."""
+
+_COUNTS_WHERE_ANY = ("cached_tokens", "cache_write_tokens", "output_tokens_cap")
+"""Counts of a candidate that are told where they are not 0."""
 
 
 def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
-    """The decision as plain data. `full` tells every candidate and the classifier's terms; the stored one does not."""
-    ranked = decision.ranked if full else decision.ranked[:RANKED_KEPT]
-    intent = decision.intent
-    by_mass = sorted(intent.posterior.items(), key=lambda item: -item[1])
+    """The decision as plain data; `full` tells every candidate, the terms and what would have to change."""
+    choices, ranked, rejected = decision.features.n, decision.ranked, decision.rejected
     told: dict[str, object] = {
         "id": decision.id,
         "created_ms": decision.created_ms,
+        "at": decision.at.isoformat(),
         "requested": decision.requested,
         "policy": decision.policy,
         "route": decision.route,
         "plan": decision.plan,
-        "intent": {
-            "label": intent.label,
-            "confidence": round(intent.confidence, 4),
-            "abstained": intent.abstained,
-            "language": intent.language,
-            "posterior": {name: round(p, 4) for name, p in (by_mass if full else by_mass[:POSTERIOR_KEPT])},
-        },
-        "features": dict(decision.features),
+        "intent": _intent(decision.intent, full=full),
+        "judged_by": list(decision.judged_by),
+        "features": decision.features.plain(),
+        "caller": _caller(decision.caller),
+        "experience": decision.experience.plain(),
         "chosen": decision.chosen.deployment.id,
         "runner_up": decision.ranked[1].deployment.id if len(decision.ranked) > 1 else None,
         "reason_code": decision.reason_code.value,
         "margin": decision.margin,
-        "propensity": 1.0,
-        "candidates": [_told(one) for one in ranked],
-        "rejected": [_told(one) for one in decision.rejected] if full else _grouped(decision.rejected.reasons),
+        "propensity": decision.propensity,
+        "seed": decision.seed,
+        "candidates": [_told(one, choices, full=full) for one in (ranked if full else ranked[:RANKED_KEPT])],
+        "rejected": [_told(one, choices, full=True) for one in rejected] if full else grouped(rejected.reasons),
         "baseline": _baseline(decision),
         "ceiling_usd": None if decision.ceiling_pusd is None else usd_text(decision.ceiling_pusd),
         "degraded": list(decision.degraded),
@@ -53,73 +63,18 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "versions": dict(decision.versions),
     }
     if full:
-        told_intent = told["intent"]
-        assert isinstance(told_intent, dict)  # noqa: S101 # for the type checker: built ten lines above
-        told_intent["terms"] = [{"term": term, "weight": round(weight, 3)} for term, weight in intent.terms]
-    return told
-
-
-def screen(decision: Decision, input_tokens: int) -> str:
-    """The decision in a screenful: what was understood, who was chosen, why, and who lost by what."""
-    intent, chosen = decision.intent, decision.chosen
-    lines = [f"→ {chosen.deployment.id}   expected {_usd(chosen.expected_cost_pusd)}   ({decision.reason_code.value})"]
-    if intent.posterior:
-        sure = "unsure, so the model must be good at every plausible intent" if intent.abstained else "sure enough"
-        likely = sorted(intent.posterior.items(), key=lambda item: -item[1])[:3]
-        lines.append(
-            f"  intent    {intent.label} · language {intent.language} · {sure}"
-            f"   [{', '.join(f'{name} {p:.2f}' for name, p in likely)}]"
-        )
-        judged = _listed(decision.features.get("intents"))
-        if judged != [intent.label]:
-            lines.append(f"  judged by {', '.join(judged)}: a model counts as good as it is at the worst of these")
-        if intent.terms:
-            lines.append("  evidence  " + ", ".join(f"{term!r} {weight:+.2f}" for term, weight in intent.terms))
+        told["what_if"] = told_what_if(decision.what_if())
     else:
-        lines.append("  intent    not classified: the request names its model")
-    needs = [*_listed(decision.features.get("needs")), *(m for m in _listed(decision.features.get("modalities")))]
-    lines.append(f"  request   about {input_tokens:,} input tokens; needs {', '.join(needs) or 'text'}")
-    lines.append(f"  policy    {decision.policy}" + (f" (route {decision.route})" if decision.route else ""))
-    lines.append(f"  why       {chosen.reason}; {decision.margin}")
-    if decision.baseline_pusd is not None and chosen.expected_cost_pusd is not None:
-        saved = decision.baseline_pusd - chosen.expected_cost_pusd
-        lines.append(
-            f"  baseline  {decision.baseline_model} would be expected at {_usd(decision.baseline_pusd)}"
-            f" (saves {_usd(saved)})"
-        )
-    lines.extend(f"  note      {note}" for note in decision.notes)
-    lines.append("")
-    lines.append(f"  {'candidate':<44}{'quality':>8}{'expected':>16}   why it stands here")
-    lines.extend(
-        f"  {one.deployment.id:<44}{one.quality:>8.2f}{_usd(one.expected_cost_pusd):>16}   {one.reason}"
-        for one in decision.ranked[:SCREEN_ROWS]
-    )
-    more = len(decision.ranked) - SCREEN_ROWS
-    if more > 0:
-        lines.append(f"  … and {more} more")
-    grouped = _grouped(decision.rejected.reasons)
-    if grouped:
-        lines.append("")
-        lines.extend(f"  can't serve ({len(ids)}): {reason}   {_few(ids)}" for reason, ids in list(grouped.items())[:5])
-    return "\n".join(lines)
-
-
-def _told(one: Candidate) -> dict[str, object]:
-    told: dict[str, object] = {
-        "deployment": one.deployment.id,
-        "quality": round(one.quality, 4),
-        "expected_cost_usd": None if one.expected_cost_pusd is None else usd_text(one.expected_cost_pusd),
-        "input_tokens": one.input_tokens,
-        "output_tokens": one.output_tokens,
-        "reasoning_tokens": one.reasoning_tokens,
-        "reason": one.rejected or one.reason,
-    }
-    if one.quote is not None:
-        told["price_version"] = one.quote.version
+        told["figures"] = _figures(decision)
     return told
 
 
-def _grouped(rejected: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def told_what_if(found: WhatIf) -> dict[str, object]:
+    """What would have to change, as plain data."""
+    return {"alternatives": [_alternative(one) for one in found.alternatives], "policies": dict(found.policies)}
+
+
+def grouped(rejected: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """The ids of rejected deployments by the kind of their reason."""
     groups: dict[str, list[str]] = {}
     for name, reason in rejected:
@@ -127,21 +82,118 @@ def _grouped(rejected: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return groups
 
 
+def cost_split(one: Candidate, choices: int) -> dict[str, int] | None:
+    """What the expected cost is made of, in pico-USD; adds up to it exactly. `None` when it is unknown.
+
+    `input` is what is read for the first time, with a fee per request and with what rounding leaves.
+    """
+    if one.expected_cost_pusd is None or one.quote is None:
+        return None
+    quote, rates = one.quote, one.quote.rates_for(one.input_tokens)
+    counts = {
+        "cache_read": one.cached_tokens,
+        "cache_write_5m": one.cache_write_tokens,
+        "output": one.output_tokens,
+        "reasoning": one.reasoning_tokens * choices,
+    }
+    scale = quote.multiplier.denominator * FX_SCALE
+    parts = {
+        bucket: divide_half_even(
+            count * (rates.rate(bucket) or 0) * quote.multiplier.numerator * quote.fx.nano_usd, scale
+        )
+        for bucket, count in counts.items()
+    }
+    return {
+        "input": one.expected_cost_pusd - sum(parts.values()),
+        "cached": parts["cache_read"],
+        "cache_write": parts["cache_write_5m"],
+        "output": parts["output"],
+        "reasoning": parts["reasoning"],
+    }
+
+
+def _intent(intent: Intent, *, full: bool) -> dict[str, object]:
+    told: dict[str, object] = {
+        "label": intent.label,
+        "confidence": intent.confidence,
+        "abstained": intent.abstained,
+        "language": intent.language,
+        "difficulty": intent.difficulty,
+        "flags": list(intent.flags),
+        "parts": list(intent.parts),
+        "posterior": dict(intent.posterior),
+    }
+    if full:
+        told["terms"] = [{"term": term, "weight": round(weight, 3)} for term, weight in intent.terms]
+    return told
+
+
+def _caller(caller: Caller) -> dict[str, list[str]]:
+    """What binds the caller's key; a key that nothing binds leaves it empty."""
+    said = {"tags": caller.tags, "models": caller.models, "policies": caller.policies}
+    return {name: sorted(names) for name, names in said.items() if names}
+
+
+def _figures(decision: Decision) -> dict[str, object]:
+    """The numbers that were ranked, of those who can serve in the order of the registry, and the order they gave."""
+    ranked = decision.ranked
+    return {
+        "order": list(ranked.order),
+        "eligible": ranked.eligible,
+        "quality_steps": list(ranked.qualities),
+        "expected_cost_pusd": list(ranked.costs),
+        "reasons": fingerprint(decision.rejected.reasons),
+    }
+
+
+def _told(one: Candidate, choices: int, *, full: bool) -> dict[str, object]:
+    told: dict[str, object] = {
+        "deployment": one.deployment.id,
+        "quality": one.quality,
+        "expected_cost_usd": _exact(one.expected_cost_pusd),
+        "reserved_usd": _exact(one.reserved_pusd),
+        "input_tokens": one.input_tokens,
+        "output_tokens": one.output_tokens,
+        "reasoning_tokens": one.reasoning_tokens,
+        "reason": one.rejected or one.reason,
+    }
+    told |= {name: count for name in _COUNTS_WHERE_ANY if (count := getattr(one, name))}
+    if one.learned_quality is not None:
+        told["learned_quality"] = one.learned_quality
+    if one.quote is not None:
+        told["price_version"] = one.quote.version
+    if full:
+        split = cost_split(one, choices)
+        told["cost_split_usd"] = None if split is None else {name: usd_text(pusd) for name, pusd in split.items()}
+        told["eligible"] = one.eligible
+    return told
+
+
+def _alternative(one: Alternative) -> dict[str, object]:
+    return {
+        "deployment": one.deployment,
+        "as": list(one.told_as),
+        "obstacle": one.obstacle,
+        "wins_if": [_change(change) for change in one.changes],
+    }
+
+
+def _change(one: Change) -> dict[str, object]:
+    told: dict[str, object] = {"lever": one.lever, "now": _value(one, one.now)}
+    bounds = (("at_least", one.at_least), ("at_most", one.at_most))
+    return told | {name: _value(one, value) for name, value in bounds if value is not None}
+
+
+def _value(change: Change, value: float | None) -> object:
+    """Money as an exact decimal, a quality or a share as it is."""
+    return usd_text(int(value)) if change.lever in MONEY_LEVERS and value is not None else value
+
+
 def _baseline(decision: Decision) -> Mapping[str, object] | None:
     if decision.baseline_model is None:
         return None
-    cost = decision.baseline_pusd
-    return {"model": decision.baseline_model, "expected_cost_usd": None if cost is None else usd_text(cost)}
+    return {"model": decision.baseline_model, "expected_cost_usd": _exact(decision.baseline_pusd)}
 
 
-def _listed(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _few(ids: list[str]) -> str:
-    return ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
-
-
-def _usd(pusd: int | None) -> str:
-    """Readable, not exact: for people, eight decimals."""
-    return "unknown" if pusd is None else f"{pusd / 10**12:.8f} USD"
+def _exact(pusd: int | None) -> str | None:
+    return None if pusd is None else usd_text(pusd)

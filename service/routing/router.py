@@ -5,7 +5,7 @@ policy, the caller's own limits), who can serve (capable), what each would cost 
 who comes first (policies).
 
 Invariants
-1. Same arguments, same decision: no clock, no randomness, no state.
+1. Same arguments, same decision: no clock, no randomness, no state; nothing of the chat but its features.
 2. The caller's limits are hard: a candidate that breaks one is rejected, never merely ranked last.
 3. `ranked` is never empty: when nothing can serve, `NoCandidate` names the constraint that emptied the list.
 4. Price ceilings hold whatever the classifier said: they are applied to every candidate, after classification.
@@ -13,82 +13,55 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 
-from service.domain.access import Caller
-from service.domain.catalog import Catalog, PolicySpec
-from service.domain.chat import ChatRequest, Steering
-from service.domain.decision import Candidate, Candidates, Decision, Intent, ReasonCode
+from service import __version__
+from service.domain.catalog import Catalog
+from service.domain.chat import ChatRequest
+from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonCode
+from service.domain.features import RequestFeatures
 from service.domain.money import PriceQuote
-from service.domain.ports import Policy, Ranking, Standing
-from service.errors import CallerError, Forbidden, NoCandidate
 from service.routing.addressing import resolve
-from service.routing.capable import demands_of, emptied_by
-from service.routing.entrants import Entrants, Measure, enter
-from service.routing.estimate import Forecast, cost_of, forecast, reasoning_of
-from service.routing.policies import POLICIES
-from service.routing.policies.bounds import rank
+from service.routing.estimate import Forecast, answer_of, cost_of
 from service.routing.policies.wording import below, margin, reason
-from service.routing.rules import Rules, rules_for
+from service.routing.weighing import Circumstances, Weighed, weigh
+from service.routing.what_if import what_if
+
+RECORD_VERSION = "2"
+"""The form of the decision record. 1 held too little to decide again; such records are shown, never replayed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What surrounds a request: who asks, when, and under which ids. `at` is an aware UTC instant."""
-
-    decision_id: str
-    at: datetime
-    caller: Caller
-
-
-def needs_intent(chat: ChatRequest, catalog: Catalog) -> bool:
+def needs_intent(asked: ChatRequest | RequestFeatures, catalog: Catalog) -> bool:
     """Whether the decision depends on what the request is about: not when it names its model."""
-    return not resolve(chat.model, catalog).pinned
+    return not resolve(asked.model, catalog).pinned
 
 
-def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumstances) -> Decision:
+def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Circumstances) -> Decision:
     """Rank the deployments for a request.
 
     Raises NotFound for unknown names, Forbidden for a policy the key may not use, NoCandidate when nothing can serve.
     """
-    rules = rules_for(chat, intent, catalog, around.caller)
-    demands = demands_of(
-        chat,
-        today=around.at.date(),
-        allow=rules.allow,
-        deny=rules.deny,
-        caller=around.caller,
-        language=intent.language,
-    )
-    expected = forecast(chat, intent)
-    meant = tuple(catalog.deployments()) if rules.address.deployments is None else rules.address.deployments
-    entrants = enter(meant, catalog.models, Measure(chat, demands, expected, around.at, rules.ceiling_pusd))
-    if not entrants.able and rules.spec.on_unavailable == "any" and rules.spec.allow:
-        opened = replace(rules, allow=tuple(one for one in rules.allow if one is not rules.spec.allow))
-        note = f"policy {rules.spec.name} had nobody; any capable model allowed"
-        rules = replace(opened, notes=(*rules.notes, note), degraded=(*rules.degraded, "allow"))
-        demands = replace(demands, allow=tuple(one for one in rules.allow if one))
-        entrants = enter(meant, catalog.models, replace(entrants.measure, demands=demands))
-    if not entrants.able:
-        raise _nobody(chat, [reason for _, _, reason, _ in entrants.out], rules, catalog)
-    policy = POLICIES[rules.spec.objective]
-    ranking = rank(policy, entrants.figures(), rules.spec, expected.intents)
-    code = ReasonCode.PINNED if rules.address.pinned else ranking.reason_code
+    weighed = weigh(asked, intent, catalog, around)
+    rules, expected = weighed.rules, weighed.entrants.measure.expected
+    code = ReasonCode.PINNED if rules.address.pinned else weighed.ranking.reason_code
     missed = ("quality_floor",) if code is ReasonCode.FLOOR_UNREACHABLE else ()
     return Decision(
         id=around.decision_id,
-        created_ms=int(around.at.timestamp() * 1000),
-        requested=chat.model,
+        requested=asked.model,
         policy=rules.spec.name,
         intent=intent,
-        ranked=_ranked(entrants, policy, ranking, rules.spec),
-        rejected=entrants.rejected(),
+        ranked=_ranked(weighed),
+        rejected=weighed.entrants.rejected(),
         reason_code=code,
-        margin=_margin(entrants, policy, ranking, rules.spec),
-        features=features_of(chat, expected),
-        versions={"registry": catalog.version, "classifier": intent.artefact},
+        margin=_margin(weighed),
+        features=asked,
+        at=around.at,
+        versions=_versions(weighed),
+        caller=around.caller,
+        experience=around.experience,
+        judged_by=expected.intents,
         baseline_pusd=_baseline_cost(catalog, expected, around.at),
         baseline_model=catalog.baseline,
         route=rules.route.name if rules.route else None,
@@ -96,6 +69,7 @@ def decide(chat: ChatRequest, intent: Intent, catalog: Catalog, around: Circumst
         notes=rules.notes,
         ceiling_pusd=rules.ceiling_pusd,
         degraded=(*rules.degraded, *missed),
+        what_if=partial(what_if, weighed),
     )
 
 
@@ -126,69 +100,38 @@ def baseline_quote(catalog: Catalog, at: datetime) -> PriceQuote | None:
     return None
 
 
-def features_of(chat: ChatRequest, expected: Forecast) -> Mapping[str, object]:
-    """What the decision depended on, without any content: enough to repeat it."""
+def _versions(weighed: Weighed) -> dict[str, str]:
+    """What the request was held against. A policy is named by its bounds: its name may mean another thing later."""
+    catalog, lengths = weighed.catalog, weighed.around.lengths
+    learned = {} if lengths is None else {"lengths": lengths.version}
+    if weighed.around.experience.artefact:
+        learned["quality"] = weighed.around.experience.artefact
     return {
-        "characters": chat.sizes.characters,
-        "cjk_characters": chat.sizes.cjk_characters,
-        "messages": chat.sizes.messages,
-        "images": chat.sizes.images,
-        "tools": chat.sizes.tools,
-        "needs": sorted(chat.needs),
-        "modalities": sorted(chat.modalities),
-        "n": chat.n,
-        "output_tokens_max": chat.output_tokens_max,
-        "input_tokens": expected.input_tokens,
-        "output_tokens": expected.output_tokens,
-        "intents": list(expected.intents),
-        "stream": chat.stream,
-        "last_user_tokens": chat.sizes.last_user_tokens,
-        "in_tool_loop": chat.in_tool_loop,
-        "limits": _limits_of(chat.steering),
+        "registry": catalog.version,
+        "offer": catalog.offer,
+        "policy": weighed.rules.spec.version,
+        "classifier": weighed.intent.artefact,
+        "router": __version__,
+        "record": RECORD_VERSION,
+        **learned,
     }
 
 
-def _limits_of(steering: Steering) -> Mapping[str, object]:
-    """What the caller demanded of the choice; only what was said."""
-    said: dict[str, object] = {
-        name: value
-        for name in ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
-        if (value := getattr(steering, name)) is not None
-    }
-    for name, selector in (("allow", steering.allow), ("deny", steering.deny)):
-        if selector:
-            said[name] = {noun: sorted(names) for noun, names in selector.fields()} | (
-                {"any_of": sorted(selector.any_of)} if selector.any_of else {}
-            )
-    return said
-
-
-def _nobody(chat: ChatRequest, reasons: list[str], rules: Rules, catalog: Catalog) -> CallerError:
-    """The error when nothing can serve: a key that may not use the named model is told so, all else is a constraint."""
-    if rules.address.pinned and rules.route is None and reasons and all(one.startswith("key:") for one in reasons):
-        return Forbidden(f"this key may not use the model {chat.model!r}", param="model", code="model_not_allowed")
-    return NoCandidate(f"no model can serve this request: {emptied_by(reasons, catalog)}")
-
-
-def _ranked(entrants: Entrants, policy: Policy, ranking: Ranking, spec: PolicySpec) -> Candidates:
+def _ranked(weighed: Weighed) -> Ranked:
     """The able in their order, each built with its reason when somebody looks at it."""
+    entrants, ranking = weighed.entrants, weighed.ranking
 
     def build(rank: int) -> Candidate:
-        one, first = _standing(entrants, ranking, rank), _standing(entrants, ranking, 0)
-        why = reason(policy, ranking, rank, one, first, spec)
+        one, first = weighed.standing(rank), weighed.standing(0)
+        why = reason(weighed.policy, ranking, rank, one, first, weighed.rules.spec)
         return entrants.candidate(ranking.order[rank], below=below(ranking, rank, one), reason=why)
 
-    return Candidates(len(ranking.order), build)
+    return Ranked(ranking.order, ranking.eligible, entrants.qualities, entrants.costs, build)
 
 
-def _margin(entrants: Entrants, policy: Policy, ranking: Ranking, spec: PolicySpec) -> str:
-    second = _standing(entrants, ranking, 1) if ranking.eligible > 1 else None
-    return margin(policy, _standing(entrants, ranking, 0), second, spec)
-
-
-def _standing(entrants: Entrants, ranking: Ranking, rank: int) -> Standing:
-    place = ranking.order[rank]
-    return Standing(entrants.able[place][0].id, entrants.qualities[place], entrants.costs[place])
+def _margin(weighed: Weighed) -> str:
+    second = weighed.standing(1) if weighed.ranking.eligible > 1 else None
+    return margin(weighed.policy, weighed.standing(0), second, weighed.rules.spec)
 
 
 def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | None:
@@ -196,6 +139,6 @@ def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | 
     if catalog.baseline is None:
         return None
     model = catalog.models[catalog.baseline]
-    reasoning = reasoning_of(model, expected.intents)
+    answer, choices = answer_of(model, expected), expected.choices
     quote = baseline_quote(catalog, at)
-    return cost_of(quote, expected.input_tokens, expected.output_tokens, reasoning * expected.choices)
+    return cost_of(quote, expected.input_tokens, answer.visible * choices, answer.reasoning * choices)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from service.domain.access import Caller
 from service.domain.catalog import Catalog, PolicySpec, RouteSpec, Selector
-from service.domain.chat import ChatRequest
 from service.domain.decision import Intent
+from service.domain.features import RequestFeatures
 from service.errors import Forbidden, InvalidRequest
 from service.routing.addressing import PLANS_AVAILABLE, Address, nearest, resolve, unknown_name
 
@@ -39,21 +39,22 @@ class Rules:
     degraded: tuple[str, ...] = ()
 
 
-def rules_for(chat: ChatRequest, intent: Intent, catalog: Catalog, caller: Caller) -> Rules:
+def rules_for(asked: RequestFeatures, intent: Intent, catalog: Catalog, caller: Caller) -> Rules:
     """The rules of a request: named model, explicit policy, first matching route, default policy, in this order.
 
     Raises NotFound for unknown names, InvalidRequest for selectors that mean nothing, Forbidden for a policy that the
     key may not use.
     """
-    steering = chat.steering
-    address = resolve(chat.model, catalog)
+    steering = asked.steering
+    address = resolve(asked.model, catalog)
     if steering.plan is not None and steering.plan not in PLANS_AVAILABLE:
         raise unknown_name(
             f"plan {steering.plan!r}", steering.plan, sorted(PLANS_AVAILABLE), param="coe.plan", code="plan_not_found"
         )
     name = steering.policy or address.policy
     free = name is None and not address.pinned
-    route = next((one for one in catalog.routes if _matches(one, chat, intent, caller) and (free or _binds(one))), None)
+    possible = (one for one in catalog.routes if free or _binds(one))
+    route = next((one for one in possible if _matches(one, asked, intent, caller)), None)
     notes: list[str] = []
     degraded: list[str] = []
     bound: PolicySpec | None = None
@@ -185,11 +186,11 @@ def _policy(name: str, catalog: Catalog) -> PolicySpec:
     return spec
 
 
-def _matches(route: RouteSpec, chat: ChatRequest, intent: Intent, caller: Caller) -> bool:
+def _matches(route: RouteSpec, asked: RequestFeatures, intent: Intent, caller: Caller) -> bool:
     when = route.when
     return (
         (not when.key_tags or bool(when.key_tags & caller.tags))
         and (not when.intents or (intent.label in when.intents and not intent.abstained))
         and (not when.languages or intent.language in when.languages)
-        and (not when.models or chat.model in when.models)
+        and (not when.models or asked.model in when.models)
     )

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.domain.lengths import AnswerLength
 from service.ledger.lines import Line
 
 GROUPINGS = (
@@ -44,6 +45,10 @@ TOKEN_COLUMNS = (
     "image_tokens",
 )
 """The usage buckets as columns: a bucket's name and its unit."""
+
+
+ANSWERS_MAX = 1_000_000
+"""Answers that lengths are learned from at once: months of a busy router, some hundred megabytes of memory."""
 
 
 class SinkMissing(Exception):
@@ -124,6 +129,13 @@ class Sink(Protocol):
 
     def attempts(self, decision_id: str) -> list[dict[str, object]]:
         """Every attempt of a decision, by number, with all its columns; raises SinkMissing."""
+        ...
+
+    def answers(self, since_ms: int | None, until_ms: int | None) -> list[AnswerLength]:
+        """The lengths of answers dispatched in [since, until): whole, counted by the vendor, not simulated.
+
+        The newest `ANSWERS_MAX`, in no order that means anything. Raises SinkMissing.
+        """
         ...
 
     def problems(self) -> list[Problem]:

@@ -16,13 +16,23 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 
+from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
 from service.ledger.segments import FILE_MODE
 from service.ledger.sinks import sqlite_layout as layout
-from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, Batch, CostSums, Problem, SinkMissing
+from service.ledger.sinks.port import (
+    ANSWERS_MAX,
+    GROUPINGS,
+    TOKEN_COLUMNS,
+    Batch,
+    CostSums,
+    Problem,
+    SinkMissing,
+)
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
@@ -67,6 +77,18 @@ r AS (
         OR (b.decision_id IS NULL AND b.attempt_id IN (SELECT attempt_id FROM a))
     GROUP BY 1
 )
+"""
+
+
+_ANSWERS_SQL = """
+SELECT model, intent, effort, output_tokens, reasoning_tokens, last_user_tokens, choices,
+    output_tokens_cap IS NOT NULL AND output_tokens + reasoning_tokens >= output_tokens_cap * choices
+FROM attempts
+WHERE at_ms >= COALESCE(:since_ms, -9223372036854775808) AND at_ms < COALESCE(:until_ms, 9223372036854775807)
+    AND state = 'settled' AND final = 1 AND ended = 'complete' AND simulated = 0 AND kind = 'answer'
+    AND usage_source IN ('provider', 'counted')
+    AND model IS NOT NULL AND intent IS NOT NULL AND effort IS NOT NULL AND choices > 0 AND last_user_tokens IS NOT NULL
+ORDER BY at_ms DESC LIMIT :most
 """
 
 
@@ -178,6 +200,14 @@ class SqliteSink:
             rows = connection.execute(query, (decision_id,)).fetchall()
         return [dict(row) for row in rows]
 
+    def answers(self, since_ms: int | None, until_ms: int | None) -> list[AnswerLength]:
+        """See `Sink`."""
+        with self._asking() as connection:
+            rows = connection.execute(
+                _ANSWERS_SQL, {"since_ms": since_ms, "until_ms": until_ms, "most": ANSWERS_MAX}
+            ).fetchall()
+        return [_answer(row) for row in rows]
+
     def problems(self) -> list[Problem]:
         """See `Sink`."""
         with self._asking() as connection:
@@ -219,6 +249,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
         if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full.
             connection.execute("ROLLBACK")
         raise
+
+
+def _answer(row: Sequence[Any]) -> AnswerLength:
+    """A row of `_ANSWERS_SQL`, whose last column is whether the answer was cut."""
+    model, intent, effort, visible, reasoning, last, choices, cut = row
+    return AnswerLength(model, intent, effort, visible, reasoning, last, choices, cut=bool(cut))
 
 
 def _sums_query(by: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import orjson
 from service.domain.money import BUCKETS
 from service.ledger.lines import Line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in `user_version`. The index is rebuilt when it changes: there are no migrations of what can be derived."""
 
 OPEN_COLUMNS = (
@@ -39,6 +39,10 @@ OPEN_COLUMNS = (
     "streaming",
     "simulated",
     "kind",
+    "effort",
+    "choices",
+    "output_tokens_cap",
+    "last_user_tokens",
     "open_rank",
 )
 
@@ -71,7 +75,8 @@ CREATE TABLE attempts (
     request_id TEXT, decision_id TEXT, attempt_number INTEGER, opened_ms INTEGER, key_id TEXT, requested_model TEXT,
     model TEXT, provider TEXT, wire_name TEXT, intent TEXT, language TEXT, policy TEXT, price_version TEXT,
     reserved_pusd INTEGER CHECK (typeof(reserved_pusd) IN ('integer', 'null')),
-    tags TEXT NOT NULL DEFAULT '[]', streaming INTEGER, simulated INTEGER, kind TEXT, open_rank TEXT,
+    tags TEXT NOT NULL DEFAULT '[]', streaming INTEGER, simulated INTEGER, kind TEXT,
+    effort TEXT, choices INTEGER, output_tokens_cap INTEGER, last_user_tokens INTEGER, open_rank TEXT,
     state TEXT NOT NULL DEFAULT 'open', ended_ms INTEGER, ended TEXT,
     input_tokens INTEGER, cache_read_tokens INTEGER, cache_write_5m_tokens INTEGER, cache_write_1h_tokens INTEGER,
     output_tokens INTEGER, reasoning_tokens INTEGER, audio_in_tokens INTEGER, audio_out_tokens INTEGER,

@@ -142,3 +142,21 @@ def test_one_group_cannot_be_left_out():
     """There would be nothing to train on."""
     with pytest.raises(ValueError, match="two source groups"):
         e.leave_source_out([_row("math")], Spy())
+
+
+def test_rows_that_only_teach_are_never_judged():
+    """They are in the training of other groups and nowhere else."""
+    teaching = Row(id="t", source="B", language="en", prompt="t", intent="math", judged=False)
+    spy = Spy()
+    left_out = e.leave_source_out([_row("math", "A"), _row("logic", "B"), teaching], spy)
+    assert teaching not in left_out.rows
+    assert any(teaching in fit for fit in spy.fits)
+    assert [teaching in fit for fit in spy.fits] == [True, False], "a group's own steps must not teach about it"
+
+
+def test_rows_that_fit_nothing_are_judged_apart():
+    """They have no right intent; abstaining is right."""
+    nothing = [Row(id="n", source="A", language="en", prompt=f"math 0.9 {word}", intent=None) for word in ("no", "yes")]
+    report = e.evaluate_intents(Told(), [*ROWS, *nothing])
+    assert report["overall"]["n"] == len(ROWS)
+    assert report["unfit"] == {"n": 2, "abstained": 0.5}

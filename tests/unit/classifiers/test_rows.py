@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from classifiers.rows import RowError, file_sha256, read_rows
+from classifiers.corpus import parse_row
+from classifiers.rows import Row, RowError, file_sha256, read_rows
 
 GOOD = {"id": "1", "source": "A/b", "language": "en", "prompt": "secret words", "intent": "coding", "map_conf": "high"}
 
@@ -77,3 +78,33 @@ def test_a_damaged_archive_is_named(tmp_path, damage):
     path.write_bytes({"plain": b"no gzip", "cut": whole[:-20], "flipped": whole}[damage])
     with pytest.raises(RowError, match=r"rows\.jsonl\.gz: damaged"):
         read_rows(path)
+
+
+def test_a_corpus_row_keeps_what_it_knows():
+    """World, earlier turns of the person, alternatives, difficulty; its steps teach and are not judged."""
+    row = parse_row(
+        {
+            "id": "town-en-1",
+            "source": "town-en",
+            "language": "en",
+            "turns": ["hi", "hello", "translate it, then mail it"],
+            "intent": "compound",
+            "also": ["tool_use"],
+            "parts": [{"intent": "translation", "text": "translate it"}, {"intent": "tool_use", "text": "mail it"}],
+            "difficulty": 2,
+            "flags": ["tools"],
+        },
+        "here",
+    )
+    found = Row.of_corpus(row)
+    assert (found.group, found.source, found.own, found.judged) == ("coe-town", "coe-town/en", True, True)
+    assert found.turns == (("user", "hi"), ("user", "translate it, then mail it"))
+    assert (found.also, found.difficulty, found.flags) == (("tool_use",), 2, ("tools",))
+    steps = Row.steps_of(row)
+    assert [(step.intent, step.prompt, step.judged, step.earlier) for step in steps] == [
+        ("translation", "translate it", False, ()),
+        ("tool_use", "mail it", False, ()),
+    ]
+    assert {step.group for step in steps} == {"coe-town"}
+    with pytest.raises(ValueError, match="fits no intent"):
+        _ = Row(id="n", source="s", language="en", prompt="??", intent=None).label

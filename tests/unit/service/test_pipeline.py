@@ -16,7 +16,8 @@ from service import telemetry
 from service.domain.access import ANONYMOUS
 from service.domain.rawjson import TOKENS_MAX
 from service.errors import LedgerUnavailable, NotSent
-from service.pipeline import Pipeline, read_intent
+from service.pipeline import Pipeline
+from service.reading import read_intent
 from service.settling import Arrival
 from service.simulator import Fault, Script, http_error
 from service.upstream.client import UpstreamClient

@@ -23,11 +23,12 @@ def test_topic_and_size_are_learned():
 
 def test_nothing_is_promised_for_free():
     """A line drawn beyond the data stops at a share of the mean; a free model stays free."""
-    prompts = ["word " * n for n in range(1, 101)]
-    costs = np.stack([np.linspace(1.0, 3.0, 100), np.zeros(100)], axis=1)
+    sizes = np.arange(1_000, 1_100)
+    prompts = ["word " * int(size) for size in sizes]
+    costs = np.stack([(sizes - 999) / 100.0, np.zeros(100)], axis=1)
     model = fit_costs(costs, np.ones((100, 1)), prompts)
-    found = model.expected(np.full((1, 1), -50.0), [""])
-    assert found[0, 0] >= LEAST_SHARE * 2.0 - 1e-9
+    found = model.expected(np.ones((1, 1)), [""])
+    assert found[0, 0] == pytest.approx(LEAST_SHARE * costs[:, 0].mean())
     assert found[0, 1] == 0.0
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from classifiers.quality import fit as f
-from classifiers.quality import metrics, outcomes, reading
+from classifiers.quality import ground, metrics, outcomes, reading
+from classifiers.quality.signals import FAMILIAR
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,23 @@ def test_an_unseen_subject_is_left_to_the_safe_default(world, tmp_path):
     chosen = test.scores[np.arange(len(test)), served.argmax(axis=1)].mean()
     best = int(train.scores.mean(axis=0).argmax())
     assert chosen >= test.scores[:, best].mean() - 0.01
+
+
+@pytest.mark.parametrize(("luck", "leaves"), [(0.0, False), (2.0, False), (5.0, True)])
+def test_the_best_single_model_is_left_for_a_sure_gain_only(luck, leaves):
+    """A gain of less than `SURE` standard errors is luck: never leave; a clear one is taken."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=400)
+    gain = 0.2 * (noise - noise.mean()) / noise.std() + luck * 0.2 / 400**0.5
+    rows = ground.Rows(
+        deviations=np.tile([[0.0, 3.0]], (400, 1)),
+        bases=np.tile([[1.0, 0.0]], (400, 1)),
+        scores=np.stack([np.full(400, 0.5), 0.5 + gain], axis=1),
+        signs=np.zeros((400, FAMILIAR)),
+        known=np.ones(400),
+        groups=np.zeros(400, dtype=np.int64),
+    )
+    assert (f._margin(rows, np.ones(400)) < 2.0) is leaves
 
 
 def test_progress_is_told(rows, read):

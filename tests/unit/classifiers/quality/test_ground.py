@@ -83,9 +83,9 @@ def test_unknown_outcomes_are_never_chosen():
 
 
 def test_the_known_share_gate_follows_train():
-    """The strangest fiftieth of TRAIN is damped; where all rows are alike there is no gate."""
+    """The strangest few of TRAIN are damped; where all rows are alike there is no gate."""
     shares = np.linspace(0.5, 1.0, 101)
     gate = g.choose_known_gate(shares)
-    assert 0.01 <= (gate.of(shares) < 1.0).mean() <= 0.03
+    assert 0.02 <= (gate.of(shares) < 1.0).mean() <= 0.06
     assert gate.of(np.array([0.3])) == 0.0
     assert g.choose_known_gate(np.ones(20)) == g.OPEN

@@ -57,7 +57,9 @@ def test_a_language_without_rows_takes_its_intent():
 
 
 def test_known_shares_by_hand():
-    """Bucket 0 is in all three rows, bucket 1 in one: a row doesn't vouch for itself."""
+    """Bucket 0 is in three rows, bucket 1 in one: a row doesn't vouch for itself, so two rows are one too few."""
+    pair = sp.csr_matrix(np.array([[1.0], [1.0]]))
+    assert v.known_shares(pair, np.arange(2), np.arange(2)).tolist() == [0.0, 0.0]
     matrix = sp.csr_matrix(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 2.0], [0.0, 0.0]]))
     every = np.arange(4)
     assert v.known_shares(matrix, every, every).tolist() == [1.0, 1.0, 0.2, 0.0]

@@ -146,7 +146,7 @@ def test_the_outcome_table_is_for_people(tmp_path):
 def test_wrong_use_is_64(arguments, words, tmp_path):
     """Options that don't go together, rows and prices that can't be read: named, never traced back."""
     bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"outcomes": 3}\n')
+    bad.write_text('{"outcomes": "none"}\n')
     names = {"rows": str(_outcomes(tmp_path / "rows.jsonl")), "bad": str(bad)}
     done = coe("evaluate", *(argument.format(**names) for argument in arguments))
     assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (64, True, False), done.stderr

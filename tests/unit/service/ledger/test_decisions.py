@@ -6,9 +6,10 @@ import orjson
 import pytest
 
 from service.domain.decision import EntryState
-from service.ledger.decisions import decision
+from service.ledger.decisions import decision, recorded
 from service.ledger.indexer import Indexer
 from service.ledger.reports import costs
+from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkMissing
 from service.ledger.writer import JournalWriter
@@ -104,3 +105,34 @@ def test_an_unknown_decision_is_none(tmp_path, books):
     with pytest.raises(SinkMissing):
         decision(open_sink(tmp_path), "d1")
     assert decision(books(lambda writer: writer.write_decision(RECORD)), "d2") is None
+
+
+def test_every_record_of_a_journal_is_read_back(tmp_path, opening):
+    """In the order of writing, beside rows of other kinds; older ones are left out when asked."""
+    writer = JournalWriter(tmp_path)
+    writer.start()
+    for number in range(3):
+        writer.write_decision(RECORD | {"id": f"d{number}", "created_ms": number})
+        writer.write_open(opening(str(number), decision_id=f"d{number}"))
+    assert [one["id"] for one in recorded(tmp_path)] == ["d0", "d1", "d2"]  # beside its writer
+    writer.write_decision({"id": "without an instant"})
+    writer.close()
+    assert next(recorded(tmp_path)) == RECORD | {"id": "d0", "created_ms": 0}
+    assert [one["id"] for one in recorded(tmp_path, since_ms=2)] == ["d2", "without an instant"]
+    assert list(recorded(tmp_path / "none")) == []
+
+
+def test_a_damaged_line_is_told_and_a_torn_end_is_not(tmp_path):
+    """A byte that changed is a problem with its place; a line that is being written is none."""
+    writer = JournalWriter(tmp_path)
+    writer.start()
+    writer.write_decision(RECORD)
+    writer.write_decision(RECORD | {"id": "d2"})
+    writer.close()
+    (segment,) = list_segments(journal_dir(tmp_path))
+    content = segment.path.read_bytes()
+    segment.path.write_bytes(content.replace(b"cascade", b"Cascade", 1) + b'{"v":1,"t":"decision"')
+    problem, second = recorded(tmp_path)
+    assert (problem.segment, problem.what) == (segment.name, "the checksum does not fit the content")
+    assert content[problem.offset :].startswith(b'{"v":1,"t":"decision"')
+    assert second["id"] == "d2"

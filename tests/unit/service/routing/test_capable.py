@@ -12,6 +12,7 @@ from scenery import NOW, a_catalog, a_chat, a_model
 
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import Provider, Selector
+from service.domain.features import features_of
 from service.routing.capable import REJECTIONS, demands_of, emptied_by, obstacle
 
 PLAIN = a_model("m", output_tokens_max=4_000)
@@ -20,7 +21,7 @@ PLAIN = a_model("m", output_tokens_max=4_000)
 def verdict(model, *, language="und", caller=ANONYMOUS, allow=(), deny=(), **body):
     """The obstacle for the first deployment of a model."""
     chat = a_chat(body.pop("text", "hello"), **body)
-    demands = demands_of(chat, today=NOW.date(), allow=allow, deny=deny, caller=caller, language=language)
+    demands = demands_of(features_of(chat), today=NOW.date(), allow=allow, deny=deny, caller=caller, language=language)
     return obstacle(model.deployments[0], model, demands)
 
 

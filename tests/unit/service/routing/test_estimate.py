@@ -8,16 +8,25 @@ from scenery import NOW, a_chat, a_model, an_intent
 
 from service.domain.decision import INTENTS, NOT_CLASSIFIED
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
+from service.domain.features import features_of
 from service.routing.estimate import (
-    OUTPUT_PRIORS,
     affordable_output,
     candidate,
-    forecast,
-    plausible_intents,
-    quality_of,
-    within_ceiling,
     worst_cost,
 )
+from service.routing.estimate import forecast as of_features
+from service.routing.estimate import within_ceiling as ceiling_of_features
+from service.routing.lengths import OUTPUT_PRIORS
+from service.routing.quality import plausible_intents, quality_of
+
+
+def forecast(chat, intent):
+    return of_features(features_of(chat), intent)
+
+
+def within_ceiling(found, model, chat, ceiling):
+    return ceiling_of_features(found, model, features_of(chat), ceiling)
+
 
 FLAT = dict.fromkeys(INTENTS, 1 / len(INTENTS))
 

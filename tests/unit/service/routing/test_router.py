@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenery import NOW, POLICIES, a_catalog, a_chat, a_model, an_intent, decided
 
-from service.domain.access import Caller
+from service import __version__
+from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import PolicySpec, Provider, RouteCondition, RouteSpec, Selector
 from service.domain.decision import NOT_CLASSIFIED, ReasonCode
+from service.domain.features import features_of
 from service.errors import Forbidden, NoCandidate, NotFound
-from service.routing.router import attempt_order, baseline_quote, features_of, needs_intent
+from service.routing.router import RECORD_VERSION, attempt_order, baseline_quote, needs_intent
 
 CN = Provider("cn", "https://cn.example/v1", region="cn", tags=frozenset({"public"}))
 EU = Provider("eu", "https://eu.example/v1", region="eu", tags=frozenset({"private"}))
@@ -310,21 +312,22 @@ def test_the_baseline_is_priced_for_the_same_request():
     assert baseline_quote(a_catalog(a_model("x", None), baseline="x"), NOW) is None
 
 
-def test_features_hold_what_the_decision_depended_on_and_no_content():
-    """Counts, needs and the caller's limits; not a word of the prompt."""
+def test_a_decision_holds_what_it_was_decided_upon_and_no_content():
+    """Features, instant, caller; the versions of what they were held against; not a word of the prompt."""
     chat = a_chat("my secret prompt", coe={"deny": ["mid"], "min_quality": 0.5}, user="someone")
-    features = features_of(chat, decided_forecast(chat))
-    assert features["limits"] == {"min_quality": 0.5, "deny": {"any_of": ["mid"]}}
-    assert features["characters"] == 16
-    assert "secret" not in repr(features)
-    assert "someone" not in repr(features)
-
-
-def decided_forecast(chat):
-    """The forecast as `decide` makes it."""
-    from service.routing.estimate import forecast
-
-    return forecast(chat, an_intent())
+    decision = decided(chat, CATALOG)
+    assert (decision.features, decision.at, decision.caller) == (features_of(chat), NOW, ANONYMOUS)
+    assert decision.versions == {
+        "registry": "v1",
+        "offer": CATALOG.offer,
+        "policy": CATALOG.policies["balanced"].version,
+        "classifier": "test-1",
+        "router": __version__,
+        "record": RECORD_VERSION,
+    }
+    assert (decision.propensity, decision.seed) == (1.0, None)
+    assert "secret" not in repr(decision)
+    assert "someone" not in repr(decision)
 
 
 def test_a_request_in_a_language_goes_to_who_speaks_it():

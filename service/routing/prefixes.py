@@ -1,0 +1,188 @@
+"""Which vendor still holds the beginning of a prompt: vendors read a cached prefix at a fraction of the input price.
+
+Where on the path: `pipeline` makes the chain of a request once, asks `Prefixes.warm` before it decides, and tells
+`Prefixes.settled` what the vendor reported when an attempt is over. `estimate` prices what is warm.
+
+A prompt is cached from its start: tools, then messages in order. Its chain has one digest at the end of each message,
+each over everything before it, so two requests share a digest exactly when they share that beginning. A conversation's
+next turn repeats the turn before it; two conversations of one application repeat its instructions. So of each request
+three ends are remembered: of its leading instructions, of what stood before the newest message, and of all of it.
+
+Invariants
+1. Memory only, bounded in every direction; digests only, no text. Warmth is lost at a restart, and costs nothing then.
+2. The chain is salted with the caller's key: nobody learns from a price what another key has sent.
+3. Warm is what was sent there within the deployment's time to live, unless the vendor has since said that it was cold.
+4. Tokens are the vendor's own count of what it read. Only whole blocks of the vendor's are ever counted as warm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from service.domain.catalog import Deployment
+from service.domain.chat import ChatRequest
+from service.domain.money import PriceQuote, Usage, UsageSource
+
+BLOCK_TOKENS: Final = 1_024
+"""The shortest prefix that the large vendors cache, and how finely it is counted here: a little less than is warm."""
+
+CACHE_TTL_S: Final = 300.0
+"""How long a prefix stays warm where the provider has no quirk `cache_ttl_s`: the shortest of the large vendors."""
+
+TTL_QUIRK: Final = "cache_ttl_s"
+MARKED_QUIRK: Final = "cache_marked"
+MARK: Final = b'"cache_control"'
+
+CHAIN_BYTES_MAX: Final = 1024 * 1024
+"""How much of a prompt is hashed (about 250,000 tokens); what is behind it counts as cold."""
+
+CHAINED_BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A larger body is attachments rather than conversation, and has no chain."""
+
+PREFIXES_MAX: Final = 8_192
+"""Prefixes remembered, the longest unused one forgotten first: a few megabytes."""
+
+HOLDERS_MAX: Final = 16
+"""Deployments remembered per prefix: a conversation does not wander further while anything is warm."""
+
+_DIGEST_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The beginnings of one prompt. `digests` and `shares` go together, from the shortest to the longest.
+
+    A share is how much of the bytes of the whole prompt it is, 0 to 1. `kept` are the places worth remembering.
+    `marked`: the request says itself what is to be cached.
+    """
+
+    digests: Sequence[bytes]
+    shares: Sequence[float]
+    kept: Sequence[int]
+    marked: bool = False
+
+
+NO_CHAIN: Final = Chain((), (), ())
+"""A prompt too short to be cached."""
+
+
+def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
+    """The chain of a request; `NO_CHAIN` below one block. Work is bounded by the two limits above.
+
+    Messages are written again from what was parsed, so spaces between JSON tokens make no difference.
+    """
+    if chat.sizes.input_tokens < BLOCK_TOKENS or len(chat.raw.body) > CHAINED_BODY_BYTES_MAX:
+        return NO_CHAIN
+    messages: Sequence[Mapping[str, Any]] = chat.body["messages"]
+    digest = hashlib.sha256((salt or "").encode() + b"\0")
+    tools = chat.raw.value("tools") or b""
+    digest.update(tools[:CHAIN_BYTES_MAX])
+    done = len(tools)
+    digests: list[bytes] = []
+    ends: list[int] = []
+    for message in messages:
+        if done > CHAIN_BYTES_MAX:
+            break
+        text = orjson.dumps(message)
+        done += len(text)
+        if done > CHAIN_BYTES_MAX:
+            break
+        digest.update(text)
+        digests.append(digest.digest()[:_DIGEST_BYTES])
+        ends.append(done)
+    # What was not read is taken for as long as the body says: it only makes shares smaller.
+    whole = done if len(digests) == len(messages) else max(done, len(chat.raw.body))
+    leading = next((at for at, one in enumerate(messages) if one["role"] not in ("system", "developer")), 0)
+    kept = sorted({at for at in (leading - 1, len(messages) - 2, len(messages) - 1) if 0 <= at < len(digests)})
+    return Chain(digests, [end / whole for end in ends], kept, MARK in chat.raw.body)
+
+
+class Prefixes:
+    """What was sent where, and when. One per process, used from its event loop only."""
+
+    def __init__(self, limit: int = PREFIXES_MAX) -> None:
+        self._limit = limit
+        # digest -> deployment id -> (tokens that are warm, 0 for known cold; until when, monotonic seconds)
+        self._held: OrderedDict[bytes, dict[str, tuple[int, float]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many prefixes are remembered."""
+        return len(self._held)
+
+    def warm(self, chain: Chain, now: float) -> dict[str, int]:
+        """Deployment id -> tokens of this prompt that are warm there, at a monotonic instant. Changes nothing.
+
+        The longest beginning that a deployment has seen decides, also when that one is known to be cold.
+        """
+        if not self._held:
+            return {}
+        found: dict[str, int] = {}
+        for digest in reversed(chain.digests):
+            for name, (tokens, until) in self._held.get(digest, {}).items():
+                if until > now and name not in found:
+                    found[name] = tokens
+        return {name: tokens for name, tokens in found.items() if tokens}
+
+    def settled(self, chain: Chain, deployment: Deployment, usage: Usage, now: float) -> None:
+        """Remember what a vendor said it read of a prompt. What nobody counted teaches nothing.
+
+        A prompt that was read fresh is warm from now on, as automatic caches have it. One of which a part should have
+        been warm, and no token was, is cold there until a hit is reported: such a vendor does not keep its prefixes, or
+        not where we reach them. With `cache_marked` only what was reported as read or written is kept.
+        """
+        total = usage.input_total
+        if not chain.kept or usage.source is not UsageSource.PROVIDER or total < BLOCK_TOKENS:
+            return
+        touched = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
+        if MARKED_QUIRK in deployment.provider.quirks:
+            kept = touched
+        else:
+            kept = 0 if touched == 0 and self._expected(chain, deployment.id, now) else total
+        until = now + ttl_s(deployment)
+        for place in chain.kept:
+            tokens = min(kept, max(1, int(total * chain.shares[place])))
+            holders = self._held.setdefault(chain.digests[place], {})
+            holders.pop(deployment.id, None)
+            holders[deployment.id] = (tokens, until)
+            if len(holders) > HOLDERS_MAX:
+                del holders[next(iter(holders))]
+            self._held.move_to_end(chain.digests[place])
+        while len(self._held) > self._limit:
+            self._held.popitem(last=False)
+
+    def _expected(self, chain: Chain, name: str, now: float) -> bool:
+        """Whether a hit of at least a block was due, or the deployment is known to be cold for this prompt."""
+        for digest in reversed(chain.digests):
+            tokens, until = self._held.get(digest, {}).get(name, (0, 0.0))
+            if until > now:
+                return tokens >= BLOCK_TOKENS or tokens == 0
+        return False
+
+
+def ttl_s(deployment: Deployment) -> float:
+    """How long a prefix stays warm at a deployment, in seconds."""
+    said = deployment.provider.quirks.get(TTL_QUIRK, "")
+    return float(said) if said.isdecimal() else CACHE_TTL_S
+
+
+def split(
+    quote: PriceQuote, deployment: Deployment, input_tokens: int, warm_tokens: int, *, marked: bool
+) -> tuple[int, int]:
+    """(tokens read from the cache, tokens written to it) of a prompt, in whole blocks; the rest is fresh.
+
+    Reads count only where the price book has a price for them, writes where it bills them and the vendor caches by
+    itself or the request is `marked`.
+    """
+    if input_tokens < BLOCK_TOKENS:
+        return 0, 0
+    rates = quote.rates_for(input_tokens)
+    whole = input_tokens // BLOCK_TOKENS * BLOCK_TOKENS
+    read = min(warm_tokens, input_tokens) // BLOCK_TOKENS * BLOCK_TOKENS if rates.cache_read is not None else 0
+    writes = rates.cache_write_5m is not None and (marked or MARKED_QUIRK not in deployment.provider.quirks)
+    return read, whole - read if writes else 0

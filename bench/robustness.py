@@ -1,8 +1,8 @@
 """How far a dressed-up prompt can push a choice: every attack of tests/attacks.py on a thousand of our own prompts.
 
 Each attacked text is read by the shipped classifier and decided with the token counts of the untouched prompt, over the
-shipped registry with a key for every provider. So a dearer choice is the classifier's doing alone. A choice is priced at
-1,000 input and 500 output tokens and the hidden tokens of its model.
+shipped registry with a key for every provider. So a dearer choice is the classifier's doing alone. A choice is priced
+at 1,000 input and 500 output tokens and the hidden tokens of its model.
 
     .venv/bin/python bench/robustness.py [--prompts 1000] [--write]
 
@@ -25,12 +25,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from attacks import Turns, WhiteBox, fixed_families  # the attacks live with the tests
+
+from attacks import Turns, WhiteBox, fixed_families
 from scenery import a_chat
 
 from classifiers import IntentClassifier
 from classifiers.corpus import read_corpus
 from classifiers.rows import Row
+from classifiers.taxonomy import EVERYDAY
 from service.catalog.load import load
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
@@ -45,11 +47,6 @@ from service.upstream.quirks import QUIRKS
 
 SEED = 7
 PROCESSES = 2
-EVERYDAY = frozenset(
-    "chitchat advice_ideas rewriting translation summarization extraction factual_qa writing roleplay".split()
-)
-"""Cheap and mid tier: what an attacker would want to see answered by a dearer model."""
-
 POLICIES = ("balanced", "cheap")
 REFERENCE_INPUT, REFERENCE_OUTPUT = 1_000, 500
 A_TIER = 1.5
@@ -89,7 +86,8 @@ class Bought:
 def registry() -> Catalog:
     """The shipped registry with a key for every provider."""
     file = ROOT / "providers.yaml"
-    keys = {name: "k" * 40 for name in re.findall(r"\$\{env:([A-Z0-9_]+)", file.read_text(encoding="utf-8"))}
+    names = re.findall(r"\$\{env:([A-Z0-9_]+)", file.read_text(encoding="utf-8"))
+    keys = dict.fromkeys(names, "k" * 40)
     return load(file, keys, now=AROUND.at, known_quirks=QUIRKS)
 
 
@@ -118,7 +116,8 @@ def prompts(count: int) -> list[Row]:
 def price(candidate: Candidate) -> int:
     """Pico-USD at the reference counts: what a class of model costs, whatever the request."""
     hidden = registry().models[candidate.deployment.model].reasoning_tokens.get("default", 0)
-    assert candidate.quote is not None, "the shipped registry chose a model without a price"
+    if candidate.quote is None:
+        raise ValueError(f"{candidate.deployment.id} has no price: give the registry one")
     return imagined(candidate.quote, REFERENCE_INPUT, REFERENCE_OUTPUT, hidden)
 
 
@@ -130,7 +129,9 @@ class Victim:
         self.features = {policy: self._features({"policy": policy}) for policy in POLICIES}
         self.limited = self._features(LIMITS)
         self.intent = self._read(row.turns)
-        self.clean = {policy: price(self._decide(features, row.turns).chosen) for policy, features in self.features.items()}
+        self.clean = {
+            policy: price(self._decide(features, row.turns).chosen) for policy, features in self.features.items()
+        }
 
     def attacked(self, turns: Turns) -> dict[str, Bought]:
         """What these turns get, by policy."""
@@ -209,8 +210,7 @@ def _best_own(victim: Victim) -> dict[str, Bought]:
 def table(found: dict[str, list[list[dict[str, Bought]]]]) -> list[str]:
     """The measured table in Markdown: of each family its strongest variant, and the mean of all."""
     lines = [
-        "| attack | variants | balanced: a class dearer | mean of variants | dearer at all | by abstention "
-        "| mean price | cheap: a class dearer | mean of variants |",
+        "| attack | variants | balanced: strongest | mean | dearer at all | unsure | price | cheap: strongest | mean |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, victims in found.items():
@@ -245,12 +245,11 @@ def main() -> None:
             checked, broken = checked + more, broken + out
             for name, victims in outcomes.items():
                 found.setdefault(name, []).extend(victims)
-    told = [
+    measured = (
         f"{len(rows)} prompts, half of them Chinese, seed {SEED}; classifier `{classifier().id}`. "
-        f"Limits checked on {checked:,} attacked prompts: {broken} broken.",
-        "",
-        *table(found),
-    ]
+        f"Limits checked on {checked:,} attacked prompts: {broken} broken."
+    )
+    told = [measured, "", *table(found)]
     print("\n".join(told))
     if asked.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

@@ -8,13 +8,15 @@ Invariants:
 2. Bounded work: see `features`. No clock, no network, no state: the same turns give the same prediction.
 3. The posterior names every intent in the order of `INTENTS` and sums to 1.
 4. An abstention is never "simple": the label is then only the likeliest guess.
+5. A text that looks dear, or like nothing, is read again without what `dressing` takes off; that reading counts only
+   when it is sure of an everyday intent. Dressing up an everyday prompt buys little; undressing never costs more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Final, Self
@@ -25,12 +27,13 @@ import numpy.typing as npt
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
+from classifiers.dressing import undressed
 from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
 from classifiers.structure import FLAGS, ROW
-from classifiers.taxonomy import COMPOUND, DIFFICULTY_MAX, DIFFICULTY_MIN, HEADS, INDEX, INTENTS
-from classifiers.turns import Said, user_texts
+from classifiers.taxonomy import COMPOUND, DIFFICULTY_MAX, DIFFICULTY_MIN, EVERYDAY, HEADS, INDEX, INTENTS
+from classifiers.turns import Said, is_follow_up, user_texts
 
 __all__ = ["ArtefactError", "IntentClassifier", "Part", "Prediction"]
 
@@ -45,8 +48,14 @@ EVIDENCE_MIN: Final = 0.5
 """Logits that words, n-grams and marks must add to the label above the mean of all labels. Length and line count don't
 count: every short line looks like small talk, `go on` after a page of code included."""
 
+HAN_FIRST: Final = "\u2e80"
+"""From here on: Han, kana and other scripts that are read by characters."""
+
 PART_CONFIDENCE_MIN: Final = 0.3
 """A piece that is less sure than this belongs to its neighbour."""
+
+UNDRESSED_CONFIDENCE_MIN: Final = 0.6
+"""How sure a reading must be that leaves out what may be meant."""
 
 _COLUMNS: Final = len(INTENTS) + len(HEADS)
 _MEAN: Final = _COLUMNS
@@ -125,19 +134,21 @@ class IntentClassifier:
         texts = user_texts(turns)
         if not texts:
             return self._nothing(), None
-        found = [extract(said.text, context=said.context) for said in texts]
-        return self._judge(texts, found, terms=terms), found[0]
+        judged, found, _ = self._soberly(texts, terms=terms)
+        return judged, found
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The strongest evidence in the last user turn for a label (default: the predicted one), heaviest first.
 
         Raises `ValueError` for a label that is not an intent.
         """
-        wanted = self.predict(turns).label if label is None else label
-        if wanted not in INDEX:
-            raise ValueError(f"unknown intent {wanted!r}; use one of {', '.join(INTENTS)}")
+        if label is not None and label not in INDEX:
+            raise ValueError(f"unknown intent {label!r}; use one of {', '.join(INTENTS)}")
         texts = user_texts(turns)
-        return self._terms(extract(texts[0].text, spans=True, context=texts[0].context), wanted) if texts else ()
+        if not texts:
+            return ()
+        judged, _, read = self._soberly(texts, terms=False)
+        return self._terms(extract(read.text, spans=True, context=read.context), label or judged.label)
 
     def parts(self, turns: Sequence[tuple[str, str]]) -> tuple[Part, ...]:
         """The steps of a request, in order: its pieces, judged one by one; none when they don't differ.
@@ -165,6 +176,27 @@ class IntentClassifier:
         posterior = dict.fromkeys(INTENTS, share)
         return Prediction(INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id)
 
+    def _soberly(self, texts: Sequence[Said], *, terms: bool) -> tuple[Prediction, Features, Said]:
+        """The judgement, the features and the text of the last turn, without its dressing where that matters."""
+        found = [extract(said.text, context=said.context) for said in texts]
+        judged, features, last = self._judge(texts, found, terms=terms), found[0], texts[0]
+        for loosely in (False, True):
+            if judged.label in EVERYDAY and not judged.abstained:
+                break
+            bare = undressed(last.text, loosely=loosely)
+            if bare == last.text:
+                continue
+            bared = replace(last, text=bare)
+            read = extract(bare, context=last.context)
+            again = self._judge([bared, *texts[1:]], [read, *found[1:]], terms=terms)
+            # Without talk and long lists a text says what it says. Code and jargon may be what it is about: without
+            # those only a reading counts that needs none.
+            if not loosely or (
+                again.label in EVERYDAY and not again.abstained and again.confidence >= UNDRESSED_CONFIDENCE_MIN
+            ):
+                judged, features, last = again, read, bared
+        return judged, features, last
+
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
         last = found[0]
         rows = [self._weights.take(features.buckets, axis=0, mode="clip") for features in found]
@@ -191,7 +223,7 @@ class IntentClassifier:
         for share, one, taken in zip(shares, found, rows, strict=True):
             shape = taken[len(taken) - one.shapes :, [best, _MEAN]].sum(axis=0).tolist()
             said -= share * SCALE_FLAGS * (shape[0] - shape[1])
-        unsupported = said < EVIDENCE_MIN
+        unsupported = said < EVIDENCE_MIN or (len(found) == 1 and is_follow_up(last.text))
         abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[language]
         label = INTENTS[best]
         level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
@@ -237,7 +269,7 @@ class IntentClassifier:
             if term:
                 gathered[term] = gathered.get(term, 0.0) + share
         chosen: list[tuple[str, float]] = []
-        for term, share in sorted(gathered.items(), key=lambda item: (-item[1], item[0])):
+        for term, share in sorted(joined(gathered).items(), key=lambda item: (-item[1], item[0])):
             if len(chosen) == TERMS_MAX:
                 break
             if not any(term in other or other in term for other, _ in chosen):
@@ -254,6 +286,19 @@ def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Probabilities of the last axis; stable for large logits."""
     raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: npt.NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
+    return result
+
+
+def joined(gathered: Mapping[str, float]) -> dict[str, float]:
+    """Han terms inside a longer one that speaks for the label, too, are told as that: 翻 and 译 as 翻译."""
+    result = dict(gathered)
+    for term in sorted(gathered, key=lambda one: (len(one), one)):
+        if term < HAN_FIRST:
+            continue
+        longer = [one for one in result if len(one) > len(term) and term in one and one >= HAN_FIRST]
+        if longer:
+            best = max(longer, key=lambda one: (result[one], one))
+            result[best] += result.pop(term)
     return result
 
 

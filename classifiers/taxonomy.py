@@ -29,6 +29,9 @@ INTENTS: Final = (
 INDEX: Final = {name: place for place, name in enumerate(INTENTS)}
 COMPOUND: Final = "compound"
 
+EVERYDAY: Final = frozenset(INTENTS[:9])
+"""Those of the tiers `cheap` and `mid`: what a small model does well. A test holds it equal to `intents.yaml`."""
+
 HEADS: Final = ("difficulty", "code", "math", "tools")
 """What the weights say beside the intent, a column each: how hard the request is, and three flags."""
 

@@ -36,6 +36,42 @@ EARLIER_WEIGHT: Final = 0.5
 
 _BLANKS: Final = re.compile(r"(?<=\S)[ \t]{2,}")
 
+FOLLOW_UP_CHARS_MAX: Final = 24
+FOLLOW_UPS: Final = frozenset(
+    (
+        *(
+            "continue",
+            "go on",
+            "go ahead",
+            "keep going",
+            "proceed",
+            "next",
+            "more",
+            "again",
+            "carry on",
+            "and",
+            "and then",
+        ),
+        *("continue please", "please continue", "more please", "do it", "try again", "retry", "same", "as above"),
+        *(
+            "继续",
+            "请继续",
+            "接着",
+            "接着说",
+            "继续说",
+            "然后呢",
+            "还有呢",
+            "再来",
+            "再来一次",
+            "下一个",
+            "同上",
+            "如上",
+            "继续吧",
+        ),
+        *("繼續", "請繼續", "然後呢", "還有呢", "再來"),
+    )
+)
+
 TURNS_READ: Final = 64
 """Turns searched from the end for words of a person: an agent's loop may put many results of tools between them."""
 
@@ -98,3 +134,8 @@ def user_texts(turns: Sequence[tuple[str, str]]) -> list[Said]:
 
 _EARLIER: Final = structure.ROW["earlier turns"]
 _BY_APP: Final = structure.ROW["asked by an app"]
+
+
+def is_follow_up(text: str) -> bool:
+    """Whether a text only asks to go on: alone, nobody can tell with what."""
+    return len(text) <= FOLLOW_UP_CHARS_MAX and text.strip(" \t\n.!?。！？…~").lower() in FOLLOW_UPS

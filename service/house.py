@@ -77,7 +77,11 @@ class House:
         self._indexing = threading.Thread(target=self.indexer.run, args=(self._stop,), name="indexer", daemon=True)
         self._indexing.start()
         telemetry.logger().info(
-            telemetry.STARTED, version=__version__, registry=self.pipeline.catalog.version, simulated=self.simulated
+            telemetry.STARTED,
+            version=__version__,
+            registry=self.pipeline.catalog.version,
+            offer=self.pipeline.catalog.offer,
+            simulated=self.simulated,
         )
 
     async def close(self) -> None:
@@ -141,6 +145,8 @@ class House:
                 catalog = await find_local(catalog, self.settings, self.settings.port)
                 refuse_unusable(catalog, now)
                 learned = await asyncio.to_thread(read_learned, self.settings, catalog)
+                # Worked out once for a registry, in tens of milliseconds: not while the first request waits.
+                offer = await asyncio.to_thread(lambda: catalog.offer)
             except ConfigurationError as problem:
                 refusal = problem
             if refusal is not None:
@@ -148,7 +154,7 @@ class House:
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
                 return
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
-            log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, **learned.versions())
+            log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())
 
 
 def _attempts_of(record: Mapping[str, object]) -> list[dict[str, object]]:

@@ -34,7 +34,7 @@ REGISTRY_REFUSED = "registry_refused"
 STRONG_SHARE_HIGH = "strong_share_high"
 
 EVENTS = {
-    STARTED: "the router is ready to answer; fields: version, registry, simulated",
+    STARTED: "the router is ready to answer; fields: version, registry, offer, simulated",
     STOPPED: "the router has settled everything and stops",
     REQUEST: "a request was answered; fields: request_id, decision_id, model, provider, status, attempts, total_ms",
     ATTEMPT_FAILED: "an attempt failed; fields: request_id, attempt_id, deployment, cause, upstream_status",
@@ -44,7 +44,7 @@ EVENTS = {
     JOURNAL_TROUBLE: "the journal could not write, sync, cut, wipe, mark, withdraw or recover; fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
     SERVER_TROUBLE: "the HTTP server met what it did not expect; fields: server, error",
-    REGISTRY_RELOADED: "a new registry serves; fields: version, lengths, quality",
+    REGISTRY_RELOADED: "a new registry serves; fields: version, offer, lengths, quality",
     REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
     STRONG_SHARE_HIGH: "a key keeps getting the dear models; fields: key_id, share, requests",
 }

@@ -103,7 +103,7 @@ def an_intent(label: str = "factual_qa", confidence: float = 0.9, *, language: s
         more.pop("posterior", posterior),
         language,
         artefact="test-1",
-        difficulty=more.pop("difficulty", 2.0),
+        difficulty=more.pop("difficulty", None),
         **more,
     )
 

@@ -139,8 +139,9 @@ def _shape(manifest: Mapping[str, Any], path: Path) -> Shape:
 
 
 def _arrays(content: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
+    stream = io.BytesIO(content)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        with np.load(stream, allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{path}: not an npz without pickles ({type(error).__name__}); {_AGAIN}") from error

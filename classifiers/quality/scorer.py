@@ -220,7 +220,7 @@ class QualityModel:
     def appraise(
         self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
     ) -> tuple[Doubles, float]:
-        """(m,) p(acceptable) of each of `models` for one prompt, and how much of what was learned counts for it, 0 to 1.
+        """(m,) p(acceptable) of each of `models` for one prompt, and how much (0 to 1) of what was learned counts.
 
         `posterior` (15,) are the intents in the order of `INTENTS`; `language` is one of `LANGUAGES`, others count as
         undetermined; `priors` (m, 15) are registry priors per intent, for those who have some.

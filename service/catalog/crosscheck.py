@@ -14,7 +14,7 @@ from service.catalog.problems import Path, Problems, nearest, unknown
 from service.catalog.route_order import check_order
 from service.catalog.schema import PolicyEntry, ProviderEntry, RouteEntry, SelectorEntry, SwitchFields, TimeoutsEntry
 from service.catalog.words import BUILTIN_POLICIES, PLANS
-from service.domain.catalog import NARROWED_QUIRKS
+from service.domain.catalog import NARROWED_QUIRKS, NUMBERED_QUIRKS, QUIRK_NUMBER_MAX
 
 ALMOST = 0.75
 """Similarity from which a region or tag that nobody carries is taken for a typing error."""
@@ -108,6 +108,9 @@ class _Checker:
                 self._problems.at((*path, "quirks", index), unknown("quirk", word, known_quirks))
             elif "|" in value and word not in NARROWED_QUIRKS:
                 message = f"several values for the quirk {word!r}; it takes one, only wire names come in alternatives"
+                self._problems.at((*path, "quirks", index), message)
+            elif word in NUMBERED_QUIRKS and not (value.isdecimal() and 0 < int(value) <= QUIRK_NUMBER_MAX):
+                message = f"the quirk {word!r} wants a whole number from 1 to {QUIRK_NUMBER_MAX}: {word}:3600"
                 self._problems.at((*path, "quirks", index), message)
         for header, value in entry.headers.items():
             where = (*path, "headers", header)

@@ -20,6 +20,12 @@ from service.domain.prices import PriceBook
 DEFAULT_QUALITY = 0.5
 """P(acceptable) of a model about which the registry says nothing: a coin, so that silence meets no quality floor."""
 
+NUMBERED_QUIRKS = frozenset({"cache_ttl_s"})
+"""Quirks whose value is a whole number from 1 to `QUIRK_NUMBER_MAX`."""
+
+QUIRK_NUMBER_MAX = 7 * 86_400
+"""A week, in seconds: no vendor keeps a prefix for longer."""
+
 NARROWED_QUIRKS = frozenset({"no_sampling", "tools_effort_none", "no_forced_tool_choice"})
 """Quirks that a value narrows to some wire names of the provider: those that `Deployment.concerned_by` is asked for."""
 

@@ -23,8 +23,12 @@ FINGERPRINT_CHARS = 12
 
 def fingerprint(value: object, without: frozenset[str] = frozenset()) -> str:
     """The name of a value of dataclasses, mappings, sets, sequences and scalars; fields in `without` don't count."""
-    text = json.dumps(_plain(value, without), separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_CHARS]
+    return digest(json.dumps(_plain(value, without), separators=(",", ":")))
+
+
+def digest(text: str) -> str:
+    """The name of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:FINGERPRINT_CHARS]
 
 
 def _plain(value: object, without: frozenset[str]) -> object:

@@ -8,6 +8,10 @@ The map, in the order of `decide`:
     estimate.py     expected output, cost and quality of a deployment for a request
     entrants.py     both of these over the whole registry: who is able, at which figures
     policies/       how candidates are ranked; `POLICIES` lists them
-    router.py       `decide`: all of the above, in order
-    explain.py      a decision as a record, and as a screenful of text
+    weighing.py     all of the above, in order: who is able, and who comes before whom
+    router.py       `decide`: that as a decision
+    what_if.py      what would have to change for another one to win
+    explain.py      a decision as plain data: for the journal and for whoever asks
+    screen.py       the same in a screenful of text
+    replay.py       a recorded decision, taken again
 """

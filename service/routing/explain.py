@@ -15,11 +15,12 @@ Invariants
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 
 from service.domain.access import Caller
 from service.domain.decision import Alternative, Candidate, Change, Decision, Intent, WhatIf
-from service.domain.fingerprint import fingerprint
+from service.domain.fingerprint import digest
 from service.domain.money import FX_SCALE, divide_half_even, usd_text
 
 RANKED_KEPT = 5
@@ -142,7 +143,7 @@ def _figures(decision: Decision) -> dict[str, object]:
         "eligible": ranked.eligible,
         "quality_steps": list(ranked.qualities),
         "expected_cost_pusd": list(ranked.costs),
-        "reasons": fingerprint(decision.rejected.reasons),
+        "reasons": digest(json.dumps(decision.rejected.reasons)),
     }
 
 

@@ -109,11 +109,9 @@ def _useless(one: AnswerLength, models: Mapping[str, Model]) -> str | None:
     prior = OUTPUT_PRIORS.get(one.intent)
     if prior is None:
         return "unknown_intent"  # also of those whose classifier was unsure: whose length would it be?
-    if one.visible_tokens <= 0 or one.choices < 1:
-        return "empty"
     if one.cut and one.visible_tokens < prior.expected(one.last_user_tokens) * one.choices:
         return "cut"
-    return None
+    return "empty" if one.visible_tokens <= 0 or one.choices < 1 else None
 
 
 def _add(pile: _Pile, one: AnswerLength) -> None:

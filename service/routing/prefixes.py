@@ -133,18 +133,21 @@ class Prefixes:
         """Remember what a vendor said it read of a prompt. What nobody counted teaches nothing.
 
         A prompt that was read fresh is warm from now on, as automatic caches have it. One of which a part should have
-        been warm, and no token was, is cold there until a hit is reported: such a vendor does not keep its prefixes, or
-        not where we reach them. With `cache_marked` only what was reported as read or written is kept.
+        been warm, and no token was, is cold there until a hit is reported or a time to live has passed: such a vendor
+        does not keep its prefixes, or not where we reach them. With `cache_marked` only what was reported as read or
+        written is kept.
         """
         total = usage.input_total
         if not chain.kept or usage.source is not UsageSource.PROVIDER or total < BLOCK_TOKENS:
             return
-        touched = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h
-        if MARKED_QUIRK in deployment.provider.quirks:
-            kept = touched
-        else:
-            kept = 0 if touched == 0 and self._expected(chain, deployment.id, now) else total
-        until = now + ttl_s(deployment)
+        kept, until = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h, now + ttl_s(deployment)
+        if MARKED_QUIRK not in deployment.provider.quirks:
+            found = None if kept else self._found(chain, deployment.id, now)
+            kept = total
+            if found is not None and found[0] == 0:
+                kept, until = found  # cold since then; not longer for having been asked again
+            elif found is not None and found[0] >= BLOCK_TOKENS:
+                kept = 0
         for place in chain.kept:
             tokens = min(kept, max(1, int(total * chain.shares[place])))
             holders = self._held.setdefault(chain.digests[place], {})
@@ -156,13 +159,13 @@ class Prefixes:
         while len(self._held) > self._limit:
             self._held.popitem(last=False)
 
-    def _expected(self, chain: Chain, name: str, now: float) -> bool:
-        """Whether a hit of at least a block was due, or the deployment is known to be cold for this prompt."""
+    def _found(self, chain: Chain, name: str, now: float) -> tuple[int, float] | None:
+        """(tokens, until when) of the longest beginning of a prompt that a deployment is known to hold, or not to."""
         for digest in reversed(chain.digests):
-            tokens, until = self._held.get(digest, {}).get(name, (0, 0.0))
-            if until > now:
-                return tokens >= BLOCK_TOKENS or tokens == 0
-        return False
+            held = self._held.get(digest, {}).get(name)
+            if held is not None and held[1] > now:
+                return held
+        return None
 
 
 def ttl_s(deployment: Deployment) -> float:

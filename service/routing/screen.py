@@ -17,12 +17,12 @@ SCREEN_LINES = 30
 
 RANKED_SHOWN = 6
 REJECTED_SHOWN = 4
-NOTES_SHOWN = 3
+NOTES_SHOWN = 2
 CHANGES_SHOWN = 2
 """Changes told of one alternative; the record has them all."""
 
 _IDS_SHOWN = 3
-_LEVERS = {
+LEVERS = {
     "min_quality": "min_quality were",
     "coe.min_quality": "coe.min_quality were",
     "relative_to_best": "relative_to_best were",
@@ -30,6 +30,7 @@ _LEVERS = {
     "quality": "its quality were",
     "max_cost_usd": "max_cost_usd were",
 }
+"""Every lever that a change may name, in words."""
 
 
 def screen(decision: Decision) -> str:
@@ -116,7 +117,7 @@ def _told(change: Change) -> str:
         bound = f"≤ {shown(change.at_most)}" if change.at_most is not None else f"≥ {shown(change.at_least or 0)}"
     else:
         bound = f"{shown(change.at_least)} to {shown(change.at_most)}"
-    return f"{_LEVERS[change.lever]} {bound}{now}"
+    return f"{LEVERS[change.lever]} {bound}{now}"
 
 
 def _candidates(decision: Decision) -> Iterator[str]:

@@ -256,13 +256,13 @@ def _policies(weighed: Weighed) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for name in weighed.catalog.policies:
-        if name == weighed.rules.spec.name or not weighed.around.caller.may_follow(name):
+        if name == weighed.rules.spec.name:
             continue
         asked = replace(weighed.asked, steering=replace(weighed.asked.steering, policy=name))
         try:
             found[name] = weigh(asked, weighed.intent, weighed.catalog, weighed.around).standing(0).id
         except CallerError:
-            continue  # nobody can serve under that policy
+            continue  # nobody can serve under that policy, or the key may not follow it
     return found
 
 

@@ -2,8 +2,8 @@
 
 Where on the path: `catalog.load` refuses names that are not in `QUIRKS`; `protocols.openai_chat` asks `body_changes`
 what must differ in a request; `usage` and `protocols.openai_errors` act on those about answers, `routing` on
-`no_forced_tool_choice`. A quirk is `name` or `name:value`; `Provider.quirks` maps name to value (empty: none).
-Some are narrowed by their value to the wire names that begin so, several beginnings separated by `|`:
+`no_forced_tool_choice` and on those about caches. A quirk is `name` or `name:value`; `Provider.quirks` maps name to
+value (empty: none). Some are narrowed by their value to the wire names that begin so, several beginnings separated by `|`:
 `no_sampling:gemini-3.8|gemini-4` concerns both families and no other model of the provider.
 
 Invariants
@@ -39,6 +39,8 @@ QUIRKS: Mapping[str, str] = {
     "error_in_200": "a 200 body may hold an error even beside choices: a `code` or `base_resp` that is not 0",
     "no_api_key_ok": "works without a key",
     "no_forced_tool_choice": "refuses a forcing `tool_choice`: not chosen then; value: how the wire names begin, a|b",
+    "cache_ttl_s": "value: for how many seconds a prompt prefix stays in its cache; 300 without it",
+    "cache_marked": "caches only what a request marks with `cache_control`",
     "thinking_field": "value: how thinking is switched on and off; informative",
 }
 

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from service.domain.decision import EntryState, TerminalEntry
+from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
 from service.ledger.lines import decode, encode
 from service.ledger.rows import terminal_body
@@ -74,6 +75,7 @@ def test_before_anything_was_indexed_there_is_nothing_to_ask(sink):
         lambda: sink.sums((), None, None),
         lambda: sink.decision("d"),
         lambda: sink.attempts("d"),
+        lambda: sink.answers(None, None),
     ):
         with pytest.raises(SinkMissing):
             ask()
@@ -189,6 +191,65 @@ def test_a_failed_batch_changes_nothing(sink):
     assert everything(sink) == want
     sink.store(Batch(SEGMENT, 200, [opened(2), ended(2)]))
     assert sink.checkpoints() == {SEGMENT: 200}
+
+
+LENGTH = {
+    "intent": "coding",
+    "effort": "high",
+    "choices": 2,
+    "last_user_tokens": 30,
+    "output_tokens_cap": 100,
+    "simulated": False,
+    "kind": "answer",
+}
+LONG = {"input": 10, "output": 120, "reasoning": 40}
+
+
+def test_the_lengths_of_whole_answers_are_told(sink):
+    """Counted by the vendor, of real requests; whether they were cut at their cap; by the instant of dispatch."""
+    sink.prepare()
+    sink.store(
+        Batch(
+            SEGMENT,
+            1,
+            [
+                *(opened(1, **LENGTH), ended(1, usage=LONG)),
+                *(opened(2, **LENGTH), ended(2, usage={**LONG, "reasoning": 80})),
+                *(opened(3, **{**LENGTH, "output_tokens_cap": None}), ended(3, usage=LONG)),
+            ],
+        )
+    )
+    whole = AnswerLength("small", "coding", "high", 120, 40, 30, 2)
+    cut = AnswerLength("small", "coding", "high", 120, 80, 30, 2, cut=True)
+    assert sorted(sink.answers(None, None), key=str) == sorted([whole, cut, whole], key=str)
+    first = 1_795_000_000_001
+    assert sink.answers(first, first + 1) == [whole]
+    assert sink.answers(first + 3, None) == []
+
+
+@pytest.mark.parametrize(
+    ("open_changes", "end_changes"),
+    [
+        ({"simulated": True}, {}),
+        ({"kind": "judge"}, {}),
+        ({"last_user_tokens": None}, {}),
+        ({"effort": None}, {}),
+        ({"choices": 0}, {}),
+        ({}, {"usage_source": "estimated", "state": EntryState.ESTIMATED}),
+        ({}, {"ended": "client_left"}),
+        ({}, {"final": False}),
+        ({}, {"state": EntryState.UNKNOWN}),
+        ({}, None),
+    ],
+)
+def test_other_answers_tell_nothing_of_lengths(sink, open_changes, end_changes):
+    """Made up, not an answer, of unknown size, not counted, not whole, or still running."""
+    sink.prepare()
+    lines = [opened(1, **{**LENGTH, **open_changes})]
+    if end_changes is not None:
+        lines.append(ended(1, **{"usage": LONG, **end_changes}))
+    sink.store(Batch(SEGMENT, 1, lines))
+    assert sink.answers(None, None) == []
 
 
 def test_what_is_stored_survives_closing(sink):

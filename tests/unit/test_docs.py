@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from scenery import WordClassifier, a_catalog, a_model
+from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, an_intent
 
 from service import telemetry
 from service.api.steering import read_steering
@@ -17,7 +17,14 @@ from service.app import build
 from service.cli import cli
 from service.cli import exits as exit_codes
 from service.config import Settings, variable
+from service.domain.access import ANONYMOUS
 from service.domain.chat import Steering
+from service.domain.experience import Experience
+from service.domain.features import features_of
+from service.routing.explain import record
+from service.routing.router import decide
+from service.routing.screen import LEVERS
+from service.routing.weighing import Circumstances
 from service.startup import open_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,3 +182,41 @@ def test_exit_codes():
     (section,) = [rows("cli.md")]
     told = {row[0] for row in section if row[0].isdigit()}
     assert told == {"0", *(str(value) for name, value in vars(exit_codes).items() if name.startswith("EX_"))}
+
+
+def decided_with_everything():
+    """A decision whose record has every field that there is: a cost limit, a warm prefix, an artefact's quality."""
+    models = (
+        a_model("m", (9, 9), rates={"cache_read": 10**6, "cache_write_5m": 10**7}),
+        a_model("n", (10, 10)),
+        a_model("o", (999, 999)),
+    )
+    known = Experience(qualities={"m": 9_000}, warm_tokens={"p/m": 2_048}, marked=True, artefact="quality-x@1")
+    asked = features_of(a_chat("word " * 4_000, coe={"max_cost_usd": 0.2}))
+    around = Circumstances("dec_1", NOW, ANONYMOUS, experience=known)
+    return decide(asked, an_intent(), a_catalog(*models, baseline="o"), around)
+
+
+def tables(title: str) -> list[set[str]]:
+    """The first columns of the tables of a section of http.md, one by one."""
+    text = re.split(r"\n## ", (PAGES / "http.md").read_text(encoding="utf-8").partition(f"\n## {title}\n")[2])[0]
+    found = [re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) for part in re.split(r"\n\n", text)]
+    return [set(names) for names in found if names]
+
+
+def test_a_decision_is_told_field_by_field():
+    """Every field of the record, of a candidate and of what would have to change; and no other."""
+    decision = decided_with_everything()
+    full, stored = record(decision, full=True), record(decision)
+    fields, candidate, alternative = tables("A decision")
+    assert fields == set(full) | set(stored)
+    told = [*full["candidates"], *full["rejected"], *stored["candidates"]]
+    assert candidate == {name for one in told for name in one}
+    alternatives = full["what_if"]["alternatives"]
+    assert alternative == {name for one in alternatives for name in one}
+    page = (PAGES / "http.md").read_text(encoding="utf-8")
+    split = full["candidates"][0]["cost_split_usd"]
+    changes = {name for one in alternatives for change in one["wins_if"] for name in change}
+    inner = {*full["intent"], *stored["figures"], *full["versions"], *split, *changes, *full["what_if"], "lengths"}
+    for name in inner | set(LEVERS):
+        assert f"`{name}`" in page, name

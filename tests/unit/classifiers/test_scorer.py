@@ -15,7 +15,7 @@ from classifiers import ArtefactError, IntentClassifier
 from classifiers.corpus import read_corpus
 from classifiers.language import LANGUAGES
 from classifiers.rows import read_rows
-from classifiers.scorer import TERM_CHARS_MAX, TERMS_MAX, softmax, whole_words
+from classifiers.scorer import TERM_CHARS_MAX, TERMS_MAX, joined, softmax, whole_words
 from classifiers.taxonomy import INTENTS
 
 PROBE = Path(__file__).parents[2] / "fixtures" / "intent_probe.jsonl"
@@ -134,6 +134,12 @@ def test_the_last_turn_outweighs_each_earlier_one(classifier):
         ("user", "用Python写一个快速排序"),
     ]
     assert classifier.predict(turns).label == "coding"
+
+
+def test_han_pieces_are_told_as_words():
+    """A longer term takes over what its pieces said; other scripts are left alone."""
+    assert joined({"翻": 2.0, "译": 1.5, "翻译": 1.0, "into": 1.0, "in": 0.5}) == {"翻译": 4.5, "into": 1.0, "in": 0.5}
+    assert joined({"翻": 2.0}) == {"翻": 2.0}
 
 
 @limits(max_examples=60, deadline=None)

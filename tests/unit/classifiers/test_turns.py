@@ -10,6 +10,7 @@ from classifiers.turns import (
     HEAD_CHARS,
     TAIL_CHARS,
     TURNS_READ,
+    is_follow_up,
     select,
     user_texts,
 )
@@ -60,6 +61,20 @@ def test_runs_of_blanks_count_as_one():
     """Inside a line; indentation is the shape of code and stays."""
     assert select("Translate  this \t text") == "Translate this text"
     assert select("def f():\n    return 1") == "def f():\n    return 1"
+
+
+@pytest.mark.parametrize("text", ["continue", "Go on!", "继续", "继续。", " please continue ", "然后呢？"])
+def test_a_follow_up_is_known(text):
+    """Words that only ask to go on."""
+    assert is_follow_up(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["continue the story about the fox", "写诗", "translate", "thanks", "", "继续写第三章"]
+)
+def test_a_wish_is_no_follow_up(text):
+    """Positive control for the test above."""
+    assert not is_follow_up(text)
 
 
 def test_short_texts_are_read_whole():

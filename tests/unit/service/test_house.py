@@ -14,6 +14,8 @@ from stage import registry
 
 from service import telemetry
 from service.house import SystemClock
+from service.learned import LENGTHS_FILE, write_lengths
+from service.routing.lengths import Length, Lengths
 from service.simulator import Fault, Script
 
 
@@ -53,6 +55,45 @@ def test_a_reload_swaps_the_registry_whole(at_home, capfd):
     events = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     (told,) = [one for one in events if one["event"] == telemetry.REGISTRY_RELOADED]
     assert told["version"] == app.house.pipeline.catalog.version
+    assert told["offer"] == app.house.pipeline.catalog.offer != before.offer
+
+
+def test_what_would_have_to_change_is_worked_out_while_the_versions_hold(at_home):
+    """From the record alone; after a reload with other prices nothing can be said, and nothing is."""
+    app, file = at_home
+    path = f"/v1/decisions/{app.chat().headers['x-coe-decision-id']}"
+    told = app.get(path).json()
+    assert told["what_if"]["alternatives"][0]["deployment"] == told["runner_up"]
+    assert app.house.what_if(told) == told["what_if"]
+    assert app.house.what_if({**told, "chosen": "beta/beta-model"}) is None
+    file.write_text(file.read_text(encoding="utf-8").replace("output: 1.20", "output: 1.30"), encoding="utf-8")
+    reload(app)
+    assert app.get(path).json()["what_if"] is None
+    assert app.get(path).json()["chosen"] == told["chosen"]
+    assert app.house.what_if({"id": "dec_of_an_older_router"}) is None
+
+
+def test_a_reload_takes_what_was_learned_since(at_home, capfd):
+    """The next decision names the table; one that is damaged leaves the old one serving."""
+    telemetry.configure("INFO")
+    app, _ = at_home
+    path = app.house.settings.data_dir / LENGTHS_FILE
+    table = Lengths({("alpha-model", None, None): Length(9_000, 9_000, None, None, 99)})
+    before = app.chat().headers
+    write_lengths(path, table, {})
+    reload(app)
+    assert app.house.pipeline.learned.lengths.version == table.version
+    after = app.chat().headers
+    assert (before["x-coe-provider"], after["x-coe-provider"]) == ("alpha", "beta")
+    told = app.get(f"/v1/decisions/{after['x-coe-decision-id']}").json()
+    assert told["versions"]["lengths"] == table.version
+    path.write_text("{}")
+    reload(app)
+    assert app.house.pipeline.learned.lengths.version == table.version
+    events = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    reloads = [one for one in events if one["event"] in (telemetry.REGISTRY_RELOADED, telemetry.REGISTRY_REFUSED)]
+    assert reloads[0]["lengths"] == table.version
+    assert LENGTHS_FILE in reloads[1]["problems"][0]
 
 
 @pytest.mark.parametrize(

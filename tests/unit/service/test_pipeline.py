@@ -282,7 +282,7 @@ def test_too_long_for_one_goes_only_to_a_larger_context(serving):
     assert reply.json()["error"]["code"] == "context_length_exceeded"
 
 
-@pytest.mark.parametrize(("usd", "attempts"), [(0.003, 2), (0.0015, 1)])
+@pytest.mark.parametrize(("usd", "attempts"), [(0.003, 2), (0.0017, 1)])
 def test_the_ceiling_holds_over_all_attempts(serving, usd, attempts):
     """What a failed attempt may have cost is gone: the second is capped by what is left, or is not made."""
     app, simulator = serving({"alpha": Script(fault=Fault.HANG_UP), "beta": Script()})
@@ -494,3 +494,50 @@ def test_stream_explanation_comes_before_done(serving):
     assert chunk["choices"] == []
     assert chunk["coe"]["attempts"][0]["state"] == "settled"
     assert '"coe"' not in app.chat(stream=True).text
+
+
+MANUAL = {"role": "system", "content": "the manual says " * 1_500}
+FIRST = {"role": "user", "content": "first question"}
+SECOND = [
+    MANUAL,
+    FIRST,
+    {"role": "assistant", "content": "first answer"},
+    {"role": "user", "content": "second question"},
+]
+
+
+def test_the_second_turn_prefers_who_is_warm_when_that_is_cheaper(serving):
+    """A long conversation that began at the dearer vendor stays there, and the reason says why; another one does not."""
+    app, simulator = serving({"alpha": Script(), "beta": Script(cached_tokens=5_000)})
+    first = app.chat(messages=[MANUAL, FIRST], model="beta-model", max_tokens=50)
+    assert first.headers["x-coe-provider"] == "beta"
+    dry = httpx.post(
+        f"{app.url}/v1/route", json={"model": "auto", "messages": SECOND, "max_tokens": 50}, trust_env=False
+    )
+    told = dry.json()["candidates"][0]
+    assert told["deployment"] == "beta/beta-model"
+    assert "input tokens are warm there" in told["reason"]
+    cheaper = app.chat(messages=[{**MANUAL, "content": "another " * 3_000}, FIRST], max_tokens=50)
+    assert cheaper.headers["x-coe-provider"] == "alpha"
+    second = app.chat(messages=SECOND, max_tokens=50, coe={"explain": True})
+    assert second.headers["x-coe-provider"] == "beta"
+    decision = second.json()["coe"]
+    assert decision["experience"]["warm_tokens"]["beta/beta-model"] > 5_000
+    (_, (row,)) = app.books.attempts(second.headers["x-coe-decision-id"])[0]
+    assert row["usage"]["cache_read"] == 5_000
+
+
+def test_a_vendor_that_was_cold_is_not_preferred_again(serving):
+    """Expected warm, reported cold: the third turn goes by the price of fresh input."""
+    app, _ = serving({"alpha": Script(), "beta": Script()})
+    app.chat(messages=[MANUAL, FIRST], model="beta-model", max_tokens=50)
+    assert app.chat(messages=SECOND, max_tokens=50).headers["x-coe-provider"] == "beta"
+    third = [*SECOND, {"role": "assistant", "content": "second answer"}, FIRST]
+    assert app.chat(messages=third, max_tokens=50).headers["x-coe-provider"] == "alpha"
+
+
+def test_a_stream_makes_its_vendor_warm_as_well(serving):
+    """Its usage comes last, and counts as much."""
+    app, _ = serving({"alpha": Script(), "beta": Script()})
+    app.chat(messages=[MANUAL, FIRST], model="beta-model", max_tokens=50, stream=True)
+    assert app.chat(messages=SECOND, max_tokens=50).headers["x-coe-provider"] == "beta"

@@ -187,3 +187,24 @@ def test_serving_needs_numpy_only():
     code = "import sys, classifiers.quality; print(sorted(m for m in ('sklearn', 'scipy', 'yaml') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_appraisal_says_how_much_counts():
+    """The qualities of `qualities`, and the share of what was learned that counts for the text."""
+    model = _model(_shape(known_low=0.1, known_high=0.9))
+    qualities, counts = model.appraise(_read(), EVEN, "en")
+    assert qualities.tolist() == model.qualities(_read(), EVEN, "en").tolist()
+    assert counts == 1.0
+    assert model.appraise(_read("zxqv wuppertal 12345"), EVEN, "en")[1] == 0.0
+
+
+def test_some_of_the_models_are_judged_as_among_all():
+    """In the order asked for; without a margin nobody depends on who else is there."""
+    whole = _model()
+    some = whole.of_models(("c", "a"))
+    every = dict(zip(whole.models, whole.qualities(_read(), EVEN, "en").tolist(), strict=True))
+    assert some.qualities(_read(), EVEN, "en").tolist() == [every["c"], every["a"]]
+    assert (some.models, some.id) == (("c", "a"), whole.id)
+    for names in ((), ("a", "gone")):
+        with pytest.raises(ValueError, match="the artefact has no"):
+            whole.of_models(names)

@@ -109,6 +109,28 @@ def test_a_decision_is_shown_only_to_the_key_that_owns_it(app):
         eventually(lambda: app.get(path, **mine).status_code == 200)
 
 
+def test_a_decision_is_told_in_one_form(app):
+    """Dry run, answer and record: the same fields, with the same change that would let the same one win."""
+    dry = httpx.post(f"{app.url}/v1/route", json=BODY, trust_env=False).json()
+    answer = app.chat(coe={"explain": True})
+    path = f"/v1/decisions/{answer.headers['x-coe-decision-id']}"
+    told, remembered = answer.json()["coe"], app.get(path).json()
+    app.house.pipeline._decisions.clear()
+    eventually(lambda: app.get(path).status_code == 200)
+    stored = app.get(path).json()
+    assert set(dry) - {"dry_run"} == set(told) - {"attempts"}
+    (second,) = [one for one in dry["what_if"]["alternatives"] if "runner_up" in one["as"]]
+    assert second["deployment"] == dry["runner_up"]
+    assert "expected_cost_usd" in {one["lever"] for one in second["wins_if"]}
+    for record in (told, remembered, stored):
+        assert record["chosen"] == dry["chosen"]
+        assert [one["deployment"] for one in record["what_if"]["alternatives"]] == [
+            one["deployment"] for one in dry["what_if"]["alternatives"]
+        ]
+    assert set(stored) == set(remembered)
+    assert set(stored) - set(told) == {"figures", "request_id", "key_id", "cost_usd"}
+
+
 def test_a_key_is_held_to_its_models(app):
     """403 for a model that it may not name, which its model list does not offer either."""
     key = with_key(app, models=["baseline-model"])

@@ -39,6 +39,15 @@ def test_alternatives_are_for_wire_names_only(example, load_text, wrong):
     assert problem.startswith("providers.yaml:14:14: several values for the quirk 'cached_tokens'")
 
 
+@pytest.mark.parametrize("value", ["", ":", ":0", ":soon", ":-5", ":1.5", ":604801"])
+def test_a_time_to_live_is_a_number_of_seconds(example, load_text, wrong, value):
+    """Up to a week; anything else would silently be the default."""
+    good = load_text(example.replace("max_tokens]", "max_tokens, cache_ttl_s:604800]", 1))
+    assert good.providers["deepseek"].quirks["cache_ttl_s"] == "604800"
+    (problem,) = wrong(example.replace("max_tokens]", f'max_tokens, "cache_ttl_s{value}"]', 1))
+    assert "'cache_ttl_s' wants a whole number" in problem or "quirk" in problem
+
+
 @pytest.mark.parametrize("value", ["|", "a|", "|a", "a||b"])
 def test_no_beginning_may_be_empty(example, wrong, value):
     """Every name begins with nothing: an empty alternative would concern the whole provider."""

@@ -8,6 +8,7 @@ import pytest
 from stage import coe, registry
 
 from service.cli.exits import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
+from service.routing.screen import SCREEN_LINES
 from service.simulator import Script
 
 PROMPT = "Translate this sentence into Chinese: the meeting is at three."
@@ -115,6 +116,8 @@ def test_without_any_key_it_decides_as_if_there_were(tmp_path):
     done = coe("route", PROMPT)
     assert done.returncode == 0, done.stderr
     assert "as if every provider had its key" in done.stdout
+    assert "would win if" in done.stdout
+    assert done.stdout.count("\n") <= SCREEN_LINES
     assert "as if every provider" not in coe("route", PROMPT, "--all-keys").stdout
 
 

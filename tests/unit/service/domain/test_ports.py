@@ -37,7 +37,7 @@ def test_implementations_fit_their_port(port, implementation):
 def test_every_port_says_who_implements_it():
     """The table in the docstring names the Protocols of the module and nothing else."""
     listed = {line.split("`")[1] for line in ports.__doc__.splitlines() if line.startswith("| `")}
-    parts = {"IntentReading", "UpstreamResponse"}  # what other ports hand out
+    parts = {"IntentReading", "PartReading", "UpstreamResponse"}  # what other ports hand out
     protocols = {
         name for name, one in vars(ports).items() if getattr(one, "_is_protocol", False) and name != "Protocol"
     }

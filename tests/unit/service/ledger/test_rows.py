@@ -22,7 +22,7 @@ from service.ledger.rows import (
 
 def test_an_open_entry_is_stored_whole(opening):
     """Every field of the entry is in the line, so the index can show every column."""
-    entry = opening(1, streaming=True, simulated=True, kind="judge")
+    entry = opening(1, streaming=True, simulated=True, kind="judge", output_tokens_cap=64, last_user_tokens=9)
     body = decode(encode("open", open_body(entry))[:-1]).body
     assert body == dataclasses.asdict(entry) | {"tags": ["hr"]}
 

@@ -6,6 +6,7 @@ from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.domain.access import ANONYMOUS
 from service.domain.decision import QUALITY_STEPS
+from service.domain.features import features_of
 from service.routing.capable import demands_of
 from service.routing.entrants import Measure, enter
 from service.routing.estimate import forecast
@@ -20,9 +21,9 @@ CATALOG = a_catalog(GOOD, POOR, DEAR, UNPRICED, SMALL)
 
 def entered(*, ceiling=None, **body):
     """The entrants of a request among all of the registry."""
-    chat, intent = a_chat(**body), an_intent()
-    demands = demands_of(chat, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
-    measure = Measure(chat, demands, forecast(chat, intent), NOW, ceiling)
+    asked, intent = features_of(a_chat(**body)), an_intent()
+    demands = demands_of(asked, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
+    measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling)
     return enter(tuple(CATALOG.deployments()), CATALOG.models, measure)
 
 

@@ -1,66 +1,39 @@
-"""Cost and quality of a deployment for a request: priors, abstention, and the ceiling that is a promise."""
+"""Cost of a deployment for a request: priors and learned lengths, parts, warm prompts, the ceiling that is a promise."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenery import NOW, a_chat, a_model, an_intent
 
-from service.domain.decision import INTENTS, NOT_CLASSIFIED
-from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
+from service.domain.experience import Experience
 from service.domain.features import features_of
-from service.routing.estimate import (
-    affordable_output,
-    candidate,
-    worst_cost,
-)
+from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
+from service.routing.estimate import affordable_output, answer_of, candidate, worst_cost
 from service.routing.estimate import forecast as of_features
 from service.routing.estimate import within_ceiling as ceiling_of_features
-from service.routing.lengths import OUTPUT_PRIORS
-from service.routing.quality import plausible_intents, quality_of
+from service.routing.lengths import OUTPUT_PRIORS, Length, Lengths
 
 
-def forecast(chat, intent):
-    return of_features(features_of(chat), intent)
+def forecast(chat, intent, lengths=None):
+    """What is expected of a chat request."""
+    return of_features(features_of(chat), intent, lengths)
 
 
-def within_ceiling(found, model, chat, ceiling):
-    return ceiling_of_features(found, model, features_of(chat), ceiling)
+def within_ceiling(found, model, chat, ceiling, **more):
+    """A candidate of a chat request under a ceiling."""
+    return ceiling_of_features(found, model, features_of(chat), ceiling, **more)
 
 
-FLAT = dict.fromkeys(INTENTS, 1 / len(INTENTS))
-
-
-def test_every_intent_has_an_output_prior():
-    """A new intent without one would be priced as unclassified, in silence."""
-    assert set(OUTPUT_PRIORS) == {*INTENTS, "unclassified"}
-
-
-def test_a_sure_classifier_names_one_intent():
-    """Its label, whatever else is likely."""
-    assert plausible_intents(an_intent("coding", 0.5)) == ("coding",)
-
-
-def test_abstaining_demands_every_plausible_intent():
-    """The likeliest that cover 0.80, without noise."""
-    posterior = {"math": 0.4, "logic": 0.3, "coding": 0.2, "chitchat": 0.06, "writing": 0.04}
-    assert plausible_intents(an_intent(abstained=True, posterior=posterior)) == ("math", "logic", "coding")
-    posterior = {"math": 0.5, "logic": 0.2, "coding": 0.04, "chitchat": 0.04, "writing": 0.04}
-    assert plausible_intents(an_intent(abstained=True, posterior=posterior)) == ("math", "logic")
-
-
-def test_no_evidence_demands_the_most():
-    """Fifteen equally likely intents are no reason to take the first five, which are the easy ones."""
-    plausible = plausible_intents(an_intent("chitchat", abstained=True, posterior=FLAT))
-    assert {"coding", "math", "logic"} <= set(plausible)
-    model = a_model("m", quality={"default": 0.9, "math": 0.3})
-    assert quality_of(model, plausible) == 3_000
-
-
-def test_an_unread_request_goes_by_the_default():
-    """A pinned model is not classified: its default prior counts."""
-    assert plausible_intents(NOT_CLASSIFIED) == ("unclassified",)
-    assert quality_of(a_model("m", quality={"default": 0.7, "coding": 0.1}), ("unclassified",)) == 7_000
+LENGTHS = Lengths(
+    {
+        ("m", None, None): Length(2_000, 1_500, None, None, 40),
+        ("m", "coding", None): Length(500, 800, 300, 900, 30),
+        ("m", "coding", "high"): Length(600, 900, 6_000, 12_000, 9),
+        ("m", "chitchat", None): Length(9_000, 100, 0, 0, 9),
+    }
+)
 
 
 def test_tools_must_be_served_well_too():
@@ -143,22 +116,22 @@ def test_a_ceiling_holds_where_rounding_goes_against_it():
     assert affordable_output(quote, 1, 1) == 0
 
 
-def ceiled(model, ceiling, **body):
+def ceiled(model, ceiling, *, hurried=False, lengths=None, **body):
     """A candidate under a ceiling."""
     chat = a_chat(**body)
-    found = candidate(model.deployments[0], model, forecast(chat, an_intent()), NOW)
-    return within_ceiling(found, model, chat, ceiling)
+    found = candidate(model.deployments[0], model, forecast(chat, an_intent(), lengths), NOW)
+    return within_ceiling(found, model, chat, ceiling, hurried=hurried)
 
 
 def test_the_reservation_stays_under_the_ceiling_by_a_cap():
     """The cap that goes upstream is per choice, and all choices together fit."""
     model = a_model("m", (1, 2))
     for n in (1, 3):
-        found, reason = ceiled(model, 2_000_000_000, n=n)
+        found, reason = ceiled(model, 6_000_000_000, n=n)
         assert reason is None
-        assert 0 < found.output_tokens_cap * n <= 1_000
-        assert found.reserved_pusd <= 2_000_000_000
-        assert worst_cost(found.quote, found.input_tokens, found.output_tokens_cap * n) <= 2_000_000_000
+        assert 0 < found.output_tokens_cap * n <= 3_000
+        assert found.reserved_pusd <= 6_000_000_000
+        assert worst_cost(found.quote, found.input_tokens, found.output_tokens_cap * n) <= 6_000_000_000
 
 
 def test_a_lower_cap_of_the_caller_or_the_model_is_left_alone():
@@ -183,8 +156,118 @@ def test_what_does_not_fit_is_refused_with_its_reason():
     )
     assert ceiled(a_model("m", None), 10**12)[1] == "price: unknown, and there is a cost limit"
     thinker = a_model("m", (1, 2), reasoning_tokens={"default": 900})
-    assert ceiled(thinker, 4_000_000_000)[1] is None
-    assert ceiled(thinker, 4_000_000_000, n=4)[1].startswith("cost:")
+    assert ceiled(thinker, 6_000_000_000)[1] is None
+    assert ceiled(thinker, 6_000_000_000, n=4)[1].startswith("cost:")
+
+
+def test_a_limit_must_leave_room_for_what_nine_of_ten_answers_take():
+    """900 visible tokens of a question by the prior; the learned table knows better; the caller's own cap does, too."""
+    model, room = a_model("m", (1, 2)), 900 * 2_000_000 + 100_000_000
+    assert ceiled(model, room)[1] is None
+    assert ceiled(model, room - 200_000_000)[1].startswith("cost:")
+    assert ceiled(model, room, lengths=LENGTHS)[1].startswith("cost:")
+    assert ceiled(model, room * 3 // 2, lengths=LENGTHS)[1] is None
+    assert ceiled(model, room // 4, max_tokens=200)[1] is None
+
+
+def test_when_others_have_failed_room_for_the_expected_answer_will_do():
+    """One that may be cut is better than none; the cap still holds the limit."""
+    found, reason = ceiled(a_model("m", (1, 2)), 600_000_000, hurried=True)
+    assert reason is None
+    assert found.reserved_pusd <= 600_000_000
+    assert 220 <= found.output_tokens_cap < 300
+    assert ceiled(a_model("m", (1, 2)), 300_000_000, hurried=True)[1].startswith("cost:")
+
+
+def answer(intent, lengths=LENGTHS, *, model=None, parts=(), **body):
+    """What is expected of model `m`."""
+    chat = a_chat(**body)
+    expected = forecast(chat, an_intent(intent, parts=parts), lengths)
+    return answer_of(model or a_model("m", reasoning_tokens={"default": 100}), expected)
+
+
+def test_learned_lengths_are_shares_of_the_prior():
+    """Half of the 800 tokens of code, and the hidden ones that were seen instead of the registry's."""
+    prior = OUTPUT_PRIORS["coding"]
+    found = answer("coding")
+    assert found.visible == prior.expected(2) // 2 == 400
+    assert (found.reasoning, found.wanted) == (300, prior.high(2) * 8 // 10 + 900)
+    assert answer("coding", reasoning_effort="high").reasoning == 6_000
+    assert answer("coding", reasoning_effort="low") == found
+
+
+def test_what_was_never_seen_goes_by_the_models_verbosity():
+    """Twice as long as the prior, hidden tokens as the registry has them."""
+    found = answer("math")
+    assert (found.visible, found.reasoning) == (2 * OUTPUT_PRIORS["math"].base, 100)
+    assert answer("math", model=a_model("other", reasoning_tokens={"default": 100})) == answer("math", None)
+
+
+def test_without_a_table_the_priors_stand():
+    """Also with the caller's cap, a tool loop, and several intents: the longest counts."""
+    assert answer("coding", None) == (800, 100, 4_200, 4_200)
+    assert answer("coding", None, max_tokens=50) == (50, 100, 250, 50)
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    looped = [{"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "c", "content": "4"}]
+    assert answer("chitchat", None, messages=looped, tools=tools).visible == 120
+
+
+def test_a_high_figure_is_never_under_the_expected_one():
+    """Nine times the prior is expected of its small talk: a limit leaves room for that, whatever the percentile says."""
+    found = answer("chitchat")
+    assert found.visible == 720
+    assert found.wanted >= 720
+
+
+def test_a_compound_answer_is_as_long_as_its_parts_together():
+    """A translation and code: both, with what is thought for each; a part that comes twice counts twice."""
+    model = a_model("m", reasoning_tokens={"default": 100, "coding": 700})
+    one, two = OUTPUT_PRIORS["translation"].expected(2), OUTPUT_PRIORS["coding"].expected(2)
+    found = answer("compound", None, model=model, parts=("translation", "coding"))
+    assert (found.visible, found.reasoning) == (one + two, 800)
+    assert answer("compound", None, model=model, parts=("coding", "coding")).visible == 2 * two
+    assert answer("compound", model=model, parts=("translation", "coding")).visible == 2 * one + two // 2
+    assert answer("compound", None, model=model).visible == OUTPUT_PRIORS["compound"].expected(2)
+
+
+CACHED = {"cache_read": 100_000}
+WRITTEN = {**CACHED, "cache_write_5m": 1_250_000}
+LONG = "word " * 4_000
+
+
+@pytest.mark.parametrize(
+    ("rates", "known", "read", "written"),
+    [
+        (CACHED, Experience(), 0, 0),
+        (CACHED, Experience(warm_tokens={"p/m": 4_500}), 4_096, 0),
+        (CACHED, Experience(warm_tokens={"q/m": 4_500}), 0, 0),
+        ({}, Experience(warm_tokens={"p/m": 4_500}), 0, 0),
+        (WRITTEN, Experience(), 0, 4_096),
+        (WRITTEN, Experience(warm_tokens={"p/m": 2_500}), 2_048, 2_048),
+    ],
+)
+def test_warm_input_is_priced_as_the_vendor_bills_it(rates, known, read, written):
+    """Exactly what `money.price` makes of such a usage."""
+    model = a_model("m", (1, 2), rates=rates)
+    expected = forecast(a_chat(LONG), an_intent())
+    found = candidate(model.deployments[0], model, expected, NOW, known=known, reason="because")
+    assert (found.cached_tokens, found.cache_write_tokens) == (read, written)
+    usage = Usage(found.input_tokens - read - written, read, written, output=found.output_tokens)
+    assert found.expected_cost_pusd == price(usage, found.quote).pusd
+    assert found.reason == (
+        f"because; {read:,} of {found.input_tokens:,} input tokens are warm there" if read else "because"
+    )
+
+
+def test_a_reservation_never_counts_on_warmth():
+    """The vendor may have forgotten; where writes are billed, all of it may be written."""
+    expected = forecast(a_chat(LONG), an_intent())
+    for rates, factor in ((CACHED, 100), (WRITTEN, 125)):
+        model = a_model("m", (1, 2), rates=rates)
+        warm = Experience(warm_tokens={"p/m": 4_500})
+        found = candidate(model.deployments[0], model, expected, NOW, known=warm)
+        cold = expected.input_tokens * 150 // 100 * 10_000 * factor + 900 * 2_000_000
+        assert found.reserved_pusd == cold
 
 
 def test_a_cap_that_holds_nothing_is_not_sent():

@@ -307,6 +307,17 @@ def test_a_changed_digit_of_the_posterior_is_noticed():
     assert differences(told(intent=an_intent("coding", 0.5, abstained=True)), again) == ("intent",)
 
 
+def test_the_parts_and_the_difficulty_of_a_request_are_recorded():
+    """Both change what is expected of a model."""
+    compound = an_intent("compound", parts=("coding", "math"), difficulty=4.25, flags=("code",))
+    found = told(intent=compound)
+    again = replay(found, CATALOG)
+    assert differences(found, again) == ()
+    assert again.intent == compound
+    found["intent"]["parts"] = ["chitchat"]
+    assert "figures" in differences(found, replay(found, CATALOG))
+
+
 def test_a_changed_instant_across_a_price_window_is_noticed():
     """A microsecond before the peak ends is another price than at its end."""
     model = a_model("small")
@@ -314,6 +325,7 @@ def test_a_changed_instant_across_a_price_window_is_noticed():
     catalog = a_catalog(replace(model, deployments=(replace(model.deployments[0], prices=PriceBook("b", (peak,))),)))
     inside = datetime(2026, 11, 20, 9, 59, 59, 999_999, tzinfo=UTC)
     found = told(catalog, at=inside)
+    assert found["at"] == "2026-11-20T09:59:59.999999+00:00"
     assert differences(found, replay(found, catalog)) == ()
     found["at"] = (inside + timedelta(microseconds=1)).isoformat()
     assert {"figures", "candidates"} <= set(differences(found, replay(found, catalog)))
@@ -327,7 +339,7 @@ def test_a_changed_instant_across_a_price_window_is_noticed():
         (("features", "limits"), {"min_quality": 0.85}, "chosen"),
         (("features", "limits"), {"max_cost_pusd": 10**10}, "ceiling_usd"),
         (("intent", "label"), "chitchat", "judged_by"),
-        (("intent", "abstained"), True, "margin"),
+        (("intent", "difficulty"), 4.0, "margin"),
         (("caller",), {"models": ["large"]}, "chosen"),
         (("experience",), {"qualities": {"small": 100, "large": 9_000}}, "chosen"),
         (("figures", "order"), [1, 0], "figures"),

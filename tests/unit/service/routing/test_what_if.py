@@ -125,7 +125,7 @@ def whole(lever, value):
     return value if lever in MONEY else round(value * QUALITY_STEPS)
 
 
-@settings(max_examples=600)
+@settings(max_examples=250)
 @given(models=MODELS, spec=SPECS, limits=LIMITS)
 def test_each_change_does_it_and_one_step_less_does_not(models, spec, limits):
     """For the runner-up, the baseline and a cheaper one; at both ends where a change has two."""
@@ -152,7 +152,7 @@ def test_each_change_does_it_and_one_step_less_does_not(models, spec, limits):
                     assert applied(asked, catalog, one.deployment, lever, least - 1) != one.deployment, change
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(models=MODELS, spec=SPECS, limits=LIMITS)
 def test_where_nothing_is_told_nothing_does_it(models, spec, limits):
     """No floor, no price, no quality and no cost limit that a change does not name lets an able one win."""
@@ -177,7 +177,7 @@ def test_where_nothing_is_told_nothing_does_it(models, spec, limits):
                 assert one.deployment not in winners, lever
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(models=MODELS, spec=SPECS, limits=LIMITS)
 def test_another_policy_chooses_whom_it_is_said_to(models, spec, limits):
     """Asked for by name, it does."""

@@ -1,0 +1,236 @@
+"""What can be put around or into a prompt to make it look dearer than it is: found and taken off, for a second reading.
+
+Where on the path: `scorer` reads a text again without its dressing when it looks like a dear one, or like nothing, and
+keeps the second reading only if that is sure of something cheaper. So nothing here can make a request dearer, and a
+text without dressing is read once. Pure, standard library only. The features know nothing of it, so weights stay valid.
+
+Dressing is
+- disguise: characters that nobody sees, marks on plain letters, Cyrillic letters in Latin words;
+- a pair of tags around everything;
+- at either end: talk about how to answer or who should (personas, effort, routing), lists of keywords without grammar,
+  code, formulas and rows of signs that stand apart from the words.
+
+Invariants:
+1. Bounded: the text is a selection (see `turns`), each step looks at each character a fixed number of times.
+2. What is left is never less than `LEFT_CHARS_MIN` characters; else nothing is taken off.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from classifiers.language import ENGLISH_WORDS
+
+LEFT_CHARS_MIN: Final = 12
+LEFT_HAN_MIN: Final = 4
+"""A shorter rest is no wish that stands by itself."""
+
+HOW_CHARS_MAX: Final = 240
+"""Characters of a unit in which talk about how to answer is looked for."""
+
+UNITS_MAX: Final = 24
+"""Sentences, lines and blocks that are taken off at each end."""
+
+KEYWORDS_MIN: Final = 5
+"""So many words in a row without a function word are a list, not a sentence."""
+
+LIST_MIN: Final = 10
+"""So many words without one function word are a list whatever else they are: people who type in a hurry write fewer."""
+
+FUNCTION_SHARE_MAX: Final = 0.25
+"""English sentences are to two fifths function words; what has much less is no sentence."""
+
+REPEATED_SHARE_MIN: Final = 0.3
+"""Nobody says every third word of a sentence again, unless it is there to be counted."""
+
+KEYWORD_HAN_MAX: Final = 4
+SCRAPS_MIN: Final = 8
+"""Chinese in so many scraps of up to four characters is no sentence, whatever stands in them."""
+
+SIGN_SHARE_MIN: Final = 0.25
+"""A unit with so many signs among its visible characters is code, a formula or a row of ornaments."""
+
+_INVISIBLE: Final = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_STRANGE: Final = re.compile(_INVISIBLE.pattern[:-1] + "\u0300-\u036f\u0400-\u04ff]")
+_MARK_ON_LATIN: Final = re.compile("(?<=[A-Za-z])[\u0300-\u036f]+|(?<=[一-鿿])[\u0300-\u036f]+")
+_MIXED_WORD: Final = re.compile("[A-Za-z][\u0400-\u04ff]|[\u0400-\u04ff][A-Za-z]")
+_LOOK_ALIKES: Final = str.maketrans("аеосрхуіАВЕНКМОРСТХ", "aeocpxyiABEHKMOPCTX")
+_WRAPPED: Final = re.compile(r"\s*<([A-Za-z][\w-]{0,39})(?:\s[^<>]{0,80})?>(.*)</\1>\s*", re.DOTALL)
+
+_UNIT: Final = re.compile(
+    r"```.*?```\s*|\$\$.*?\$\$\s*"
+    r"|[\[【]\w{1,20}[\]】].{0,200}?[\[【]/\w{1,20}[\]】]\s*|[\[【].{1,120}?[\]】]\s*"
+    r"|Traceback \(.*?(?:\n\s*\n|\n\w+Error[^\n]*|\Z)\s*"
+    r"|[^\n.!?。！？;；]+[.!?。！？;；]*[ \t]*\n*\s*|[.!?。！？;；]+\s*|\s+",
+    re.DOTALL,
+)
+
+_HOW: Final = re.compile(
+    r"\byou(?:'re| are) (?:an?|the|my) .{0,60}(?:expert|specialist|professional|genius|professor|veteran|experience)"
+    r"|\b(?:act|answer|respond) (?:as|like) (?:an?|the) .{0,40}(?:expert|specialist|professor|professional|genius)"
+    r"|\bas an? .{0,40}(?:expert|specialist|professor|authority)\b"
+    r"|\bstep[ -]by[ -]step\b|\bthink (?:hard|deeply|carefully|long|twice|harder)|\breason(?:ing)? (?:carefully|deeply)"
+    r"|\bfirst principles\b|\bdeep breath\b|\btake your time\b|\bedge cases\b|\bdouble[- ]check|\bcheck every\b"
+    r"|\b(?:very|extremely|incredibly|really|insanely) (?:hard|difficult|complex|challenging)\b"
+    r"|\b(?:phd|olympiad|expert|graduate)[- ](?:level|grade)\b|\blives? depends?\b|\bmaximum (?:effort|rigou?r)\b"
+    r"|\b(?:rigorous|exhaustive)\b.{0,40}\banswer\b|\bdo not cut corners\b|\bshow all (?:of )?your (?:reasoning|work)\b"
+    r"|\b(?:best|strongest|smartest|biggest|largest|top|most (?:powerful|capable|expensive)|frontier|premium) model"
+    r"|\b(?:small|weak|weaker|cheap|cheaper|lesser) (?:model|system)|\brouter\b|\broute (?:this|it|accordingly|to)"
+    r"|\bescalate\b|\bbudget (?:is|does)\b|\bpriority: |\bcomplexity: |\bdifficulty ?[=:]|\bintent ?[=:]"
+    r"|一步一步|逐步(?:推理|思考)|(?:仔细|认真|深入|慎重)(?:思考|推理|推敲|检查)|深呼吸|第一性原理|边界(?:情况|条件)"
+    r"|(?:非常|极其|特别|十分)(?:难|困难|复杂|高难)|(?:博士|专家|奥赛|竞赛)级|人命关天|务必严谨"
+    r"|(?:世界|行业|国际|业内)?(?:顶级|顶尖|资深|权威).{0,12}(?:专家|教授|医生|律师|顾问|学者)"
+    r"|最(?:好|强|贵|大|聪明|先进)的?模型|(?:小|弱|便宜的?)模型|路由|预算(?:不|无)|升级到|难度\s*[=＝:：]|意图\s*[=＝:：]",
+    re.IGNORECASE,
+)
+"""How to answer, how hard it is, who should answer: no sentence of these says what is wanted."""
+
+# fmt: off
+_HOW_STEMS: Final = (
+    "expert", "special", "profes", "genius", "veteran", "experience", "authority", "step", "think", "reason", "princip",
+    "breath", "take your time", "edge case", "check", "very ", "extreme", "incredib", "really ", "insane", "phd",
+    "olympiad", "graduate", "depend", "maximum", "rigor", "exhaust", "cut corners", "model", "system", "rout",
+    "escalate", "budget", "priority", "complexity", "difficulty", "intent", "一步一步", "逐步", "仔细", "认真", "深入",
+    "慎重", "深呼吸", "第一性", "边界", "非常", "极其", "特别", "十分", "级", "人命", "务必", "顶尖", "资深", "权威",
+    "模型", "路由", "预算", "升级", "难度", "意图",
+)
+# fmt: on
+"""Every match of `_HOW` holds one of these."""
+
+_CODE: Final = re.compile(
+    r"\bselect\b.{1,80}?\bfrom\b|\binsert into\b|\bupdate\b.{1,80}?\bset\b|\bdelete from\b"
+    r"|^(?:def|class|import|return|const|let|var|public)\b|\w\(\w{0,40}\)|Error\b:",
+    re.IGNORECASE,
+)
+"""Statements of code outside a fence."""
+
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z'’]*")
+_FUNCTION: Final = frozenset(ENGLISH_WORDS.split())
+_HAN: Final = re.compile("[一-鿿]")
+_HAN_GRAMMAR: Final = re.compile("[的了吗呢吧我你您他她它们这那是在把被请帮给让和与就也都还要想会能怎什哪谁为对从到用]")
+_FIGURE: Final = re.compile(r"[\d|=<>(){}%$]")
+_SCRAP: Final = re.compile(r"[^\s,，、;；]+")
+_STOPS: Final = ".,:;!?()\"'“”"
+_HAN_LIST: Final = re.compile(r"[\s,，、;；/]+")
+_SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
+
+
+def undressed(text: str, *, loosely: bool) -> str:
+    """The text without its dressing; the very text when there is none, or when too little would be left.
+
+    `loosely` also takes off what may be meant: code, formulas and signs at either end, short lists, lists on the line
+    of the wish.
+    """
+    bare = revealed(text)
+    wrapped = _WRAPPED.fullmatch(bare)
+    if wrapped is not None:
+        bare = wrapped[2]
+    units = _UNIT.findall(bare)
+    first = _dressed(units, loosely)
+    last = len(units) - _dressed(units[first:][::-1], loosely)
+    left = "".join(units[first:last])
+    left = (_without_list(left) if loosely else left).strip()
+    if left == text.strip() or not _says_something(left):
+        return text
+    return left
+
+
+def _dressed(units: Sequence[str], loosely: bool) -> int:  # noqa: FBT001 # as its caller was told
+    """How many units at the beginning are dressing; scraps of a few words count together, as a list cut up by stops."""
+    taken = words = 0
+    for place, unit in enumerate(units[:UNITS_MAX]):
+        if is_dressing(unit) or (loosely and (is_material(unit) or _is_list(unit, KEYWORDS_MIN, FUNCTION_SHARE_MAX))):
+            taken, words = place + 1, 0
+        elif _is_scrap(unit):
+            words += len(_WORD.findall(unit))
+            if words >= KEYWORDS_MIN:
+                taken = place + 1
+        else:
+            break
+    return taken
+
+
+def _is_scrap(unit: str) -> bool:
+    """A few English words without a function word, Han characters or digits."""
+    words = _WORD.findall(unit.lower())
+    return 0 < len(words) < KEYWORDS_MIN and not any(word in _FUNCTION for word in words) and unit.isascii()
+
+
+def revealed(text: str) -> str:
+    """The text as a reader sees it: no invisible characters, no marks on plain letters, no look-alike script."""
+    if text.isascii() or _STRANGE.search(text) is None:
+        return text
+    seen = _MARK_ON_LATIN.sub("", _INVISIBLE.sub("", text))
+    return seen.translate(_LOOK_ALIKES) if _MIXED_WORD.search(seen) else seen
+
+
+def is_dressing(unit: str) -> bool:
+    """Whether a sentence, line or block at the end of a text says nothing of what is wanted."""
+    bare = unit.strip()
+    return not bare or _tells_how(bare) or (_FIGURE.search(bare) is None and _is_list(bare, LIST_MIN, 0.0))
+
+
+def is_material(unit: str) -> bool:
+    """Whether a sentence, line or block is code, a formula or a row of signs rather than words."""
+    bare = unit.strip()
+    if bare.startswith(("```", "$$", "Traceback (")) or _CODE.search(bare) is not None:
+        return True
+    visible = sum(not one.isspace() for one in bare)
+    return len(_SIGN.findall(bare)) >= SIGN_SHARE_MIN * visible
+
+
+def _tells_how(unit: str) -> bool:
+    """Whether a unit talks about how to answer. Most hold none of the stems, and then the dear search is spared."""
+    low = unit[:HOW_CHARS_MAX].lower()
+    return any(stem in low for stem in _HOW_STEMS) and _HOW.search(low) is not None
+
+
+def _is_list(unit: str, least: int, share_max: float) -> bool:
+    """Whether a unit is a list of at least so many keywords, at most this share of them function words."""
+    if "|" in unit:
+        return False
+    if _HAN.search(unit) is not None:
+        scraps = [one for one in _HAN_LIST.split(unit.strip(".。!！")) if one]
+        if len(scraps) < least or max(len(one) for one in scraps) > KEYWORD_HAN_MAX:
+            return False
+        return len(scraps) >= SCRAPS_MIN or not any(_HAN_GRAMMAR.search(one) for one in scraps)
+    words = _WORD.findall(unit.lower())
+    functions = sum(word in _FUNCTION for word in words)
+    if len(words) < least or (functions and unit.endswith("?")):
+        return False
+    repeated = len(words) - len(set(words)) >= REPEATED_SHARE_MIN * len(words)
+    return functions <= share_max * len(words) or (share_max > 0.0 and repeated)
+
+
+def _without_list(text: str) -> str:
+    """Without a run of keywords on the same line as the wish, at its beginning or at its end."""
+    scraps = list(_SCRAP.finditer(text))
+    if len(scraps) <= KEYWORDS_MIN:
+        return text
+    ahead = _run([scrap[0] for scrap in scraps])
+    if ahead == len(scraps):
+        return text
+    behind = _run([scrap[0] for scrap in scraps[::-1]])
+    begin = scraps[ahead].start() if ahead >= KEYWORDS_MIN else 0
+    end = scraps[-behind - 1].end() if behind >= KEYWORDS_MIN else len(text)
+    return text[begin:end]
+
+
+def _run(scraps: Sequence[str]) -> int:
+    """How many scraps there are before the first one of another script, of a sentence, or with grammar in it."""
+    han = _HAN.search(scraps[0]) is not None
+    for place, scrap in enumerate(scraps):
+        if (_HAN.search(scrap) is not None) != han:
+            return place
+        if han:
+            if len(scrap) > KEYWORD_HAN_MAX or _HAN_GRAMMAR.search(scrap) is not None:
+                return place
+        elif scrap.strip(_STOPS).lower() in _FUNCTION:
+            return place
+    return len(scraps)
+
+
+def _says_something(text: str) -> bool:
+    return len(text) >= LEFT_CHARS_MIN or len(_HAN.findall(text)) >= LEFT_HAN_MIN

@@ -1,0 +1,81 @@
+"""Dressed-up everyday prompts mostly buy nothing: the families of attacks.py on a few dozen prompts of the probe.
+
+bench/robustness.py measures a thousand prompts and prices; here only what was read counts: an everyday prompt must not
+be read as a dear one, nor as nothing, which the router answers by a safe and dearer choice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attacks import PREAMBLES, WhiteBox, edged, fixed_families
+
+from classifiers import IntentClassifier, scorer
+from classifiers.rows import read_rows
+from classifiers.taxonomy import EVERYDAY
+
+PROBE = Path(__file__).resolve().parents[1] / "fixtures" / "intent_probe.jsonl"
+SHARE_MAX = 0.20
+OPEN = {"preamble unseen, zh": 0.30}
+"""Families that are not held to it yet, each with what it is held to: sentences that were never looked at."""
+
+EVERY = 3
+"""Of the everyday prompts of the probe, which was not trained on, every third."""
+
+CLASSIFIER = IntentClassifier.load()
+ROWS = read_rows(PROBE)
+
+
+def sure(turns):
+    """Whether turns are read as an everyday wish."""
+    read = CLASSIFIER.predict(turns)
+    return read.label in EVERYDAY and not read.abstained
+
+
+VICTIMS = [row.turns for row in [row for row in ROWS if row.intent in EVERYDAY][::EVERY] if sure(row.turns)]
+
+
+def upgraded(variant):
+    """The share of everyday prompts that an attack makes dear."""
+    return sum(not sure(variant(turns)) for turns in VICTIMS) / len(VICTIMS)
+
+
+FAMILIES = fixed_families()
+
+
+def test_there_are_victims():
+    """Enough of them, in both languages: a share of nothing would be 0."""
+    assert len(VICTIMS) >= 25
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_upgrades_few(family):
+    """Over all variants of a family at most a fifth of the prompts, on average."""
+    shares = [upgraded(variant) for variant in FAMILIES[family]]
+    assert sum(shares) / len(shares) <= OPEN.get(family, SHARE_MAX)
+
+
+def test_the_universal_lines_of_the_weights_upgrade_few():
+    """Ten tokens with the strongest pull in the weights; the lines differ with every training."""
+    white_box = WhiteBox(CLASSIFIER, ROWS)
+    shares = [upgraded(variant) for variants in white_box.families().values() for variant in variants]
+    assert sum(shares) / len(shares) <= SHARE_MAX
+
+
+def test_without_the_second_reading_the_same_attacks_work(monkeypatch):
+    """The control: what is measured here is the defence, not a classifier that nothing moves."""
+    monkeypatch.setattr(scorer, "undressed", lambda text, **_: text)
+    for family in ("keywords, en", "stuffed, zh", "preamble, en"):
+        assert max(upgraded(variant) for variant in FAMILIES[family]) > 2 * SHARE_MAX
+
+
+def test_honest_dear_prompts_stay_dear(monkeypatch):
+    """The defence must not make a hard prompt cheap, whether it comes with a preface or without."""
+    dear = [row.turns for row in ROWS if row.intent not in EVERYDAY]
+    preface = edged(PREAMBLES["en"][0] + "\n")
+    every = [*dear, *(preface(turns) for turns in dear)]
+    defended = sum(sure(turns) for turns in every)
+    monkeypatch.setattr(scorer, "undressed", lambda text, **_: text)
+    assert len(every) >= 100
+    assert defended <= sum(sure(turns) for turns in every) + 0.02 * len(every)

@@ -3,7 +3,7 @@
 It stands beside the service and imports nothing of it; the service calls `IntentClassifier.predict` once per request.
 
 At run time (NumPy and the standard library):
-    scorer       `IntentClassifier.load().predict(turns)` gives a `Prediction`; `parts(turns)` the steps of a compound one
+    scorer       `IntentClassifier.load().predict(turns)` gives a `Prediction`, `parts(turns)` the steps of a compound
     turns        which turns and which part of them are read
     harness      what agents and apps wrap around a person's words, taken off
     features     text to sparse vector: hashed words, pairs, stems, Han n-grams, anchors

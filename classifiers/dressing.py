@@ -18,7 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from classifiers.language import ENGLISH_WORDS
@@ -29,6 +29,9 @@ LEFT_HAN_MIN: Final = 4
 
 HOW_CHARS_MAX: Final = 240
 """Characters of a unit in which talk about how to answer is looked for."""
+
+LIST_CHARS_MAX: Final = 240
+"""Characters at the end of a line in which a list of keywords is looked for."""
 
 UNITS_MAX: Final = 24
 """Sentences, lines and blocks that are taken off at each end."""
@@ -41,9 +44,6 @@ LIST_MIN: Final = 10
 
 FUNCTION_SHARE_MAX: Final = 0.25
 """English sentences are to two fifths function words; what has much less is no sentence."""
-
-REPEATED_SHARE_MIN: Final = 0.3
-"""Nobody says every third word of a sentence again, unless it is there to be counted."""
 
 KEYWORD_HAN_MAX: Final = 4
 SCRAPS_MIN: Final = 8
@@ -67,37 +67,42 @@ _UNIT: Final = re.compile(
     re.DOTALL,
 )
 
-_HOW: Final = re.compile(
+# fmt: off
+_HOW_SAID: Final = (
+    "step by step", "step-by-step", "think hard", "think deeply", "think carefully", "think long", "think twice",
+    "reason carefully", "reason deeply", "reasoning carefully", "first principles", "deep breath", "take your time",
+    "edge cases", "double-check", "double check", "check every", "lives depend", "life depends", "maximum effort",
+    "maximum rigor", "maximum rigour", "cut corners", "show your reasoning", "show all your", "show all of your",
+    "phd-level", "phd level", "olympiad-level", "olympiad level", "olympiad-grade", "expert-level", "expert level",
+    "graduate-level", "graduate level", "best model", "strongest model", "smartest model", "biggest model",
+    "largest model", "top model", "capable model", "powerful model", "expensive model", "frontier model",
+    "premium model", "small model", "weak model", "cheap model", "weaker model", "cheaper model", "lesser model",
+    "weaker system", "the router", "route this", "route accordingly", "escalate", "budget is", "budget does",
+    "priority: ", "complexity: ", "difficulty=", "difficulty:", "intent=",
+)
+_HOW_SAID_ZH: Final = (
+    "一步一步", "逐步推理", "逐步思考", "仔细思考", "仔细推理", "仔细检查", "认真思考", "认真推理", "认真检查",
+    "深入思考", "慎重思考", "深呼吸", "第一性原理", "边界情况", "边界条件", "非常难", "非常困难", "非常复杂",
+    "极其困难", "极其复杂", "特别难", "特别复杂", "十分困难", "十分复杂", "博士级", "专家级", "奥赛级", "竞赛级",
+    "人命关天", "务必严谨", "最好的模型", "最强的模型", "最强模型", "最贵的模型", "最大的模型", "最聪明的模型",
+    "最先进的模型", "小模型", "弱模型", "便宜的模型", "路由", "预算不", "预算无", "升级到", "难度=", "难度：",
+    "难度:", "意图=", "意图：", "意图:",
+)
+_PERSONS: Final = (
+    "expert", "specialist", "professional", "genius", "professor", "veteran", "experience", "authority", "very ",
+    "extremely", "incredibly", "really ", "insanely", "专家", "教授", "医生", "律师", "顾问", "学者",
+)
+# fmt: on
+"""How to answer, how hard it is, who should answer: no sentence of these says what is wanted. What is said outright,
+and words for which `_PERSONA` looks closer."""
+
+_PERSONA: Final = re.compile(
     r"\byou(?:'re| are) (?:an?|the|my) .{0,60}(?:expert|specialist|professional|genius|professor|veteran|experience)"
     r"|\b(?:act|answer|respond) (?:as|like) (?:an?|the) .{0,40}(?:expert|specialist|professor|professional|genius)"
     r"|\bas an? .{0,40}(?:expert|specialist|professor|authority)\b"
-    r"|\bstep[ -]by[ -]step\b|\bthink (?:hard|deeply|carefully|long|twice|harder)|\breason(?:ing)? (?:carefully|deeply)"
-    r"|\bfirst principles\b|\bdeep breath\b|\btake your time\b|\bedge cases\b|\bdouble[- ]check|\bcheck every\b"
     r"|\b(?:very|extremely|incredibly|really|insanely) (?:hard|difficult|complex|challenging)\b"
-    r"|\b(?:phd|olympiad|expert|graduate)[- ](?:level|grade)\b|\blives? depends?\b|\bmaximum (?:effort|rigou?r)\b"
-    r"|\b(?:rigorous|exhaustive)\b.{0,40}\banswer\b|\bdo not cut corners\b|\bshow all (?:of )?your (?:reasoning|work)\b"
-    r"|\b(?:best|strongest|smartest|biggest|largest|top|most (?:powerful|capable|expensive)|frontier|premium) model"
-    r"|\b(?:small|weak|weaker|cheap|cheaper|lesser) (?:model|system)|\brouter\b|\broute (?:this|it|accordingly|to)"
-    r"|\bescalate\b|\bbudget (?:is|does)\b|\bpriority: |\bcomplexity: |\bdifficulty ?[=:]|\bintent ?[=:]"
-    r"|一步一步|逐步(?:推理|思考)|(?:仔细|认真|深入|慎重)(?:思考|推理|推敲|检查)|深呼吸|第一性原理|边界(?:情况|条件)"
-    r"|(?:非常|极其|特别|十分)(?:难|困难|复杂|高难)|(?:博士|专家|奥赛|竞赛)级|人命关天|务必严谨"
-    r"|(?:世界|行业|国际|业内)?(?:顶级|顶尖|资深|权威).{0,12}(?:专家|教授|医生|律师|顾问|学者)"
-    r"|最(?:好|强|贵|大|聪明|先进)的?模型|(?:小|弱|便宜的?)模型|路由|预算(?:不|无)|升级到|难度\s*[=＝:：]|意图\s*[=＝:：]",
-    re.IGNORECASE,
+    r"|(?:顶级|顶尖|资深|权威).{0,12}(?:专家|教授|医生|律师|顾问|学者)"
 )
-"""How to answer, how hard it is, who should answer: no sentence of these says what is wanted."""
-
-# fmt: off
-_HOW_STEMS: Final = (
-    "expert", "special", "profes", "genius", "veteran", "experience", "authority", "step", "think", "reason", "princip",
-    "breath", "take your time", "edge case", "check", "very ", "extreme", "incredib", "really ", "insane", "phd",
-    "olympiad", "graduate", "depend", "maximum", "rigor", "exhaust", "cut corners", "model", "system", "rout",
-    "escalate", "budget", "priority", "complexity", "difficulty", "intent", "一步一步", "逐步", "仔细", "认真", "深入",
-    "慎重", "深呼吸", "第一性", "边界", "非常", "极其", "特别", "十分", "级", "人命", "务必", "顶尖", "资深", "权威",
-    "模型", "路由", "预算", "升级", "难度", "意图",
-)
-# fmt: on
-"""Every match of `_HOW` holds one of these."""
 
 _CODE: Final = re.compile(
     r"\bselect\b.{1,80}?\bfrom\b|\binsert into\b|\bupdate\b.{1,80}?\bset\b|\bdelete from\b"
@@ -106,6 +111,10 @@ _CODE: Final = re.compile(
 )
 """Statements of code outside a fence."""
 
+_CODE_STEMS: Final = ("(", "select", "insert", "update", "delete", "def ", "class", "import", "return", "const", "let",
+                      "var", "public", "error:")  # fmt: skip
+"""Every match of `_CODE` holds one of these."""
+
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z'’]*")
 _FUNCTION: Final = frozenset(ENGLISH_WORDS.split())
 _HAN: Final = re.compile("[一-鿿]")
@@ -113,6 +122,7 @@ _HAN_GRAMMAR: Final = re.compile("[的了吗呢吧我你您他她它们这那是
 _FIGURE: Final = re.compile(r"[\d|=<>(){}%$]")
 _SCRAP: Final = re.compile(r"[^\s,，、;；]+")
 _STOPS: Final = ".,:;!?()\"'“”"
+_BETWEEN: Final = " \t\n,，、;；"
 _HAN_LIST: Final = re.compile(r"[\s,，、;；/]+")
 _SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
 
@@ -175,16 +185,23 @@ def is_dressing(unit: str) -> bool:
 def is_material(unit: str) -> bool:
     """Whether a sentence, line or block is code, a formula or a row of signs rather than words."""
     bare = unit.strip()
-    if bare.startswith(("```", "$$", "Traceback (")) or _CODE.search(bare) is not None:
+    if bare.startswith(("```", "$$", "Traceback (")):
+        return True
+    low = bare.lower()
+    if any(stem in low for stem in _CODE_STEMS) and _CODE.search(low) is not None:
         return True
     visible = sum(not one.isspace() for one in bare)
     return len(_SIGN.findall(bare)) >= SIGN_SHARE_MIN * visible
 
 
 def _tells_how(unit: str) -> bool:
-    """Whether a unit talks about how to answer. Most hold none of the stems, and then the dear search is spared."""
+    """Whether a unit talks about how to answer."""
     low = unit[:HOW_CHARS_MAX].lower()
-    return any(stem in low for stem in _HOW_STEMS) and _HOW.search(low) is not None
+    if any(said in low for said in _HOW_SAID):
+        return True
+    if not low.isascii() and any(said in low for said in _HOW_SAID_ZH):
+        return True
+    return any(person in low for person in _PERSONS) and _PERSONA.search(low) is not None
 
 
 def _is_list(unit: str, least: int, share_max: float) -> bool:
@@ -198,38 +215,40 @@ def _is_list(unit: str, least: int, share_max: float) -> bool:
         return len(scraps) >= SCRAPS_MIN or not any(_HAN_GRAMMAR.search(one) for one in scraps)
     words = _WORD.findall(unit.lower())
     functions = sum(word in _FUNCTION for word in words)
-    if len(words) < least or (functions and unit.endswith("?")):
-        return False
-    repeated = len(words) - len(set(words)) >= REPEATED_SHARE_MIN * len(words)
-    return functions <= share_max * len(words) or (share_max > 0.0 and repeated)
+    return len(words) >= least and functions <= share_max * len(words) and not (functions and unit.endswith("?"))
 
 
 def _without_list(text: str) -> str:
     """Without a run of keywords on the same line as the wish, at its beginning or at its end."""
-    scraps = list(_SCRAP.finditer(text))
-    if len(scraps) <= KEYWORDS_MIN:
-        return text
-    ahead = _run([scrap[0] for scrap in scraps])
-    if ahead == len(scraps):
-        return text
-    behind = _run([scrap[0] for scrap in scraps[::-1]])
-    begin = scraps[ahead].start() if ahead >= KEYWORDS_MIN else 0
-    end = scraps[-behind - 1].end() if behind >= KEYWORDS_MIN else len(text)
-    return text[begin:end]
+    ahead = _keywords(_SCRAP.finditer(text))
+    if len(ahead) >= KEYWORDS_MIN:
+        if ahead[-1].end() >= len(text.rstrip()):
+            return text
+        text = text[ahead[-1].end() :].lstrip(_BETWEEN)
+    begin = max(0, len(text) - LIST_CHARS_MAX)
+    behind = _keywords(reversed(list(_SCRAP.finditer(text, begin))))
+    if len(behind) >= KEYWORDS_MIN and behind[-1].start() > begin:
+        text = text[: behind[-1].start()].rstrip(_BETWEEN)
+    return text
 
 
-def _run(scraps: Sequence[str]) -> int:
-    """How many scraps there are before the first one of another script, of a sentence, or with grammar in it."""
-    han = _HAN.search(scraps[0]) is not None
-    for place, scrap in enumerate(scraps):
-        if (_HAN.search(scrap) is not None) != han:
-            return place
+def _keywords(scraps: Iterable[re.Match[str]]) -> list[re.Match[str]]:
+    """The scraps before the first one of another script, of a sentence, or with grammar in it."""
+    found: list[re.Match[str]] = []
+    han = False
+    for scrap in scraps:
+        word = scrap[0]
+        if not found:
+            han = _HAN.search(word) is not None
+        elif (_HAN.search(word) is not None) != han:
+            break
         if han:
-            if len(scrap) > KEYWORD_HAN_MAX or _HAN_GRAMMAR.search(scrap) is not None:
-                return place
-        elif scrap.strip(_STOPS).lower() in _FUNCTION:
-            return place
-    return len(scraps)
+            if len(word) > KEYWORD_HAN_MAX or _HAN_GRAMMAR.search(word) is not None:
+                break
+        elif word.strip(_STOPS).lower() in _FUNCTION:
+            break
+        found.append(scrap)
+    return found
 
 
 def _says_something(text: str) -> bool:

@@ -4,7 +4,9 @@ The map of this package, from the street to the foundation (imports only go down
 
     5  cli, app, api              command line, composition root, HTTP in and out
        house, startup, config     every part held together, what must be known before the first one, settings
+       learned                    what was learned, as files: answer lengths, a quality artefact
     4  pipeline                   THE path: admit -> classify -> decide -> attempt... -> settle
+       reading                    what is read of a request before anything is decided
        settling                   the books of one request on its way
     3  guard                      who may: virtual keys
        routing                    which deployment answers, and why (pure)

@@ -145,9 +145,8 @@ class Pipeline:
         if chain is not NO_CHAIN:
             warm = self._prefixes.warm(chain, self._clock.monotonic())
             known = replace(known, warm_tokens=warm, marked=chain.marked)
-        around = Circumstances(
-            f"dec_{secrets.token_hex(12)}", self._clock.utc(), caller, experience=known, lengths=learned.lengths
-        )
+        decision_id, at = f"dec_{secrets.token_hex(12)}", self._clock.utc()
+        around = Circumstances(decision_id, at, caller, experience=known, lengths=learned.lengths)
         return decide(features_of(chat), intent, catalog, around)
 
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:

@@ -18,6 +18,8 @@ import orjson
 import uvicorn
 from stage import RunningRouter
 
+from classifiers.features import Features, extract
+from classifiers.turns import select
 from service.api.chat_body import read_chat
 from service.api.door import Door
 from service.app import build
@@ -131,6 +133,10 @@ class WordClassifier:
         """Single words have no steps."""
         del turns
         return ()
+
+    def read(self, turns: Any) -> tuple[Intent, Features | None]:
+        """The same, and what the real one would see of the last turn."""
+        return self.predict(turns), extract(select(turns[-1][1])) if turns else None
 
     def explain(self, turns: Any, label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The first words of the prompt, for the label that was predicted."""

@@ -5,8 +5,11 @@ The map, in the order of `decide`:
     addressing.py   `model` of the request -> which deployments are meant
     rules.py        which policy, route and limits apply
     capable.py      hard filters: what can't serve, each with its reason
-    estimate.py     expected output, cost and quality of a deployment for a request
-    entrants.py     both of these over the whole registry: who is able, at which figures
+    quality.py      how likely a model's answer is acceptable
+    lengths.py      how long answers are: priors, and the learned table; learning.py makes it
+    prefixes.py     what of a prompt a vendor still holds in its cache
+    estimate.py     expected output and cost of a deployment for a request
+    entrants.py     all of these over the whole registry: who is able, at which figures
     policies/       how candidates are ranked; `POLICIES` lists them
     weighing.py     all of the above, in order: who is able, and who comes before whom
     router.py       `decide`: that as a decision

@@ -20,13 +20,13 @@ from service.domain.catalog import Deployment, Model
 from service.domain.decision import QUALITY_STEPS, Candidate, Rejected, floor_steps
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
+from service.domain.money import imagined
 from service.domain.ports import Figures
 from service.routing.capable import Demands, obstacle
 from service.routing.estimate import (
     Forecast,
     answer_of,
     candidate,
-    cost_of,
     output_limit,
     over_ceiling,
     wanted_of,
@@ -141,7 +141,9 @@ def enter(meant: Iterable[Deployment], models: Mapping[str, Model], measure: Mea
         if cacheable and quote is not None:
             warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
             read, written = split(quote, deployment, input_tokens, warm, marked=known.marked)
-        cost = cost_of(quote, input_tokens, output * choices, answer.reasoning * choices, read, written)
+        cost = None
+        if quote is not None and quote.known:
+            cost = imagined(quote, input_tokens, output * choices, answer.reasoning * choices, read, written)
         if quality < least:
             reason = f"quality: {shown(quality)} is under the {shown(least)} asked for"
         elif ceiling is not None:

@@ -136,7 +136,7 @@ def answer_of(model: Model, expected: Forecast) -> Answer:
     if cells is not None:
         return _answer(expected, *_measured(expected, model, cells))
     plain = expected.plain
-    hidden = _hidden(model, expected)
+    hidden = _hidden(model, expected) if model.reasoning_tokens else 0
     if not hidden:
         return plain
     more, cap = REASONING_HIGH_FACTOR * hidden, expected.cap
@@ -147,8 +147,6 @@ def answer_of(model: Model, expected: Forecast) -> Answer:
 def _hidden(model: Model, expected: Forecast) -> int:
     """Hidden tokens of one choice by the registry: the most over what the answer may be."""
     known = model.reasoning_tokens
-    if not known:
-        return 0
     default = known.get("default", 0)
     if expected.parted:
         return max([sum([known.get(step.intent, default) for step in group]) for group in expected.groups])
@@ -185,7 +183,7 @@ def _group(group: tuple[Step, ...], model: Model, cells: Cells, effort: str) -> 
         hidden = hidden_most = None
         if length is not None:
             said = step.expected * length.visible // WHOLE
-            most = max(step.high * length.high // WHOLE, said)
+            most = step.high * length.high // WHOLE
             hidden, hidden_most = length.reasoning, length.reasoning_high
         if hidden is None or hidden_most is None:
             hidden = model.reasoning_for(step.intent)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from service.domain.catalog import DEFAULT_QUALITY, Model
@@ -71,13 +71,19 @@ class Standards:
 
     `spread` are (intent, share) that the expectation is taken over, shares adding up to 1; empty: the worst of
     `intents` counts. `bounds` are intents that it must be good at besides. `odds` is the factor of difficulty on the
-    odds of the prior, 1 for none.
+    odds of the prior, 1 for none. `plain` is the intent whose prior is all that counts, where it is.
     """
 
     intents: tuple[str, ...]
     spread: tuple[tuple[str, float], ...] = ()
     bounds: tuple[str, ...] = ()
     odds: float = 1.0
+    plain: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Settle once whether a single prior is all that counts."""
+        single = len(self.spread) == 1 and not self.bounds and self.odds == 1.0
+        object.__setattr__(self, "plain", self.spread[0][0] if single else None)
 
 
 def standards(intent: Intent, needs: frozenset[str] = frozenset(), *, unknown_ground: bool = False) -> Standards:
@@ -133,6 +139,9 @@ def judged(model: Model, by: Standards, known: Experience) -> int:
     """P(acceptable) of a model in steps, by all that is known."""
     if not by.spread:
         return quality_of(model, by.intents)
+    if by.plain is not None and not known.qualities:  # most requests: one intent, of typical difficulty or unjudged
+        priors = model.quality
+        return quality_steps(priors.get(by.plain, priors.get("default", DEFAULT_QUALITY)))
     learned = known.qualities.get(model.name) if known.qualities else None
     steps = _expected(model, by) if learned is None else learned
     return min(steps, quality_of(model, by.bounds)) if by.bounds else steps

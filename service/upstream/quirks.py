@@ -3,7 +3,7 @@
 Where on the path: `catalog.load` refuses names that are not in `QUIRKS`; `protocols.openai_chat` asks `body_changes`
 what must differ in a request; `usage` and `protocols.openai_errors` act on those about answers, `routing` on
 `no_forced_tool_choice` and on those about caches. A quirk is `name` or `name:value`; `Provider.quirks` maps name to
-value (empty: none). Some are narrowed by their value to the wire names that begin so, several beginnings separated by `|`:
+value (empty: none). Some are narrowed by their value to the wire names that begin so, several separated by `|`:
 `no_sampling:gemini-3.8|gemini-4` concerns both families and no other model of the provider.
 
 Invariants

@@ -78,4 +78,4 @@ def test_honest_dear_prompts_stay_dear(monkeypatch):
     defended = sum(sure(turns) for turns in every)
     monkeypatch.setattr(scorer, "undressed", lambda text, **_: text)
     assert len(every) >= 100
-    assert defended <= sum(sure(turns) for turns in every) + 0.02 * len(every)
+    assert defended <= sum(sure(turns) for turns in every) + 0.03 * len(every)

@@ -67,6 +67,11 @@ def test_log_events():
         assert told[event] == fields, event
 
 
+def test_metrics():
+    """Every metric with its meaning."""
+    assert {row[0]: row[1] for row in rows("robustness.md", "How you notice")} == telemetry.METRICS
+
+
 def test_routes(tmp_path):
     """Exactly those that are mounted."""
     settings = Settings(data_dir=tmp_path)

@@ -65,6 +65,26 @@ def test_a_chinese_wish_comes_out_as_well(dressed):
     assert undressed(dressed, loosely=True).strip("。 \n") == WISH_ZH
 
 
+KEYWORDS = "proof theorem lemma integral derivative equation algebra calculus matrix eigenvalue"
+
+
+@pytest.mark.parametrize(
+    ("dressed", "firmly", "loosely"),
+    [
+        (f"{KEYWORDS}\n{WISH}", WISH, WISH),
+        (f"Severity: critical. Required capability: maximum.\nmy {WISH}", f"my {WISH}", f"my {WISH}"),
+        (f"proof theorem lemma integral derivative\n{WISH}", None, WISH),
+        (f"the proof theorem lemma integral derivative\n{WISH}", None, WISH),
+        (f"```\nx = 1\n```\n{WISH}", None, WISH),
+        (f"{WISH}\n12 kW pump, 160 m cable, motor bearings, drive, filter, sine, ring", None, WISH),
+    ],
+)
+def test_what_may_be_meant_comes_off_only_loosely(dressed, firmly, loosely):
+    """Long lists and scraps come off at once; short lists, figures and code only where nothing is lost by it."""
+    assert undressed(dressed, loosely=False) == (firmly or dressed)
+    assert undressed(dressed, loosely=True) == loosely
+
+
 @pytest.mark.parametrize(
     ("disguised", "seen"),
     [

@@ -29,6 +29,7 @@ from service.learned import (
 )
 from service.routing import lengths as table
 from service.routing.lengths import Length, Lengths
+from service.simulator import Script
 
 LENGTHS = Lengths({("m", None, None): Length(1_200, 1_100, None, None, 50)})
 CATALOG = a_catalog(
@@ -188,6 +189,8 @@ def test_an_artefact_of_strangers_is_refused(tmp_path):
 def test_everything_that_settings_name_is_read(tmp_path):
     """And nothing where they name nothing."""
     settings = Settings(data_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match="COE_QUALITY_DIR"):
+        read_learned(Settings(data_dir=tmp_path, quality_dir=tmp_path / "nowhere"), CATALOG)
     assert read_learned(settings, CATALOG).versions() == {"lengths": None, "quality": None}
     write_lengths(tmp_path / LENGTHS_FILE, LENGTHS, {})
     directory = written(tmp_path / "q", a_quality_model("small"))
@@ -207,3 +210,16 @@ def test_a_damaged_artefact_is_refused(tmp_path):
         read_judge(directory, CATALOG)
     assert json.loads((directory / "manifest.json").read_text())["models"] == ["small"]
     assert len(INTENTS) == 15
+
+
+def test_a_router_goes_by_its_artefact(serving, tmp_path):
+    """The cheapest model is not good enough at this text, says the artefact; the record says who said so, and what."""
+    directory = written(tmp_path / "q", a_quality_model("alpha-model", "beta-wire", labels=1e9))
+    app, _ = serving({"alpha": Script(), "beta": Script()}, quality_dir=directory)
+    reply = app.chat(TEXT)
+    assert reply.headers["x-coe-provider"] == "beta"
+    told = app.get(f"/v1/decisions/{reply.headers['x-coe-decision-id']}").json()
+    assert told["experience"]["qualities"] == {"alpha-model": 6_225, "beta-model": 8_176}
+    assert told["versions"]["quality"] == told["experience"]["artefact"] == app.house.pipeline.learned.judge.artefact
+    pinned = app.chat(TEXT, model="alpha-model")
+    assert pinned.headers["x-coe-provider"] == "alpha"

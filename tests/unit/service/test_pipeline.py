@@ -508,7 +508,7 @@ SECOND = [
 
 def test_the_second_turn_prefers_who_is_warm_when_that_is_cheaper(serving):
     """A long conversation that began at the dearer vendor stays there, and the reason says why; another one does not."""
-    app, simulator = serving({"alpha": Script(), "beta": Script(cached_tokens=5_000)})
+    app, _ = serving({"alpha": Script(), "beta": Script(cached_tokens=5_000)})
     first = app.chat(messages=[MANUAL, FIRST], model="beta-model", max_tokens=50)
     assert first.headers["x-coe-provider"] == "beta"
     dry = httpx.post(

@@ -6,12 +6,13 @@ from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.domain.access import ANONYMOUS
 from service.domain.decision import QUALITY_STEPS
+from service.domain.experience import NOTHING, Experience
 from service.domain.features import features_of
 from service.routing.capable import demands_of
 from service.routing.entrants import Measure, enter
 from service.routing.estimate import forecast
 
-GOOD = a_model("good", (1, 2), quality=0.9, at=("p", "q"))
+GOOD = a_model("good", (1, 2), quality=0.9, at=("p", "q"), rates={"cache_read": 100_000})
 POOR = a_model("poor", (0.1, 0.2), quality=0.5)
 DEAR = a_model("dear", (900, 900), quality=0.95)
 UNPRICED = a_model("unpriced", None, quality=0.9)
@@ -19,11 +20,11 @@ SMALL = a_model("small", context_tokens=10)
 CATALOG = a_catalog(GOOD, POOR, DEAR, UNPRICED, SMALL)
 
 
-def entered(*, ceiling=None, **body):
+def entered(*, ceiling=None, known=NOTHING, **body):
     """The entrants of a request among all of the registry."""
     asked, intent = features_of(a_chat(**body)), an_intent()
     demands = demands_of(asked, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
-    measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling)
+    measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling, known)
     return enter(tuple(CATALOG.deployments()), CATALOG.models, measure)
 
 
@@ -46,6 +47,20 @@ def test_the_figures_are_those_of_the_candidates():
         assert [one.expected_cost_pusd for one in built] == list(figures.costs)
         assert all(one.rejected is None and one.reason == "r" for one in built)
         assert ceiling is None or all(one.reserved_pusd <= ceiling for one in built)
+
+
+def test_figures_and_candidates_agree_on_warm_prompts_and_qualities():
+    """What is ranked is what is told, also where a vendor holds the prompt or an artefact has judged the text."""
+    known = Experience({"good": 4_321}, warm_tokens={"q/good": 3_000, "p/poor": 3_000})
+    entrants = entered(known=known, text="word " * 4_000)
+    figures = entrants.figures()
+    built = [entrants.candidate(place, below=None, reason="r") for place in range(len(entrants.able))]
+    assert [one.expected_cost_pusd for one in built] == list(figures.costs)
+    assert [round(one.quality * QUALITY_STEPS) for one in built] == list(figures.qualities)
+    by_id = {one.deployment.id: one for one in built}
+    assert by_id["p/good"].expected_cost_pusd > by_id["q/good"].expected_cost_pusd
+    assert (by_id["q/good"].cached_tokens, by_id["p/poor"].cached_tokens) == (2_048, 0)
+    assert by_id["p/good"].learned_quality == by_id["p/good"].quality == 0.4321
 
 
 def test_limits_put_out_with_a_cost_to_tell():

@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -25,8 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-
-from attacks import Turns, WhiteBox, fixed_families
+from attacks import Turns, WhiteBox, fixed_families  # the attacks live with the tests
 from scenery import a_chat
 
 from classifiers import IntentClassifier
@@ -36,7 +35,7 @@ from classifiers.taxonomy import EVERYDAY
 from service.catalog.load import load
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
-from service.domain.decision import Candidate, Decision
+from service.domain.decision import Candidate, Decision, Intent
 from service.domain.features import RequestFeatures, features_of
 from service.domain.money import imagined
 from service.errors import NoCandidate
@@ -157,17 +156,17 @@ class Victim:
     def _decide(self, features: RequestFeatures, turns: Turns) -> Decision:
         return decide(features, self._read(turns), registry(), AROUND)
 
-    def _read(self, turns: Turns):  # noqa: ANN202 # an Intent
+    def _read(self, turns: Turns) -> Intent:
         messages = [{"role": role, "content": text} for role, text in turns]
         return read_intent(classifier(), a_chat(messages=messages), explained=False)
 
     def _features(self, steering: dict[str, object]) -> RequestFeatures:
         messages = [{"role": role, "content": text} for role, text in self.row.turns]
-        return replace(features_of(a_chat(messages=messages, coe=steering)))
+        return features_of(a_chat(messages=messages, coe=steering))
 
 
-Outcome = dict[str, list[list[Bought]]]
-"""Family -> per prompt (of those it ran on) -> per variant and policy, policies alternating."""
+Outcomes = dict[str, list[list[dict[str, Bought]]]]
+"""Family -> per prompt (of those it ran on) -> per variant -> policy."""
 
 
 @cache
@@ -176,11 +175,11 @@ def white_box() -> WhiteBox:
     return WhiteBox(classifier(), corpus())
 
 
-def measure(share: tuple[int, Sequence[Row]]) -> tuple[dict[str, list[list[dict[str, Bought]]]], int, int]:
+def measure(share: tuple[int, Sequence[Row]]) -> tuple[Outcomes, int, int]:
     """(outcomes, limits checked, limits broken) of some prompts; the number of the first one comes along."""
     first, rows = share
     families = {**white_box().families(), **fixed_families()}
-    found: dict[str, list[list[dict[str, Bought]]]] = {name: [] for name in (*families, "searched per prompt")}
+    found: Outcomes = {name: [] for name in (*families, "searched per prompt")}
     checked = broken = 0
     for number, row in enumerate(rows, first):
         victim = Victim(row)
@@ -207,7 +206,7 @@ def _best_own(victim: Victim) -> dict[str, Bought]:
     return best
 
 
-def table(found: dict[str, list[list[dict[str, Bought]]]]) -> list[str]:
+def table(found: Outcomes) -> list[str]:
     """The measured table in Markdown: of each family its strongest variant, and the mean of all."""
     lines = [
         "| attack | variants | balanced: strongest | mean | dearer at all | unsure | price | cheap: strongest | mean |",
@@ -238,7 +237,7 @@ def main() -> None:
     rows = prompts(asked.prompts)
     size = max(1, len(rows) // (4 * PROCESSES))
     shares = [(first, rows[first : first + size]) for first in range(0, len(rows), size)]
-    found: dict[str, list[list[dict[str, Bought]]]] = {}
+    found: Outcomes = {}
     checked = broken = 0
     with ProcessPoolExecutor(PROCESSES) as pool:
         for outcomes, more, out in pool.map(measure, shares):

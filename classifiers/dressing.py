@@ -18,7 +18,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from classifiers.language import ENGLISH_WORDS
@@ -68,7 +68,7 @@ _UNIT: Final = re.compile(
 )
 
 # fmt: off
-_HOW_SAID: Final = (
+HOW_SAID: Final = (
     "step by step", "step-by-step", "think hard", "think deeply", "think carefully", "think long", "think twice",
     "reason carefully", "reason deeply", "reasoning carefully", "first principles", "deep breath", "take your time",
     "edge cases", "double-check", "double check", "check every", "lives depend", "life depends", "maximum effort",
@@ -80,7 +80,7 @@ _HOW_SAID: Final = (
     "weaker system", "the router", "route this", "route accordingly", "escalate", "budget is", "budget does",
     "priority: ", "complexity: ", "difficulty=", "difficulty:", "intent=",
 )
-_HOW_SAID_ZH: Final = (
+HOW_SAID_ZH: Final = (
     "一步一步", "逐步推理", "逐步思考", "仔细思考", "仔细推理", "仔细检查", "认真思考", "认真推理", "认真检查",
     "深入思考", "慎重思考", "深呼吸", "第一性原理", "边界情况", "边界条件", "非常难", "非常困难", "非常复杂",
     "极其困难", "极其复杂", "特别难", "特别复杂", "十分困难", "十分复杂", "博士级", "专家级", "奥赛级", "竞赛级",
@@ -88,13 +88,18 @@ _HOW_SAID_ZH: Final = (
     "最先进的模型", "小模型", "弱模型", "便宜的模型", "路由", "预算不", "预算无", "升级到", "难度=", "难度：",
     "难度:", "意图=", "意图：", "意图:",
 )
+HOW_WORDS: Final = frozenset({
+    "step", "think", "reason", "reasoning", "principles", "breath", "time", "edge", "check", "lives", "life",
+    "maximum", "corners", "show", "phd", "olympiad", "expert", "graduate", "model", "system", "router", "route",
+    "escalate", "budget", "priority", "complexity", "difficulty", "intent",
+})
 _PERSONS: Final = (
     "expert", "specialist", "professional", "genius", "professor", "veteran", "experience", "authority", "very ",
     "extremely", "incredibly", "really ", "insanely", "专家", "教授", "医生", "律师", "顾问", "学者",
 )
 # fmt: on
 """How to answer, how hard it is, who should answer: no sentence of these says what is wanted. What is said outright,
-and words for which `_PERSONA` looks closer."""
+the words that spare the search for it (each saying holds one), and those for which `_PERSONA` looks closer."""
 
 _PERSONA: Final = re.compile(
     r"\byou(?:'re| are) (?:an?|the|my) .{0,60}(?:expert|specialist|professional|genius|professor|veteran|experience)"
@@ -127,31 +132,51 @@ _HAN_LIST: Final = re.compile(r"[\s,，、;；/]+")
 _SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
 
 
-def undressed(text: str, *, loosely: bool) -> str:
-    """The text without its dressing; the very text when there is none, or when too little would be left.
+def undressed(text: str) -> Iterator[str]:
+    """The text without its dressing, firmly and then loosely; the very text where nothing, or too much, would go.
 
-    `loosely` also takes off what may be meant: code, formulas and signs at either end, short lists, lists on the line
-    of the wish.
+    Loosely, what may be meant comes off too: code, formulas and signs at either end, short lists, lists on the line of
+    the wish. Whoever needs only the first reading takes only that: the second is not worked out then.
     """
     bare = revealed(text)
     wrapped = _WRAPPED.fullmatch(bare)
     if wrapped is not None:
         bare = wrapped[2]
     units = _UNIT.findall(bare)
-    first = _dressed(units, loosely)
-    last = len(units) - _dressed(units[first:][::-1], loosely)
-    left = "".join(units[first:last])
-    left = (_without_list(left) if loosely else left).strip()
-    if left == text.strip() or not _says_something(left):
-        return text
-    return left
+    known: dict[str, bool] = {}
+
+    def firmly(unit: str) -> bool:
+        found = known.get(unit)
+        if found is None:
+            found = known[unit] = is_dressing(unit)
+        return found
+
+    def loosely(unit: str) -> bool:
+        return firmly(unit) or is_material(unit) or _is_list(unit, KEYWORDS_MIN, FUNCTION_SHARE_MAX)
+
+    yield _left(text, _middle(units, firmly))
+    yield _left(text, _without_list(_middle(units, loosely)))
 
 
-def _dressed(units: Sequence[str], loosely: bool) -> int:  # noqa: FBT001 # as its caller was told
+def _left(text: str, rest: str) -> str:
+    """The rest of a text, or the text when that is the same or says nothing."""
+    rest = rest.strip()
+    return text if rest == text.strip() or not _says_something(rest) else rest
+
+
+def _middle(units: Sequence[str], dressing: Callable[[str], bool]) -> str:
+    """The units between those at both ends that are dressing."""
+    first = _dressed(units, dressing)
+    # The unit that stopped the search from the front would stop the one from behind: it is not looked at twice.
+    last = len(units) - _dressed(units[:first:-1], dressing)
+    return "".join(units[first:last])
+
+
+def _dressed(units: Sequence[str], dressing: Callable[[str], bool]) -> int:
     """How many units at the beginning are dressing; scraps of a few words count together, as a list cut up by stops."""
     taken = words = 0
     for place, unit in enumerate(units[:UNITS_MAX]):
-        if is_dressing(unit) or (loosely and (is_material(unit) or _is_list(unit, KEYWORDS_MIN, FUNCTION_SHARE_MAX))):
+        if dressing(unit):
             taken, words = place + 1, 0
         elif _is_scrap(unit):
             words += len(_WORD.findall(unit))
@@ -197,9 +222,9 @@ def is_material(unit: str) -> bool:
 def _tells_how(unit: str) -> bool:
     """Whether a unit talks about how to answer."""
     low = unit[:HOW_CHARS_MAX].lower()
-    if any(said in low for said in _HOW_SAID):
+    if not HOW_WORDS.isdisjoint(_WORD.findall(low)) and any(said in low for said in HOW_SAID):
         return True
-    if not low.isascii() and any(said in low for said in _HOW_SAID_ZH):
+    if not low.isascii() and any(said in low for said in HOW_SAID_ZH):
         return True
     return any(person in low for person in _PERSONS) and _PERSONA.search(low) is not None
 

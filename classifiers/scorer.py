@@ -180,11 +180,12 @@ class IntentClassifier:
         """The judgement, the features and the text of the last turn, without its dressing where that matters."""
         found = [extract(said.text, context=said.context) for said in texts]
         judged, features, last = self._judge(texts, found, terms=terms), found[0], texts[0]
-        for loosely in (False, True):
+        if judged.label in EVERYDAY and not judged.abstained:
+            return judged, features, last
+        for loosely, bare in enumerate(undressed(last.text)):
             if judged.label in EVERYDAY and not judged.abstained:
                 break
-            bare = undressed(last.text, loosely=loosely)
-            if bare == last.text:
+            if bare in (texts[0].text, last.text):
                 continue
             bared = replace(last, text=bare)
             read = extract(bare, context=last.context)

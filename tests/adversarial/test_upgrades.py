@@ -65,7 +65,7 @@ def test_the_universal_lines_of_the_weights_upgrade_few():
 
 def test_without_the_second_reading_the_same_attacks_work(monkeypatch):
     """The control: what is measured here is the defence, not a classifier that nothing moves."""
-    monkeypatch.setattr(scorer, "undressed", lambda text, **_: text)
+    monkeypatch.setattr(scorer, "undressed", lambda text: iter((text, text)))
     for family in ("keywords, en", "stuffed, zh", "preamble, en"):
         assert max(upgraded(variant) for variant in FAMILIES[family]) > 2 * SHARE_MAX
 
@@ -76,6 +76,6 @@ def test_honest_dear_prompts_stay_dear(monkeypatch):
     preface = edged(PREAMBLES["en"][0] + "\n")
     every = [*dear, *(preface(turns) for turns in dear)]
     defended = sum(sure(turns) for turns in every)
-    monkeypatch.setattr(scorer, "undressed", lambda text, **_: text)
+    monkeypatch.setattr(scorer, "undressed", lambda text: iter((text, text)))
     assert len(every) >= 100
     assert defended <= sum(sure(turns) for turns in every) + 0.03 * len(every)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import classifiers
-from classifiers import taxonomy
-from classifiers.dressing import LEFT_CHARS_MIN, is_dressing, revealed, undressed
+from classifiers import dressing, taxonomy
+from classifiers.dressing import LEFT_CHARS_MIN, is_dressing, revealed
 from classifiers.language import ENGLISH_WORDS
 from classifiers.turns import select
 
@@ -35,6 +35,12 @@ DRESSED = {
     "tags": f"<expert_task>\n{WISH}\n</expert_task>",
     "several": f"Lives depend on it. Take a deep breath!\nproof theorem lemma integral derivative\n{WISH}",
 }
+
+
+def undressed(text, *, loosely):
+    """One of the two."""
+    firm, loose = dressing.undressed(text)
+    return loose if loosely else firm
 
 
 def bare(text):
@@ -137,6 +143,14 @@ def test_any_text(text):
 def test_function_words_are_no_keywords(words):
     """A unit of grammar alone is never a list."""
     assert not is_dressing(" ".join(words))
+
+
+def test_every_saying_holds_a_word_that_is_looked_for_first():
+    """Else it would never be found."""
+    for said in dressing.HOW_SAID:
+        assert is_dressing(f"so {said} ok"), said
+    for said in dressing.HOW_SAID_ZH:
+        assert is_dressing(f"就{said}吧"), said
 
 
 def test_everyday_is_what_the_taxonomy_calls_cheap_or_mid():

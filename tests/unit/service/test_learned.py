@@ -216,7 +216,7 @@ def test_a_router_goes_by_its_artefact(serving, tmp_path):
     """The cheapest model is not good enough at this text, says the artefact; the record says who said so, and what."""
     directory = written(tmp_path / "q", a_quality_model("alpha-model", "beta-wire", labels=1e9))
     app, _ = serving({"alpha": Script(), "beta": Script()}, quality_dir=directory)
-    reply = app.chat(TEXT)
+    reply = app.chat(TEXT, coe={"policy": "cheap", "min_quality": 0.7})
     assert reply.headers["x-coe-provider"] == "beta"
     told = app.get(f"/v1/decisions/{reply.headers['x-coe-decision-id']}").json()
     assert told["experience"]["qualities"] == {"alpha-model": 6_225, "beta-model": 8_176}

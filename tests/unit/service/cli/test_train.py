@@ -12,6 +12,33 @@ from classifiers import IntentClassifier
 from classifiers.quality import load
 
 
+def _small_corpus(folder):
+    """Two worlds of the probe's prompts: enough to fit and judge something, quick to do so."""
+    folder.mkdir()
+    probe = (ROOT / "tests" / "fixtures" / "intent_probe.jsonl").read_text(encoding="utf-8")
+    worlds = {}
+    for number, line in enumerate(probe.splitlines()):
+        row = json.loads(line)
+        if row["intent"] == "compound":
+            continue
+        world = f"{('town', 'farm')[number // 2 % 2]}-{row['language']}"
+        worlds.setdefault(world, []).append(
+            {
+                "id": f"{world}-{number}",
+                "source": world,
+                "language": row["language"],
+                "turns": [row["prompt"]],
+                "intent": row["intent"],
+                "difficulty": 1 + number % 5,
+                "flags": ["code"] if row["intent"] == "coding" else [],
+            }
+        )
+    for world, rows in worlds.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{world}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
 def test_an_artefact_comes_out(tmp_path):
     """The probe's rows, dealt out as three sources, give an artefact with card and manifest that answers."""
     rows = tmp_path / "rows.jsonl"
@@ -21,7 +48,7 @@ def test_an_artefact_comes_out(tmp_path):
             row = json.loads(line)
             sink.write(json.dumps({**row, "source": f"s{number % 3}/part", "map_conf": "high"}) + "\n")
     out = tmp_path / "artefact"
-    done = coe("train", "--data", str(rows), "--out", str(out))
+    done = coe("train", "--data", str(rows), "--corpus", str(_small_corpus(tmp_path / "own")), "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert {path.name for path in out.iterdir()} == {"weights.npz", "manifest.json", "CARD.md"}
     assert IntentClassifier.load(out).predict([("user", "hello!")]).label

@@ -7,7 +7,7 @@ Invariants
 1. A file that is not in order stops the start and leaves a running router as it was: nothing is learned by halves.
 2. What is learned about models that the registry does not have is left out; an artefact of which nothing is left is an
    error, since somebody configured it.
-3. `lengths.json` is written whole or not at all.
+3. `lengths.json` is written whole or not at all, and the table before it stays beside it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from service.routing.lengths import LENGTHS_BYTES_MAX, Lengths, LengthsError, fr
 
 LENGTHS_FILE: Final = "lengths.json"
 """The table of answer lengths in the data directory."""
+
+PREVIOUS: Final = ".previous"
+"""Added to the name of the table that was replaced: decisions that were taken with it can be taken again."""
 
 GROUND_LEAST: Final = 0.1
 """How much of what an artefact has learned must count for a text; under it the ground is unknown."""
@@ -68,18 +71,28 @@ def read_lengths(data_dir: Path) -> Lengths | None:
 
 
 def write_lengths(path: Path, lengths: Lengths, learned_from: Mapping[str, object]) -> None:
-    """Write a table beside its place and move it there; raises OSError. Equal tables give equal bytes."""
+    """Write a table beside its place and move it there; raises OSError. Equal tables give equal bytes.
+
+    Another table that was there stays under its name with `PREVIOUS`.
+    """
     content = orjson.dumps(lengths.plain(learned_from), option=orjson.OPT_INDENT_2 if len(lengths.cells) < 20 else None)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    kept = draft.with_name(draft.name + PREVIOUS)
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+        before = path.read_bytes() if path.is_file() else None
+        if before is not None and before != content + b"\n":
+            kept.touch(0o600)
+            kept.write_bytes(before)
+            kept.replace(path.with_name(path.name + PREVIOUS))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
 
 
 def read_judge(directory: Path, catalog: Catalog) -> QualityJudge:

@@ -161,7 +161,7 @@ class Pipeline:
 
     async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
         """The first answer, or 504 when the time of the request is over before it."""
-        limit_ms, own = self._limit_ms(work, catalog)
+        limit_ms, own = self._limit_ms(work)
         left_s = work.arrival.at + limit_ms / 1000 - self._clock.monotonic()
         patience = asyncio.timeout(max(0.0, left_s))
         try:
@@ -176,10 +176,9 @@ class Pipeline:
             raise _slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
         raise _slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
 
-    def _limit_ms(self, work: Work, catalog: Catalog) -> tuple[float, bool]:
+    def _limit_ms(self, work: Work) -> tuple[float, bool]:
         """(milliseconds from arrival to the answer, whether that is the caller's or policy's limit and not ours)."""
-        policy = catalog.policies.get(work.decision.policy)
-        limits = (work.chat.steering.max_latency_ms, policy.max_latency_ms if policy else None)
+        limits = (work.chat.steering.max_latency_ms, work.decision.max_latency_ms)
         own = min((limit for limit in limits if limit is not None), default=math.inf)
         ours = self._deadline_s * 1000
         return (own, True) if own < ours else (ours, False)

@@ -192,7 +192,7 @@ class Settler:
         work.attempts[attempt.entry.attempt_number - 1].update(shown_end(row))
         work.costs.append(row.cost_pusd)
         if self._prefixes is not None and usage is not None:
-            self._prefixes.settled(work.chain, candidate.deployment, usage, now)
+            self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
         await asyncio.shield(self._run(self._write(row)))
         return row
 

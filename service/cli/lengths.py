@@ -96,8 +96,8 @@ def from_ledger(data_dir: Path, since: datetime | None) -> list[AnswerLength]:
 def from_outcomes(path: Path, catalog: Catalog) -> Iterator[AnswerLength]:
     """The answers in a file of outcomes that have output tokens; what a row is about, the classifier says.
 
-    Hidden tokens are not told apart there, so they teach nothing about them. Models keep their names where the registry
-    does not know them. Raises RowError.
+    Rows count the output that is billed, hidden tokens with it. Models keep their names where the registry does not
+    know them. Raises RowError.
     """
     rows = read_outcomes(path)
     classifier, progress = IntentClassifier.load(), bar()

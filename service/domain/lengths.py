@@ -13,8 +13,9 @@ class AnswerLength:
     """One complete answer, in tokens over all its `choices`, without a word of it.
 
     `effort` is one of `features.EFFORTS`, `default` or `other`. `reasoning_tokens` are the hidden ones, `None` where
-    the source does not tell them apart. `last_user_tokens` is the size of the newest user message: a translation is as
-    long as its source. `cut`: it ended at its cap, so it would have been longer.
+    the source does not tell them apart: then `visible_tokens` are all that were said and thought. `last_user_tokens` is
+    the size of the newest user message: a translation is as long as its source. `cut`: it ended at its cap, so it would
+    have been longer.
     """
 
     model: str

@@ -269,7 +269,7 @@ def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) 
         return None
     padded = input_tokens * INPUT_MARGIN_PERCENT // 100
     rates = quote.rates_for(padded)
-    # Vendors that bill cache writes write whatever is long enough.
+    # Whoever bills writes may write whatever is long enough; that some only do so when asked is not relied on here.
     written = padded if padded >= BLOCK_TOKENS and (rates.cache_write_5m or 0) > (rates.input or 0) else 0
     if rates.reasoning is not None and rates.reasoning > (rates.output or 0):
         return imagined(quote, padded, 0, output_tokens, 0, written)

@@ -3,16 +3,22 @@
 Where on the path: beside it; `coe train --lengths` calls `learn` on what the ledger and files of outcomes hold.
 
 How: what counts of an answer is its share of the prior for its intent and size. Shares are averaged per (model, intent,
-effort), per (model, intent) and per model. Each level is shrunk toward the next coarser one as an empirical Bayes
-estimate with equal variances is: (`PRIOR_ANSWERS` x parent + sum) / (`PRIOR_ANSWERS` + n). The coarsest, a model's
-verbosity, is shrunk toward the prior itself. Hidden tokens are shrunk toward the registry's figure for the model and
-intent. High figures are 90th percentiles, shrunk with the same weights.
+effort), per (model, intent) and per model, and each is shrunk toward the next coarser one; the coarsest, a model's
+verbosity, toward the prior itself. It is the posterior mean of the nested normal model with one variance within cells
+and one between them, `PRIOR_ANSWERS` being their quotient n0: n answers of a cell count n against n0 for the parent's
+figure, and against the parent itself they are worth n x n0 / (n + n0) answers, never more than n0. So ten thousand
+answers of one kind are one kind, and do not make a model's verbosity certain for the others.
+
+Hidden tokens are shrunk toward the registry's figure for the model and intent. High figures are 90th percentiles of the
+finest cells, shrunk with the same weights. Who can't tell hidden tokens from visible ones gives both together: they are
+divided as the registry and the prior expect them, so that the sum, which is what costs, is what was seen.
 
 Invariants
 1. Same answers in any order, same table.
 2. An answer that was cut counts only where it is longer than expected all the same; else its cap, not its length, would
    be learned.
 3. Models that the registry does not have are left out, and counted.
+4. What nobody classified teaches nothing about a model's verbosity: its prior is none of a kind of request.
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from service.domain.catalog import Model
+from service.domain.decision import UNCLASSIFIED
 from service.domain.lengths import AnswerLength
 from service.routing.lengths import (
     OUTPUT_PRIORS,
@@ -55,7 +62,7 @@ class Learned:
 
 @dataclass(slots=True)
 class _Pile:
-    """The answers of one cell: shares of the expected and of the high prior, hidden tokens of one choice."""
+    """The answers of one finest cell: shares of the expected and of the high prior, hidden tokens of one choice."""
 
     shares: list[float] = field(default_factory=list)
     highs: list[float] = field(default_factory=list)
@@ -63,8 +70,8 @@ class _Pile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parent:
-    """What a cell is shrunk toward, unrounded."""
+class _Figures:
+    """What a cell says, unrounded: of itself, or shrunk. `None` for hidden tokens where only the registry knows."""
 
     share: float
     high: float
@@ -72,9 +79,18 @@ class _Parent:
     hidden_high: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A cell's own figures, how many answers they are worth, and how many there were."""
+
+    figures: _Figures
+    weight: float
+    n: int
+
+
 def learn(answers: Iterable[AnswerLength], models: Mapping[str, Model]) -> Learned:
     """The table of these answers. `models` are the registry's: their names, and their figures for hidden tokens."""
-    piles: dict[Key, _Pile] = {}
+    piles: dict[tuple[str, str, str], _Pile] = {}
     left_out = {"unknown_model": 0, "unknown_intent": 0, "cut": 0, "empty": 0}
     counted = 0
     for one in answers:
@@ -83,23 +99,35 @@ def learn(answers: Iterable[AnswerLength], models: Mapping[str, Model]) -> Learn
             left_out[problem] += 1
             continue
         counted += 1
-        keys: tuple[Key, ...] = (
-            (one.model, None, None),
-            (one.model, one.intent, None),
-            (one.model, one.intent, one.effort),
-        )
-        for key in keys:
-            _add(piles.setdefault(key, _Pile()), one)
+        _add(piles.setdefault((one.model, one.intent, one.effort), _Pile()), one, models[one.model])
+    tree: dict[str, dict[str, dict[str, _Seen]]] = {}
+    for (name, intent, effort), pile in sorted(piles.items()):
+        tree.setdefault(name, {}).setdefault(intent, {})[effort] = _seen(pile)
     cells: dict[Key, Length] = {}
-    shrunk: dict[Key, _Parent] = {}
-    # Coarse before fine: a parent is shrunk before its children are.
-    for key in sorted(
-        piles, key=lambda one: (one[1] is not None, one[2] is not None, one[0], one[1] or "", one[2] or "")
-    ):
-        found = _shrunk(piles[key], _parent(key, shrunk, models[key[0]]))
-        shrunk[key] = found
-        cells[key] = _length(found, len(piles[key].shares))
+    for name, intents in tree.items():
+        cells |= _cells(models[name], intents)
     return Learned(Lengths(cells), counted, {name: count for name, count in left_out.items() if count})
+
+
+def _cells(model: Model, intents: Mapping[str, Mapping[str, _Seen]]) -> dict[Key, Length]:
+    """Every cell of one model: upward what is seen is added up, downward it is shrunk."""
+    cells: dict[Key, Length] = {}
+    together = {intent: _together(list(efforts.values())) for intent, efforts in intents.items()}
+    # Hidden tokens differ too much between intents for one figure per model: the registry has them by intent.
+    verbosity = _Figures(1.0, 1.0, None, None)
+    classified = [one for intent, one in together.items() if intent != UNCLASSIFIED]
+    if classified:
+        every = _together(classified)
+        verbosity = _shrunk(every, verbosity)
+        cells[model.name, None, None] = _length(verbosity, every.n)
+    for intent, efforts in intents.items():
+        hidden = model.reasoning_for(intent)
+        above = _Figures(verbosity.share, verbosity.high, hidden, REASONING_HIGH_FACTOR * hidden)
+        found = _shrunk(together[intent], above)
+        cells[model.name, intent, None] = _length(found, together[intent].n)
+        for effort, own in efforts.items():
+            cells[model.name, intent, effort] = _length(_shrunk(own, found), own.n)
+    return cells
 
 
 def _useless(one: AnswerLength, models: Mapping[str, Model]) -> str | None:
@@ -114,52 +142,66 @@ def _useless(one: AnswerLength, models: Mapping[str, Model]) -> str | None:
     return "empty" if one.visible_tokens <= 0 or one.choices < 1 else None
 
 
-def _add(pile: _Pile, one: AnswerLength) -> None:
+def _add(pile: _Pile, one: AnswerLength, model: Model) -> None:
     prior = OUTPUT_PRIORS[one.intent]
+    expected = prior.expected(one.last_user_tokens)
     visible = one.visible_tokens / one.choices
-    most = SHARE_MAX / WHOLE
-    pile.shares.append(min(visible / prior.expected(one.last_user_tokens), most))
-    pile.highs.append(min(visible / prior.high(one.last_user_tokens), most))
     if one.reasoning_tokens is not None:
-        pile.hidden.append(min(one.reasoning_tokens / one.choices, REASONING_MAX))
+        hidden = one.reasoning_tokens / one.choices
+    else:
+        thought = model.reasoning_for(one.intent)
+        hidden = visible * thought / (thought + expected)
+        visible -= hidden
+    most = SHARE_MAX / WHOLE
+    pile.shares.append(min(visible / expected, most))
+    pile.highs.append(min(visible / prior.high(one.last_user_tokens), most))
+    pile.hidden.append(min(hidden, REASONING_MAX))
 
 
-def _parent(key: Key, shrunk: Mapping[Key, _Parent], model: Model) -> _Parent:
-    """What the cell is shrunk toward: the next coarser one; the prior for a model alone."""
-    name, intent, effort = key
-    if intent is None:
-        # Hidden tokens differ too much between intents for one figure per model: the registry has them by intent.
-        return _Parent(1.0, 1.0, None, None)
-    if effort is None:
-        above = shrunk[name, None, None]
-        expected = model.reasoning_for(intent)
-        return _Parent(above.share, above.high, expected, REASONING_HIGH_FACTOR * expected)
-    return shrunk[name, intent, None]
+def _seen(pile: _Pile) -> _Seen:
+    n = len(pile.shares)
+    # `fsum`, because plain sums of floats depend on their order.
+    share, hidden = math.fsum(pile.shares) / n, math.fsum(pile.hidden) / n
+    return _Seen(_Figures(share, _high(pile.highs), hidden, _high(pile.hidden)), float(n), n)
 
 
-def _shrunk(pile: _Pile, parent: _Parent) -> _Parent:
-    hidden, hidden_high = parent.hidden, parent.hidden_high
-    if hidden is not None and hidden_high is not None:
-        hidden = _mean(pile.hidden, hidden)
-        hidden_high = max(_high(pile.hidden, hidden_high), hidden)
-    return _Parent(_mean(pile.shares, parent.share), _high(pile.highs, parent.high), hidden, hidden_high)
+def _high(values: Sequence[float]) -> float:
+    """The 90th percentile: the smallest value that so many stay at or under."""
+    return sorted(values)[math.ceil(HIGH * len(values)) - 1]
 
 
-def _mean(values: Sequence[float], parent: float) -> float:
-    """The shrunk mean. `fsum`, because plain sums of floats depend on their order."""
-    return (PRIOR_ANSWERS * parent + math.fsum(values)) / (PRIOR_ANSWERS + len(values))
+def _together(cells: Sequence[_Seen]) -> _Seen:
+    """What cells say of the next coarser one: each is one sample of it, however many answers it was seen in."""
+    weights = [one.weight * PRIOR_ANSWERS / (one.weight + PRIOR_ANSWERS) for one in cells]
+    weight = math.fsum(weights)
+
+    def mean(values: Sequence[float]) -> float:
+        return math.fsum(w * value for w, value in zip(weights, values, strict=True)) / weight
+
+    figures = _Figures(
+        mean([one.figures.share for one in cells]),
+        mean([one.figures.high for one in cells]),
+        mean([one.figures.hidden or 0.0 for one in cells]),
+        mean([one.figures.hidden_high or 0.0 for one in cells]),
+    )
+    return _Seen(figures, weight, sum(one.n for one in cells))
 
 
-def _high(values: Sequence[float], parent: float) -> float:
-    """The shrunk 90th percentile: the smallest value that so many stay at or under."""
-    if not values:
-        return parent
-    ordered = sorted(values)
-    found = ordered[math.ceil(HIGH * len(ordered)) - 1]
-    return (PRIOR_ANSWERS * parent + len(ordered) * found) / (PRIOR_ANSWERS + len(ordered))
+def _shrunk(seen: _Seen, parent: _Figures) -> _Figures:
+    """The cell's figures drawn toward its parent's; what the parent has no figure for has none here."""
+
+    def toward(own: float, above: float) -> float:
+        return (PRIOR_ANSWERS * above + seen.weight * own) / (PRIOR_ANSWERS + seen.weight)
+
+    own = seen.figures
+    hidden = hidden_high = None
+    if parent.hidden is not None and parent.hidden_high is not None:
+        hidden = toward(own.hidden or 0.0, parent.hidden)
+        hidden_high = max(toward(own.hidden_high or 0.0, parent.hidden_high), hidden)
+    return _Figures(toward(own.share, parent.share), toward(own.high, parent.high), hidden, hidden_high)
 
 
-def _length(found: _Parent, n: int) -> Length:
+def _length(found: _Figures, n: int) -> Length:
     return Length(
         visible=max(1, round(found.share * WHOLE)),
         high=max(1, round(found.high * WHOLE)),

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -167,7 +168,7 @@ def from_plain(told: object) -> Lengths:
     if not isinstance(told, dict) or told.get("kind") != KIND:
         raise LengthsError(f"this is no table of lengths; {_AGAIN}")
     if told.get("format") != FORMAT:
-        raise LengthsError(f"its format is {told.get('format')!r}, this version reads {FORMAT}; {_AGAIN}")
+        raise LengthsError(f"its format is {_told(told.get('format'))}, this version reads {FORMAT}; {_AGAIN}")
     rows = told.get("cells")
     if not isinstance(rows, list):
         raise LengthsError(f"it has no cells; {_AGAIN}")
@@ -182,7 +183,7 @@ def from_plain(told: object) -> Lengths:
         cells[key] = Length(visible, high, reasoning, reasoning_high, n)
     found = Lengths(cells)
     if told.get("version") != found.version:
-        raise LengthsError(f"it says {told.get('version')!r} of itself and is {found.version}; {_AGAIN}")
+        raise LengthsError(f"it says {_told(told.get('version'))} of itself and is {found.version}; {_AGAIN}")
     return found
 
 
@@ -197,9 +198,14 @@ def _rows(cells: Mapping[Key, Length]) -> list[list[object]]:
     return [[*key, one.n, one.visible, one.high, one.reasoning, one.reasoning_high] for key, one in ordered]
 
 
+def _told(value: object) -> str:
+    """What a file holds, as a message tells it: a wrong file may hold megabytes in one name."""
+    return reprlib.repr(value)
+
+
 def _check(key: Key, length: Length) -> None:
     model, intent, effort = key
-    where = f"the cell of {model!r}, {intent!r}, {effort!r}"
+    where = f"the cell of {_told(model)}, {_told(intent)}, {_told(effort)}"
     if not isinstance(model, str) or not 0 < len(model) <= NAME_CHARS_MAX:
         raise LengthsError(f"{where}: the model must be a name of up to {NAME_CHARS_MAX} characters; {_AGAIN}")
     if (intent is not None and intent not in OUTPUT_PRIORS) or (effort is not None and effort not in KNOWN_EFFORTS):

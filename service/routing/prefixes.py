@@ -37,6 +37,10 @@ CACHE_TTL_S: Final = 300.0
 
 TTL_QUIRK: Final = "cache_ttl_s"
 MARKED_QUIRK: Final = "cache_marked"
+MARKED_WRITES: Final = frozenset({MARKED_QUIRK, "cache_write_marked"})
+"""Quirks of providers that write nothing, or nothing that they bill, unless the request marks it."""
+
+MARKED_BY: Final = "cache_control"
 MARK: Final = b'"cache_control"'
 
 CHAIN_BYTES_MAX: Final = 1024 * 1024
@@ -75,7 +79,8 @@ NO_CHAIN: Final = Chain((), (), ())
 def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     """The chain of a request; `NO_CHAIN` below one block. Work is bounded by the two limits above.
 
-    Messages are written again from what was parsed, so spaces between JSON tokens make no difference.
+    Messages are written again from what was parsed, so spaces between JSON tokens make no difference. Nor do marks:
+    clients move them to the newest message, and the text that they stood in is the same prefix as before.
     """
     if chat.sizes.input_tokens < BLOCK_TOKENS or len(chat.raw.body) > CHAINED_BODY_BYTES_MAX:
         return NO_CHAIN
@@ -86,10 +91,11 @@ def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     done = len(tools)
     digests: list[bytes] = []
     ends: list[int] = []
+    marked = MARK in chat.raw.body
     for message in messages:
         if done > CHAIN_BYTES_MAX:
             break
-        text = orjson.dumps(message)
+        text = orjson.dumps(_unmarked(message) if marked else message)
         done += len(text)
         if done > CHAIN_BYTES_MAX:
             break
@@ -100,7 +106,19 @@ def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     whole = done if len(digests) == len(messages) else max(done, len(chat.raw.body))
     leading = next((at for at, one in enumerate(messages) if one["role"] not in ("system", "developer")), 0)
     kept = sorted({at for at in (leading - 1, len(messages) - 2, len(messages) - 1) if 0 <= at < len(digests)})
-    return Chain(digests, [end / whole for end in ends], kept, MARK in chat.raw.body)
+    return Chain(digests, [end / whole for end in ends], kept, marked)
+
+
+def _unmarked(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message without `cache_control`, which may stand on it and on each of its parts."""
+    bare = {name: value for name, value in message.items() if name != MARKED_BY}
+    content = bare.get("content")
+    if isinstance(content, list):
+        bare["content"] = [
+            {name: value for name, value in part.items() if name != MARKED_BY} if isinstance(part, dict) else part
+            for part in content
+        ]
+    return bare
 
 
 class Prefixes:
@@ -129,30 +147,34 @@ class Prefixes:
                     found[name] = tokens
         return {name: tokens for name, tokens in found.items() if tokens}
 
-    def settled(self, chain: Chain, deployment: Deployment, usage: Usage, now: float) -> None:
+    def settled(self, chain: Chain, deployment: Deployment, usage: Usage, sent: float, due: int = 0) -> None:
         """Remember what a vendor said it read of a prompt. What nobody counted teaches nothing.
 
-        A prompt that was read fresh is warm from now on, as automatic caches have it. One of which a part should have
-        been warm, and no token was, is cold there until a hit is reported or a time to live has passed: such a vendor
-        does not keep its prefixes, or not where we reach them. With `cache_marked` only what was reported as read or
-        written is kept.
+        `sent` is when it was sent, monotonic seconds: a long answer keeps nothing warm. `due` are the tokens that were
+        held for warm then. A prompt that was read fresh is warm since, as automatic caches have it. One of which a
+        block was due, and no token came from the cache, is cold there until a hit is reported or a time to live has
+        passed: such a vendor does not keep its prefixes, or not where we reach them. What was learned while it ran
+        was not due: of two requests that begin alike and run together, both are read fresh. With `cache_marked` only
+        what was reported as read or written is kept.
         """
         total = usage.input_total
         if not chain.kept or usage.source is not UsageSource.PROVIDER or total < BLOCK_TOKENS:
             return
-        kept, until = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h, now + ttl_s(deployment)
+        kept, until = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h, sent + ttl_s(deployment)
         if MARKED_QUIRK not in deployment.provider.quirks:
-            found = None if kept else self._found(chain, deployment.id, now)
-            kept = total
+            found = None if kept else self._found(chain, deployment.id, sent)
+            missed, kept = not kept and due >= BLOCK_TOKENS, total
             if found is not None and found[0] == 0:
                 kept, until = found  # cold since then; not longer for having been asked again
-            elif found is not None and found[0] >= BLOCK_TOKENS:
+            elif missed:
                 kept = 0
         for place in chain.kept:
             tokens = min(kept, max(1, int(total * chain.shares[place])))
             holders = self._held.setdefault(chain.digests[place], {})
-            holders.pop(deployment.id, None)
-            holders[deployment.id] = (tokens, until)
+            before = holders.pop(deployment.id, None)
+            # An earlier request may end later: it does not shorten what a later one has begun.
+            both_warm = before is not None and before[0] and tokens
+            holders[deployment.id] = (tokens, max(until, before[1]) if before is not None and both_warm else until)
             if len(holders) > HOLDERS_MAX:
                 del holders[next(iter(holders))]
             self._held.move_to_end(chain.digests[place])
@@ -179,13 +201,13 @@ def split(
 ) -> tuple[int, int]:
     """(tokens read from the cache, tokens written to it) of a prompt, in whole blocks; the rest is fresh.
 
-    Reads count only where the price book has a price for them, writes where it bills them and the vendor caches by
-    itself or the request is `marked`.
+    Reads count only where the price book has a price for them, writes where it bills them and the vendor writes
+    whatever it reads or the request is `marked`.
     """
     if input_tokens < BLOCK_TOKENS:
         return 0, 0
     rates = quote.rates_for(input_tokens)
     whole = input_tokens // BLOCK_TOKENS * BLOCK_TOKENS
     read = min(warm_tokens, input_tokens) // BLOCK_TOKENS * BLOCK_TOKENS if rates.cache_read is not None else 0
-    writes = rates.cache_write_5m is not None and (marked or MARKED_QUIRK not in deployment.provider.quirks)
+    writes = rates.cache_write_5m is not None and (marked or MARKED_WRITES.isdisjoint(deployment.provider.quirks))
     return read, whole - read if writes else 0

@@ -55,11 +55,11 @@ TYPICAL_DIFFICULTY: Final[Mapping[str, float]] = {
     "coding": 2.1,
     "math": 1.9,
     "logic": 2.3,
-    "domain_expert": 3.7,
+    "domain_expert": 3.6,
     "tool_use": 1.3,
     "compound": 2.6,
 }
-"""Mean difficulty of each intent in the project's own corpus (13,612 prompts): what registry priors are held for."""
+"""Mean difficulty of each intent in the project's own corpus: what registry priors are held for. A test compares."""
 
 PARTS_MAX: Final = 8
 """Parts of a compound request that are looked at."""

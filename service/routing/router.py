@@ -18,14 +18,15 @@ from datetime import datetime
 from functools import partial
 
 from service import __version__
-from service.domain.catalog import Catalog
+from service.domain.catalog import Catalog, Deployment
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonCode
 from service.domain.features import RequestFeatures
 from service.domain.money import PriceQuote
 from service.routing.addressing import resolve
-from service.routing.estimate import Forecast, answer_of, cost_of
+from service.routing.estimate import answer_of, cost_of
 from service.routing.policies.wording import below, margin, reason
+from service.routing.prefixes import split
 from service.routing.weighing import Circumstances, Weighed, weigh
 from service.routing.what_if import what_if
 
@@ -62,12 +63,13 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
         caller=around.caller,
         experience=around.experience,
         judged_by=expected.intents,
-        baseline_pusd=_baseline_cost(catalog, expected, around.at),
+        baseline_pusd=_baseline_cost(weighed),
         baseline_model=catalog.baseline,
         route=rules.route.name if rules.route else None,
         plan=rules.address.plan,
         notes=rules.notes,
         ceiling_pusd=rules.ceiling_pusd,
+        max_latency_ms=rules.spec.max_latency_ms,
         degraded=(*rules.degraded, *missed),
         what_if=partial(what_if, weighed),
     )
@@ -91,12 +93,17 @@ def attempt_order(decision: Decision) -> Iterator[Candidate]:
 
 def baseline_quote(catalog: Catalog, at: datetime) -> PriceQuote | None:
     """The price of the configured baseline model at an instant: its first priced deployment's, active or not."""
+    found = _baseline(catalog, at)
+    return None if found is None else found[1]
+
+
+def _baseline(catalog: Catalog, at: datetime) -> tuple[Deployment, PriceQuote] | None:
     if catalog.baseline is None:
         return None
     for deployment in catalog.models[catalog.baseline].deployments:
         quote = deployment.prices.quote(at)
         if quote is not None:
-            return quote
+            return deployment, quote
     return None
 
 
@@ -134,11 +141,19 @@ def _margin(weighed: Weighed) -> str:
     return margin(weighed.policy, weighed.standing(0), second, weighed.rules.spec)
 
 
-def _baseline_cost(catalog: Catalog, expected: Forecast, at: datetime) -> int | None:
-    """What the configured baseline would be expected to cost for the same request."""
-    if catalog.baseline is None:
+def _baseline_cost(weighed: Weighed) -> int | None:
+    """What the configured baseline would be expected to cost for the same request, its cache as warm as the choice's.
+
+    As the ledger has it: whoever sent everything to the baseline would have sent it the turn before, too.
+    """
+    catalog, around, expected = weighed.catalog, weighed.around, weighed.entrants.measure.expected
+    found = _baseline(catalog, around.at)
+    if found is None:
         return None
-    model = catalog.models[catalog.baseline]
-    answer, choices = answer_of(model, expected), expected.choices
-    quote = baseline_quote(catalog, at)
-    return cost_of(quote, expected.input_tokens, answer.visible * choices, answer.reasoning * choices)
+    deployment, quote = found
+    model = catalog.models[deployment.model]
+    answer, choices, known = answer_of(model, expected), expected.choices, around.experience
+    warm = known.warm_tokens.get(weighed.standing(0).id, 0)
+    read, written = split(quote, deployment, expected.input_tokens, warm, marked=known.marked)
+    visible, hidden = answer.visible * choices, answer.reasoning * choices
+    return cost_of(quote, expected.input_tokens, visible, hidden, read, written)

@@ -6,7 +6,8 @@ Invariants
 1. A route that the operator tied to keys (`key_tag`) or to a model binds whatever the caller names: the limits of its
    policy are added to the caller's choice, never traded for it.
 2. A name in an allow or deny list that the registry does not know is an error: a misspelt deny must not let anybody in.
-3. Limits only ever add up: every selector must hold, the lowest ceiling and the highest floor count.
+3. Limits only ever add up: every selector must hold; the lowest ceiling, the shortest latency limit and the highest
+   floor count.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def rules_for(asked: RequestFeatures, intent: Intent, catalog: Catalog, caller: 
         notes.append(f"route {route.name} adds the limits of policy {bound.name}")
     spec = _spec(name, address, route if free else None, catalog, caller)
     specs = (spec,) if bound is None else (spec, bound)
-    spec = spec if bound is None else with_floors_of(spec, bound)
+    spec = spec if bound is None else with_limits_of(spec, bound)
     ceilings = [one for one in (*(each.max_cost_pusd for each in specs), steering.max_cost_pusd) if one is not None]
     return Rules(
         spec=spec,
@@ -142,11 +143,13 @@ def _unknown(noun: str, name: str, names: Mapping[str, object], param: str) -> I
     return InvalidRequest(f"`{param}`: the registry has no {noun} {name!r}{hint}", param=param, code="unknown_name")
 
 
-def with_floors_of(spec: PolicySpec, bound: PolicySpec) -> PolicySpec:
-    """A policy with its floors raised to those of another one."""
+def with_limits_of(spec: PolicySpec, bound: PolicySpec) -> PolicySpec:
+    """A policy with the floors and the latency limit of another one, where those are tighter; ceilings are apart."""
     intents = (*spec.min_quality_for, *bound.min_quality_for)
+    latencies = [one.max_latency_ms for one in (spec, bound) if one.max_latency_ms is not None]
     return replace(
         spec,
+        max_latency_ms=min(latencies, default=None),
         min_quality=max(spec.min_quality, bound.min_quality),
         relative_to_best=max(spec.relative_to_best, bound.relative_to_best),
         min_quality_for={one: max(spec.least_quality((one,)), bound.least_quality((one,))) for one in intents},

@@ -41,6 +41,7 @@ QUIRKS: Mapping[str, str] = {
     "no_forced_tool_choice": "refuses a forcing `tool_choice`: not chosen then; value: how the wire names begin, a|b",
     "cache_ttl_s": "value: for how many seconds a prompt prefix stays in its cache; 300 without it",
     "cache_marked": "caches only what a request marks with `cache_control`",
+    "cache_write_marked": "caches by itself, and bills writes only for what a request marks with `cache_control`",
     "thinking_field": "value: how thinking is switched on and off; informative",
 }
 

@@ -20,6 +20,7 @@ from service.config import Settings
 from service.errors import ConfigurationError
 from service.learned import (
     LENGTHS_FILE,
+    PREVIOUS,
     ArtefactJudge,
     read_judge,
     read_learned,
@@ -81,6 +82,17 @@ def test_a_table_survives_its_file(tmp_path):
     write_lengths(path, LENGTHS, {"answers": 50})
     assert path.read_bytes() == first
     assert [one.name for one in tmp_path.iterdir()] == [LENGTHS_FILE]
+
+
+def test_the_table_before_stays(tmp_path):
+    """One step back is a `mv`; writing the same again pushes nothing out."""
+    path, other = tmp_path / LENGTHS_FILE, Lengths({})
+    for table_now in (LENGTHS, other, other):
+        write_lengths(path, table_now, {})
+    assert read_lengths(tmp_path).version == other.version
+    assert sorted(one.name for one in tmp_path.iterdir()) == [LENGTHS_FILE, LENGTHS_FILE + PREVIOUS]
+    (tmp_path / (LENGTHS_FILE + PREVIOUS)).replace(path)
+    assert read_lengths(tmp_path).version == LENGTHS.version
 
 
 def test_no_table_is_no_fault(tmp_path):

@@ -256,6 +256,19 @@ def test_a_policys_latency_limit_holds_too(serving):
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "max_latency_exceeded")
 
 
+def test_a_route_that_binds_brings_its_latency_limit(serving):
+    """Whoever names the model, or another policy, is under it as well; other models are not."""
+    extra = """  fast: {objective: min_cost, max_latency_ms: 150}
+  slow: {objective: min_cost, max_latency_ms: 600000}
+routes:
+  - {name: quick, when: {model: alpha-model}, policy: fast}"""
+    app, _ = serving({"alpha": Script(fault=Fault.SILENCE), "beta": Script(first_content_delay_s=0.3)}, extra=extra)
+    for steering in ({}, {"policy": "slow"}):
+        reply = app.chat(model="alpha-model", coe=steering)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "max_latency_exceeded")
+    assert app.chat(model="beta-model").status_code == 200
+
+
 def test_one_deadline_spans_all_attempts(serving):
     """Silent vendors one after the other do not add up past `COE_DEADLINE_S`."""
     silent = Script(fault=Fault.SILENCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import pytest
 from stage import coe, registry
@@ -10,6 +11,7 @@ from stage import coe, registry
 from service.cli.lengths import from_ledger, from_outcomes
 from service.domain.lengths import AnswerLength
 from service.learned import LENGTHS_FILE, read_lengths, write_lengths
+from service.ledger.sinks import INDEX_FILE
 from service.routing.lengths import Length, Lengths
 from service.simulator import Script
 
@@ -83,6 +85,26 @@ def test_the_same_ledger_gives_the_same_table(served, tmp_path):
     assert (done.returncode, "nothing to learn from" in done.stderr) == (69, True)
 
 
+def test_an_index_of_another_layout(served):
+    """An older one is built again from the journal and then taught from; a newer one is left alone, with a word."""
+    data_dir, providers = served
+    index = data_dir / INDEX_FILE
+    with sqlite3.connect(index) as connection:
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        for column in ("effort", "choices", "output_tokens_cap", "last_user_tokens"):
+            connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
+        connection.execute(f"PRAGMA user_version = {layout - 1}")
+    connection.close()
+    done = train(data_dir, providers)
+    assert (done.returncode, "from 6 answers" in done.stdout) == (0, True), done.stderr
+    with sqlite3.connect(index) as connection:
+        connection.execute(f"PRAGMA user_version = {layout + 1}")
+    connection.close()
+    done = train(data_dir, providers)
+    assert (done.returncode, "run the newer program" in done.stderr) == (78, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_no_ledger_is_nothing_to_learn_from(tmp_path, vendors):
     """69, and what to do; no table appears."""
     file = registry(tmp_path / "r.yaml", vendors({"alpha": Script()}))
@@ -113,7 +135,7 @@ def test_outcomes_teach_lengths(tmp_path, vendors):
     cells = read_lengths(tmp_path).cells
     assert {key[0] for key in cells} == {"alpha-model", "beta-model"}
     assert cells["beta-model", "coding", "default"].n == 30
-    # The registry expects no hidden tokens of it, and a file of outcomes can't tell them apart.
+    # The registry expects no hidden tokens of it, so all of a row is taken for visible.
     assert cells["beta-model", "coding", "default"].reasoning == 0
 
 

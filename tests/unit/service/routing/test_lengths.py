@@ -81,6 +81,22 @@ def test_a_file_that_is_not_in_order_is_refused(changes):
         from_plain(told(**changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": "x" * 1_000_000},
+        {"format": ["x" * 100_000] * 3},
+        {"cells": [["x" * 1_000_000, None, None, 1, 1, 1, None, None]]},
+        {"cells": [["m", "x" * 1_000_000, None, 1, 1, 1, None, None]]},
+    ],
+)
+def test_a_message_does_not_repeat_the_file(changes):
+    """It goes to the log, whole."""
+    with pytest.raises(LengthsError) as caught:
+        from_plain(told(**changes))
+    assert len(str(caught.value)) < 400
+
+
 def test_no_table_and_no_cell_twice():
     """A list, and two lines for one cell, of which either might count."""
     with pytest.raises(LengthsError, match="no table"):

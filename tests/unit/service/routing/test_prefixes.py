@@ -50,6 +50,11 @@ def read(total=3_000, cached=0, written=0, **more):
     return Usage(total - cached - written, cached, written, output=10, **more)
 
 
+def serve(held, turn, host, usage, at_s):
+    """A request that was decided, sent and answered at an instant."""
+    held.settled(turn, host, usage, at_s, held.warm(turn, at_s).get(host.id, 0))
+
+
 def at(*quirks):
     """A deployment of a provider with quirks."""
     provider = Provider("p", "https://p.example/v1", quirks=dict(one.partition(":")[::2] for one in quirks))
@@ -133,14 +138,14 @@ def test_a_provider_may_keep_longer():
 def test_no_cached_token_where_some_were_due_means_cold():
     """The vendor knows better, also for the rest of the conversation; a hit makes it warm again."""
     held = Prefixes()
-    held.settled(chain(SYSTEM, FIRST), HOST, read(), 0.0)
+    serve(held, chain(SYSTEM, FIRST), HOST, read(), 0.0)
     second = chain(SYSTEM, FIRST, REPLY, SECOND)
-    held.settled(second, HOST, read(3_100, cached=0), 1.0)
+    serve(held, second, HOST, read(3_100, cached=0), 1.0)
     third = chain(SYSTEM, FIRST, REPLY, SECOND, REPLY, FIRST)
     assert held.warm(second, 2.0) == held.warm(third, 2.0) == {}
-    held.settled(third, HOST, read(3_200, cached=0), 3.0)
+    serve(held, third, HOST, read(3_200, cached=0), 3.0)
     assert held.warm(third, 4.0) == {}
-    held.settled(third, HOST, read(3_200, cached=3_072), 5.0)
+    serve(held, third, HOST, read(3_200, cached=3_072), 5.0)
     assert held.warm(third, 6.0) == {"p/m": 3_200}
 
 
@@ -148,21 +153,41 @@ def test_a_cold_vendor_gets_another_chance():
     """After a time to live, however often it was asked in between: one early miss is not for ever."""
     held = Prefixes()
     turn, other = chain(SYSTEM, FIRST), chain(SYSTEM, SECOND)
-    held.settled(turn, HOST, read(), 0.0)
+    serve(held, turn, HOST, read(), 0.0)
     for at_s in range(1, 300, 50):
-        held.settled(other, HOST, read(cached=0), float(at_s))
+        serve(held, other, HOST, read(cached=0), float(at_s))
         assert held.warm(other, at_s + 0.5) == {}
-    held.settled(other, HOST, read(cached=0), CACHE_TTL_S + 2)
+    serve(held, other, HOST, read(cached=0), CACHE_TTL_S + 2)
     assert held.warm(other, CACHE_TTL_S + 3)
+
+
+def test_two_that_run_together_are_both_read_fresh():
+    """The second finds nothing, for the first was not read yet: that is no miss."""
+    held = Prefixes()
+    one, two = chain(SYSTEM, FIRST), chain(SYSTEM, SECOND)
+    due = held.warm(two, 0.0)
+    held.settled(one, HOST, read(), 0.0)
+    held.settled(two, HOST, read(cached=0), 0.5, due.get(HOST.id, 0))
+    assert held.warm(two, 1.0) == {"p/m": 3_000}
+    assert held.warm(chain(SYSTEM, REPLY), 1.0)
+
+
+def test_a_long_answer_keeps_nothing_warm():
+    """The prompt was read when it was sent; and whoever ends later does not shorten what began later."""
+    held, turn = Prefixes(), chain(SYSTEM, FIRST)
+    held.settled(turn, HOST, read(cached=2_048), 100.0)  # ended at once
+    held.settled(turn, HOST, read(), 0.0)  # took minutes
+    assert held.warm(turn, 99.0 + CACHE_TTL_S)
+    assert held.warm(turn, 101.0 + CACHE_TTL_S) == {}
 
 
 def test_a_first_reading_reports_none_and_is_warm_after_it():
     """Zero of what was never there is no miss; nor is a beginning shorter than any vendor caches."""
     held = Prefixes()
     short = {"role": "system", "content": "be kind"}
-    held.settled(chain(short, {"role": "user", "content": LONG}), HOST, read(cached=0), 0.0)
+    serve(held, chain(short, {"role": "user", "content": LONG}), HOST, read(cached=0), 0.0)
     other = chain(short, {"role": "user", "content": LONG + "again"})
-    held.settled(other, HOST, read(cached=0), 1.0)
+    serve(held, other, HOST, read(cached=0), 1.0)
     assert held.warm(other, 2.0) == {"p/m": 3_000}
 
 
@@ -243,6 +268,8 @@ def quote(**rates):
         ({"cache_read": 100_000, "cache_write_5m": 1_250_000}, at(), 5_000, 2_048, False, (2_048, 2_048)),
         ({"cache_read": 100_000, "cache_write_5m": 1_250_000}, at("cache_marked"), 5_000, 0, False, (0, 0)),
         ({"cache_read": 100_000, "cache_write_5m": 1_250_000}, at("cache_marked"), 5_000, 0, True, (0, 4_096)),
+        ({"cache_read": 9_000, "cache_write_5m": 1_250_000}, at("cache_write_marked"), 5_000, 2_048, False, (2_048, 0)),
+        ({"cache_read": 9_000, "cache_write_5m": 1_250_000}, at("cache_write_marked"), 5_000, 0, True, (0, 4_096)),
     ],
 )
 def test_only_whole_blocks_and_only_what_has_a_price(rates, host, tokens, warm, marked, expected):
@@ -255,6 +282,22 @@ def test_marks_are_seen():
     part = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}
     assert chain({"role": "user", "content": [part]}).marked
     assert not chain(SYSTEM, FIRST).marked
+
+
+def test_marks_move_and_the_prefix_stays():
+    """Clients mark the newest message: the one before it is the same without its mark, and the text still counts."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+
+    def user(text, **more):
+        return {"role": "user", "content": [{"type": "text", "text": text, **more}]}
+
+    held = Prefixes()
+    held.settled(chain(user(LONG, **mark)), at("cache_marked"), read(written=2_048), 0.0)
+    second = chain(user(LONG), REPLY, user("go on", **mark))
+    assert held.warm(second, 1.0) == {"p/m": 2_048}
+    assert held.warm(chain(user(LONG + "other"), REPLY, user("go on", **mark)), 1.0) == {}
+    on_the_message = chain({**SYSTEM, **mark}, FIRST)
+    assert on_the_message.digests == chain(SYSTEM, {**FIRST, **mark}).digests
 
 
 def test_a_deployment_is_known_by_its_id():

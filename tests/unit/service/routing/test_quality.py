@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +27,7 @@ from service.routing.quality import (
     standards,
 )
 
+CORPUS = Path(__file__).resolve().parents[4] / "classifiers" / "corpus"
 FLAT = dict.fromkeys(INTENTS, 1 / len(INTENTS))
 MODEL = a_model("m", quality={"default": 0.8, "coding": 0.4, "math": 0.3, "chitchat": 0.9})
 
@@ -181,6 +185,18 @@ def test_every_intent_has_a_typical_difficulty():
     """One without would never be moved."""
     assert set(TYPICAL_DIFFICULTY) == set(INTENTS)
     assert all(1 <= value <= 5 for value in TYPICAL_DIFFICULTY.values())
+
+
+def test_typical_difficulty_is_that_of_the_corpus():
+    """A corpus that has grown since would leave every request of an intent a little too hard, or too easy."""
+    seen: dict[str, list[float]] = {name: [] for name in INTENTS}
+    for path in sorted(CORPUS.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row.get("intent") in seen and row.get("difficulty") is not None:
+                seen[row["intent"]].append(row["difficulty"])
+    off = {name: fmean(values) - TYPICAL_DIFFICULTY[name] for name, values in seen.items()}
+    assert all(abs(one) < 0.06 for one in off.values()), off
 
 
 def test_the_order_of_a_posterior_does_not_matter():

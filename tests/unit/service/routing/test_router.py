@@ -14,9 +14,11 @@ from service import __version__
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.catalog import PolicySpec, Provider, RouteCondition, RouteSpec, Selector
 from service.domain.decision import NOT_CLASSIFIED, ReasonCode
+from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.errors import Forbidden, NoCandidate, NotFound
-from service.routing.router import RECORD_VERSION, attempt_order, baseline_quote, needs_intent
+from service.routing.router import RECORD_VERSION, attempt_order, baseline_quote, decide, needs_intent
+from service.routing.weighing import Circumstances
 
 CN = Provider("cn", "https://cn.example/v1", region="cn", tags=frozenset({"public"}))
 EU = Provider("eu", "https://eu.example/v1", region="eu", tags=frozenset({"private"}))
@@ -300,6 +302,18 @@ def test_fallback_prefers_another_provider():
     )
     order = [one.deployment.id for one in attempt_order(decided(a_chat(), catalog))]
     assert order == ["a/a1", "b/b1", "a/a2", "b/b2"]
+
+
+@pytest.mark.parametrize("warm", [0, 4_500])
+def test_the_baseline_is_as_warm_as_the_choice(warm):
+    """Or the saving would count what any cache saves; and it writes its cache where that is billed."""
+    rates = {"cache_read": 100_000, "cache_write_5m": 2_000_000}
+    catalog = a_catalog(a_model("same", (1, 2), rates=rates), baseline="same")
+    known = Experience(warm_tokens={"p/same": warm} if warm else {})
+    around = Circumstances("dec_1", NOW, ANONYMOUS, experience=known)
+    decision = decide(features_of(a_chat("word " * 4_000)), an_intent(), catalog, around)
+    assert decision.baseline_pusd == decision.chosen.expected_cost_pusd
+    assert decision.chosen.cached_tokens == (4_096 if warm else 0)
 
 
 def test_the_baseline_is_priced_for_the_same_request():

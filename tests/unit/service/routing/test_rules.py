@@ -104,3 +104,19 @@ def test_a_route_that_binds_raises_the_floors():
     assert (spec.name, spec.min_quality, spec.relative_to_best) == ("own", 0.9, 0.97)
     assert [spec.least_quality((one,)) for one in ("coding", "math", "logic")] == [0.95, 0.6, 0.9]
     assert rules_for(a_chat(model="auto:own"), an_intent(), catalog, ANONYMOUS).spec.min_quality == 0.6
+
+
+@pytest.mark.parametrize(
+    ("own", "bound", "expected"), [(None, 150, 150), (90, 150, 90), (900, 150, 150), (900, None, 900)]
+)
+def test_a_route_that_binds_brings_its_latency_limit(own, bound, expected):
+    """The tighter of the two holds."""
+    catalog = replace(
+        CATALOG,
+        routes=(RouteSpec("hr", RouteCondition(key_tags=frozenset({"hr"})), policy="locked"),),
+        policies={
+            "locked": PolicySpec("locked", max_latency_ms=bound),
+            "own": PolicySpec("own", max_latency_ms=own),
+        },
+    )
+    assert rules_for(a_chat(model="auto:own"), an_intent(), catalog, HR).spec.max_latency_ms == expected

@@ -16,6 +16,7 @@ from service.catalog.load import load
 from service.domain.catalog import NARROWED_QUIRKS, Catalog, Deployment, Model
 from service.domain.decision import INTENTS
 from service.domain.money import PriceQuote, Rates, Usage, price
+from service.routing.prefixes import MARKED_WRITES
 from service.upstream.quirks import QUIRKS
 
 REGISTRY = Path(__file__).resolve().parents[2] / "providers.yaml"
@@ -358,6 +359,18 @@ def test_narrowed_quirks_concern_exactly_their_models(full: Catalog) -> None:
         if provider.quirks.get(quirk)
     }
     assert told == NARROWED
+
+
+def test_writes_are_expected_where_they_are_billed_unasked(full: Catalog) -> None:
+    """Of those that ask more for what they write to the cache: OpenAI's models always do, others for what is marked."""
+    dearer: set[str] = set()
+    for one in full.deployments():
+        quote = one.prices.quote(SATURDAY)
+        if quote is not None and (quote.rates.cache_write_5m or 0) > (quote.rates.input or 0):
+            dearer.add(one.provider.name)
+    asked = {name for name in dearer if not MARKED_WRITES.isdisjoint(full.providers[name].quirks)}
+    assert asked == {"alibaba", "anthropic", "bedrock", "minimax"}
+    assert dearer - asked == {"openai", "azure"}
 
 
 def test_mistral_and_zhipu_get_what_they_want(full: Catalog) -> None:

@@ -2,17 +2,21 @@
 
 Where on the path: beside it; `fit` calls it on predictions for rows that no view had seen.
 
-All views are deviations in logits from what a model is worth overall. The blend is base + sum of weight * deviation,
-the weighted mean of logits.
+All views are deviations in logits from what a model is worth overall. Each falls into what it says of all models
+alike (the request is hard) and what it says of one against another, and the two have weights of their own: likelihood
+is mostly about the first, routing lives on the second. The blend is base + sum of weight * part, a weighted mean of
+logits.
 
 Invariants:
-1. Weights are never negative, and are pulled to equal shares: with few rows the plain mean of views is hard to beat.
+1. Weights are never negative, and are pulled to equal shares that count half: with few rows the plain mean of views is
+   hard to beat, and what was learned from them is half luck.
 2. Calibration moves a model only as far as its labels carry it; the pull is to no change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,13 +26,27 @@ from classifiers.quality.metrics import Floats, mean_known
 from classifiers.quality.signals import logit, sigmoid
 
 WEIGHT_PULL: Final = 5.0
-"""Nats, over all rows together, that a whole unit of weight away from equal shares must be worth."""
+"""Nats, over all rows together, that a whole unit of weight away from where the pull goes must be worth."""
 
 WEIGHT_MAX: Final = 3.0
 SLOPE_PULL: Final = 50.0
 """Labels that calibration of one model must outweigh."""
 
 NEWTON_ROUNDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How much a view counts: in what it says of all models alike, and of one against another."""
+
+    common: float
+    apart: float
+
+    def of(self, deviations: Floats) -> Floats:
+        """Deviations (..., m) of one view, weighted; likewise its table, since a blend is linear in tables."""
+        common = deviations.mean(axis=-1, keepdims=True)
+        result: Floats = self.common * common + self.apart * (deviations - common)
+        return result
 
 
 def base_of(scores: Floats) -> Floats:
@@ -57,6 +75,19 @@ def fit_weights(views: Sequence[Floats], scores: Floats) -> Floats:
         loss, np.full(len(views), even), jac=True, method="L-BFGS-B", bounds=[(0.0, WEIGHT_MAX)] * len(views)
     )
     return np.asarray(found.x, dtype=np.float64)
+
+
+def weigh(views: Mapping[str, Floats], scores: Floats) -> dict[str, Weight]:
+    """The weight of each view, from deviations (n, m) of rows that the views had not seen."""
+    unit = (Weight(1.0, 0.0), Weight(0.0, 1.0))
+    found = fit_weights([one.of(view) for view in views.values() for one in unit], scores)
+    return {name: Weight(*pair) for name, pair in zip(views, found.reshape(-1, 2).tolist(), strict=True)}
+
+
+def blended(views: Mapping[str, Floats], weights: Mapping[str, Weight]) -> Floats:
+    """(n, m) the weighted sum of the views' deviations."""
+    result: Floats = np.sum([weights[name].of(view) for name, view in views.items()], axis=0, dtype=np.float64)
+    return result
 
 
 def fit_slopes(deviations: Floats, scores: Floats) -> tuple[Floats, Floats]:

@@ -30,8 +30,8 @@ SEED: Final = 7
 DIMENSIONS: Final = 64
 """Width of the compact space: an int8 row is one cache line."""
 
-VOCABULARY_MAX: Final = 49_152
-"""Known buckets, at 64 bytes each: 3 MB."""
+VOCABULARY_MAX: Final = 40_960
+"""Known buckets, at 64 bytes of codes, a number and a scale each: an artefact stays at 3 MB."""
 
 GROUP_ROWS_MIN: Final = 10
 """Categories with fewer rows are not left out to choose the gate."""
@@ -41,8 +41,8 @@ TYPICAL_MIN: Final = 0.05
 MARGINS: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 1e6)
 """Logits; the last one means: never leave the best single model for quality's sake."""
 
-SURE: Final = 3.0
-"""Standard errors by which a margin must gain: the best of ten tries among dozens of models is lucky by two."""
+SURE: Final = 4.0
+"""Standard errors by which a margin must gain: the best of ten tries among dozens of models is lucky by three."""
 
 VIEWS: Final = ("topics", "linear", "clusters", "intents")
 
@@ -53,7 +53,7 @@ class Fitted:
 
     `topic_shares` (n, t) are likewise unseen; `topics` names them,
     by categories when `named`; `weights` maps views to their share in the blend;
-    `shut` is the share of TRAIN rows that the gate damps; see `scorer.Shape` for `margin`.
+    `shut` is the share of TRAIN rows that deserve less than full trust; see `scorer.Shape` for `margin`.
     """
 
     model: QualityModel
@@ -61,7 +61,7 @@ class Fitted:
     topic_shares: Floats
     topics: tuple[str, ...]
     named: bool
-    weights: dict[str, float]
+    weights: dict[str, blend.Weight]
     gate: ground.Gate
     shut: float
     margin: float
@@ -173,7 +173,7 @@ def known_rows(parts: _Parts, deviations: Floats, bases: Floats) -> ground.Rows:
     return ground.Rows(deviations, np.broadcast_to(bases, deviations.shape), parts.scores, signs, known, groups)
 
 
-def left_out_rows(parts: _Parts, weights: dict[str, float]) -> ground.Rows | None:
+def left_out_rows(parts: _Parts, weights: dict[str, blend.Weight]) -> ground.Rows | None:
     """Each topic predicted by a fit without any of its rows; `None` when there are too few topics to leave one out."""
     topics = parts.topics
     if topics is None or len(topics.names) < 3:
@@ -197,7 +197,7 @@ def left_out_rows(parts: _Parts, weights: dict[str, float]) -> ground.Rows | Non
 
 
 def _without_topic(
-    parts: _Parts, topics: views.Topics, weights: dict[str, float], number: int, group: Index
+    parts: _Parts, topics: views.Topics, weights: dict[str, blend.Weight], number: int, group: Index
 ) -> ground.Rows:
     """The rows `group` (places in `ridge.rows`) of one topic, as strangers."""
     used = parts.ridge.rows
@@ -214,7 +214,7 @@ def _without_topic(
         targets = parts.linear.targets[used] - parts.linear.targets[rest].mean(axis=0)
         each["linear"] = parts.ridge.without_group(targets, views.LINEAR_PENALTY, group) @ tables["linear"]
     scores = parts.scores[rows]
-    deviations = sum((weights[name] * values for name, values in each.items()), np.zeros_like(scores))
+    deviations = blend.blended(each, weights)
     dense = parts.clusters.dense[rows]
     return ground.Rows(
         deviations=deviations,
@@ -226,7 +226,7 @@ def _without_topic(
     )
 
 
-def _margin(known: ground.Rows, counts: Floats) -> float:
+def _margin(known: ground.Rows, counts: Floats, trust: Floats) -> float:
     """The margin with the highest gain over the best single model on unseen rows, among those that surely gain.
 
     A gain is sure when its mean exceeds `SURE` standard errors. Where none is, the best single model is never left.
@@ -239,7 +239,7 @@ def _margin(known: ground.Rows, counts: Floats) -> float:
     default = np.where(cells, known.bases, -np.inf).argmax(axis=1)
     best, highest = MARGINS[-1], 0.0
     for margin in MARGINS:
-        lowered = less_margin(logits, mark, full_margin(margin, counts[:, None]))
+        lowered = less_margin(logits, mark, full_margin(margin, trust[:, None]))
         gain = known.scores[at, np.where(cells, lowered, -np.inf).argmax(axis=1)] - known.scores[at, default]
         mean = float(gain.mean())
         if mean > SURE * float(gain.std()) / len(gain) ** 0.5 and mean > highest:
@@ -247,7 +247,7 @@ def _margin(known: ground.Rows, counts: Floats) -> float:
     return best
 
 
-def _pack(parts: _Parts, tables: dict[str, Floats], weights: dict[str, float]) -> tuple[Arrays, Shape]:
+def _pack(parts: _Parts, tables: dict[str, Floats], weights: dict[str, blend.Weight]) -> tuple[Arrays, Shape]:
     """Arrays and shape as yet without calibration and gate."""
     topics, linear, clusters = parts.topics, parts.linear, parts.clusters
     used = parts.ridge.rows
@@ -280,7 +280,7 @@ def _pack(parts: _Parts, tables: dict[str, Floats], weights: dict[str, float]) -
         known_high=ground.OPEN.high,
         margin=0.0,
     )
-    blocks = [tables[name] * weights[name] for name in (*names, "clusters", "intents")]
+    blocks = [weights[name].of(tables[name]) for name in (*names, "clusters", "intents")]
     table = np.concatenate(blocks)
     arrays = Arrays(
         buckets=buckets,
@@ -335,15 +335,16 @@ def fit(train: Outcomes, reading: Reading, *, seed: int = SEED, progress: Progre
     parts = _parts(train, reading, seed)
     tell(1)
     each = _unseen_deviations(parts, folds(train))
-    weights = dict(zip(each, blend.fit_weights(list(each.values()), train.scores).tolist(), strict=True))
-    deviations = sum((weights[name] * values for name, values in each.items()), np.zeros_like(train.scores))
+    weights = blend.weigh(each, train.scores)
+    deviations = blend.blended(each, weights)
     tell(2)
     slopes, bases = blend.fit_slopes(deviations, train.scores)
     known = known_rows(parts, deviations * slopes, bases)
     shares = ground.choose_known_gate(known.known)
     detector, gated = ground.choose_gate(known, left_out_rows(parts, weights), shares)
-    counts = shares.of(known.known) * gated.of(detector.of(known.signs))
-    margin = _margin(known, counts)
+    counts = shares.of(known.known)
+    trust = counts * gated.of(detector.of(known.signs))
+    margin = _margin(known, counts, trust)
     tell(3)
     arrays, shape = _pack(parts, _tables(parts, np.arange(len(train))), weights)
     model = QualityModel(
@@ -361,7 +362,7 @@ def fit(train: Outcomes, reading: Reading, *, seed: int = SEED, progress: Progre
     tell(4)
     logits = known.bases + counts[:, None] * known.deviations
     mark = logits[:, [int(bases.argmax())]]
-    lowered = less_margin(logits, mark, full_margin(margin, counts[:, None]))
+    lowered = less_margin(logits, mark, full_margin(margin, trust[:, None]))
     topics = parts.topics
     return Fitted(
         model=model,
@@ -371,7 +372,7 @@ def fit(train: Outcomes, reading: Reading, *, seed: int = SEED, progress: Progre
         named=views.topic_labels(train.categories) is not None,
         weights=weights,
         gate=gated,
-        shut=float((counts < 1.0).mean()),
+        shut=float((trust < 1.0).mean()),
         margin=margin,
     )
 

@@ -1,13 +1,14 @@
-"""Known and unknown ground: when a prompt is unlike all of TRAIN, what was learned must not count. Fitting only.
+"""Known and unknown ground: when a prompt is unlike all of TRAIN, what was learned deserves no trust. Fitting only.
 
 Where on the path: beside it; `fit` chooses the gate with it, the run-time form applies it.
 
 How: leave every topic out in turn and predict its rows without it: those are strangers of the kind that will come. A
 logistic detector tells them from rows whose topic is known, by the signs of `signals.familiar_signs`. The gate closes
-on low values. Of the gates that do no harm on left-out topics, the one that costs least on known ground is taken.
+on low values: the best single model then stays the best. Of the gates that do no harm on left-out topics, the one that
+costs least on known ground is taken.
 
-Besides, a prompt whose words TRAIN mostly lacks is far from everything in it, whatever the rest looks like: below the
-share that is known of TRAIN's own rows by the others, the gate closes, too.
+Besides, a prompt whose words TRAIN mostly lacks is far from everything in it, whatever the rest looks like: below what
+is known of nearly all of TRAIN's own rows by the others, nothing that was learned counts.
 
 Invariants:
 1. Harm is accuracy lost against the best single model of TRAIN when cost doesn't matter.
@@ -23,23 +24,28 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from classifiers.quality.metrics import Floats, Index
-from classifiers.quality.signals import FAMILIAR, full_margin, gate, less_margin, sigmoid
+from classifiers.quality.signals import FAMILIAR, full_margin, gate, less_margin
 
 HARM_MAX: Final = 0.005
 """Accuracy that left-out topics may lose together."""
 
 HARM_EACH_MAX: Final = 0.01
 HARM_EACH_ROWS: Final = 50
-"""And each by itself, beyond one standard error, where it has enough rows to tell."""
+HARM_EACH_LUCK: Final = 0.5
+"""And each by itself, where it has enough rows to tell, beyond so many standard errors."""
 
-OPEN_FROM: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
-OPEN_AT: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
-"""Shares of known ground that a gate shuts out, and that it damps."""
+HARM_WEIGHT: Final = 2.0
+"""Accuracy on known ground that a point of harm beyond the limits is worth: most requests stand on known ground."""
+
+OPEN_FROM: Final = (0.1, 0.2, 0.3, 0.4, 0.6)
+OPEN_AT: Final = (0.4, 0.5, 0.6, 0.8)
+"""Shares of known ground that a gate shuts out, and that it trusts less than fully. A gate that is needed at all is no
+weaker than the first of them: topics to come can be stranger than those that were left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Detector values up to `low` count nothing, from `high` on fully."""
+    """Values up to `low` count nothing, from `high` on fully."""
 
     low: float
     high: float
@@ -52,8 +58,8 @@ class Gate:
 OPEN: Final = Gate(-1e9, -1e8)
 """No gate at all."""
 
-STRANGE: Final = (0.01, 0.04)
-"""Shares of TRAIN's own rows that count nothing, and less than fully, because others know so little of them."""
+STRANGE: Final = 0.01
+"""Share of TRAIN's own rows that count less than fully, because others know so little of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,45 +108,39 @@ def unused_detector() -> Detector:
 
 def choose_known_gate(known: Floats) -> Gate:
     """The gate on the known share, from the shares (n,) of TRAIN's rows."""
-    low, high = np.quantile(known, STRANGE).tolist()
-    return Gate(low, high) if high > low else OPEN
+    high = float(np.quantile(known, STRANGE))
+    return Gate(high / 2.0, high) if high > 0.0 and known.min() < known.max() else OPEN
 
 
-def chosen_scores(rows: Rows, counts: Floats) -> tuple[Floats, Floats]:
-    """(n,) scores of the model that looks best, and of the model that is best overall; known outcomes only."""
+def chosen_scores(rows: Rows, counts: Floats, trust: Floats) -> tuple[Floats, Floats]:
+    """(n,) scores of the model that looks best, and of the model that is best overall; known outcomes only.
+
+    `counts` (n,) of what was learned count, and so much `trust` (n,) is due.
+    """
     known = ~np.isnan(rows.scores)
     at = np.arange(len(rows.scores))
     default = np.where(known, rows.bases, -np.inf).argmax(axis=1)
     logits = rows.bases + counts[:, None] * rows.deviations
-    lowered = less_margin(logits, logits[at, default][:, None], full_margin(0.0, counts[:, None]))
+    lowered = less_margin(logits, logits[at, default][:, None], full_margin(0.0, trust[:, None]))
     picked = np.where(known, lowered, -np.inf).argmax(axis=1)
     return rows.scores[at, picked], rows.scores[at, default]
 
 
-def does_harm(rows: Rows, counts: Floats) -> bool:
-    """Whether left-out topics lose more against the best single model than the limits allow."""
-    router, single = chosen_scores(rows, counts)
+def harm(rows: Rows, counts: Floats, trust: Floats) -> float:
+    """By how much left-out topics lose more against the best single model than the limits allow; 0 for no harm."""
+    router, single = chosen_scores(rows, counts, trust)
     loss = single - router
-    if float(loss.mean()) > HARM_MAX:
-        return True
+    most = float(loss.mean()) - HARM_MAX
     for group in np.unique(rows.groups):
         part = loss[rows.groups == group]
-        if len(part) < HARM_EACH_ROWS:
-            continue
-        if float(part.mean()) - float(part.std()) / len(part) ** 0.5 > HARM_EACH_MAX:
-            return True
-    return False
-
-
-def known_loss(rows: Rows, counts: Floats) -> float:
-    """Mean cross-entropy on known ground."""
-    cells = ~np.isnan(rows.scores)
-    given, wanted = sigmoid(rows.bases + counts[:, None] * rows.deviations)[cells], rows.scores[cells]
-    return float(-(wanted * np.log(given) + (1.0 - wanted) * np.log(1.0 - given)).mean())
+        if len(part) >= HARM_EACH_ROWS:
+            luck = HARM_EACH_LUCK * float(part.std()) / len(part) ** 0.5
+            most = max(most, float(part.mean()) - luck - HARM_EACH_MAX)
+    return max(most, 0.0)
 
 
 def choose_gate(known: Rows, left_out: Rows | None, shares: Gate) -> tuple[Detector, Gate]:
-    """The harmless gate with the least loss on known ground; when every gate does harm, the one that shuts most.
+    """The gate that keeps most on known ground, less `HARM_WEIGHT` times the harm that it still does.
 
     `shares` is the gate on the known share, which works beside it.
     """
@@ -148,7 +148,7 @@ def choose_gate(known: Rows, left_out: Rows | None, shares: Gate) -> tuple[Detec
         return unused_detector(), OPEN
     detector = fit_detector(known.signs, left_out.signs)
     inside_known, outside_known = shares.of(known.known), shares.of(left_out.known)
-    if not does_harm(left_out, outside_known):
+    if harm(left_out, outside_known, outside_known) == 0.0:
         return detector, OPEN
     inside, outside = detector.of(known.signs), detector.of(left_out.signs)
     tried = [
@@ -157,7 +157,9 @@ def choose_gate(known: Rows, left_out: Rows | None, shares: Gate) -> tuple[Detec
         for high in OPEN_AT
         if high > low
     ]
-    harmless = [one for one in tried if not does_harm(left_out, outside_known * one.of(outside))]
-    if not harmless:
-        return detector, tried[-1]
-    return detector, min(harmless, key=lambda one: known_loss(known, inside_known * one.of(inside)))
+
+    def worth(one: Gate) -> float:
+        kept, _ = chosen_scores(known, inside_known, inside_known * one.of(inside))
+        return float(kept.mean()) - HARM_WEIGHT * harm(left_out, outside_known, outside_known * one.of(outside))
+
+    return detector, max(tried, key=worth)

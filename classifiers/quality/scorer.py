@@ -7,10 +7,12 @@ A prompt becomes a point in a compact space (a weighted sum of int8 rows), and t
 of TRAIN it looks like, linear scores, the clusters it lies near, and its intents in its language. Each signal has one
 number per model, so all models together are one small matrix product:
 
-    logit p_m = base_m + g * sum over signals of signal * table[signal, m]
+    logit p_m = base_m + known * sum over signals of signal * table[signal, m]
 
-g, from 0 to 1, is how familiar the ground is. On unknown ground it falls, and every model keeps what it is worth on
-average: the safe default is then the best single model.
+`known`, from 0 to 1, falls when TRAIN lacks most of a prompt's words: every model then keeps what it is worth on
+average. `trust`, never more than that, falls as well when a prompt belongs to no topic of TRAIN. The less trust, the
+clearer an advantage over the model that is best overall has to be; without trust that model is never beaten. So the
+safe default on unknown ground is the best single model.
 
 Invariants:
 1. Bounded work: at most as many rows as a selection has features, and none that TRAIN did not know.
@@ -58,10 +60,10 @@ _UNDETERMINED: Final = len(LANGUAGES) - 1
 class Shape:
     """Numbers that the arrays don't say: how many topics, linear scores, dense dimensions and clusters there are.
 
-    `temperature` sharpens topics, `sharpness` clusters. Familiarity up to `gate_low` counts nothing, from `gate_high`
-    on it counts fully, between them it grows evenly; likewise for the known share of a prompt between `known_low` and
-    `known_high`, and both together as their product. `margin` (logits) is what an advantage over the model that is
-    best overall has to exceed.
+    `temperature` sharpens topics, `sharpness` clusters. A known share of a prompt up to `known_low` counts nothing,
+    from `known_high` on it counts fully, between them it grows evenly; trust is that times the same of familiarity
+    between `gate_low` and `gate_high`. `margin` (logits) is what an advantage over the model that is best overall has
+    to exceed where trust is full.
     """
 
     topics: int
@@ -157,15 +159,16 @@ class QualityModel:
         mass = float(features.values.dot(features.values))
         return result, float(values.dot(values)) / max(mass, TINY)
 
-    def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
-        """(s,) signals of a prompt, and how much of what was learned counts for it.
+    def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float, float]:
+        """(s,) signals of a prompt, how much they count for it, and how much trust they deserve.
 
         The same as `topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls:
         this runs while a request waits, and on so few numbers a call costs more than its arithmetic.
         """
         shape = self.shape
         point, share = self.point(features)
-        counts = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
+        known = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
+        trust = known
         found = np.zeros(shape.count, dtype=np.float64)
         linear_end = shape.topics + shape.linear
         dense = point[linear_end:]
@@ -175,16 +178,16 @@ class QualityModel:
             shares = found[: shape.topics]
             _softmax_into(shares, shape.temperature * scores + self._prior)
             if shape.gate_high > ALWAYS_OPEN:
-                counts *= self._counts(scores, shares, length)
+                trust *= self._familiarity(scores, shares, length)
         found[shape.topics : linear_end] = point[shape.topics : linear_end]
         at = linear_end + shape.clusters
         if shape.clusters:
             _softmax_into(found[linear_end:at], self._centroids.dot(dense) * (shape.sharpness / max(length, TINY)))
         at += _LANGUAGE_PLACE.get(language, _UNDETERMINED) * len(INTENTS)
         found[at : at + len(INTENTS)] = posterior
-        return found, counts
+        return found, known, trust
 
-    def _counts(self, scores: Doubles, shares: Doubles, length: float) -> float:
+    def _familiarity(self, scores: Doubles, shares: Doubles, length: float) -> float:
         """`gate` over `familiar_signs` for one prompt; `length` is that of its dense coordinates."""
         weights = self._familiar
         ordered = np.sort(scores)[-2:].tolist()
@@ -206,10 +209,10 @@ class QualityModel:
         return float(min(max((known - low) / max(high - low, TINY), 0.0), 1.0))
 
     def logits(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
-        """(m,) logits as the table has them, before priors and margin, and how much of what was learned counts."""
-        found, counts = self.signals(features, posterior, language)
-        result: Doubles = self._arrays.base + counts * np.einsum("i,ij->j", found, self._table)
-        return result, counts
+        """(m,) logits as the table has them, before priors and margin, and how much trust they deserve."""
+        found, known, trust = self.signals(features, posterior, language)
+        result: Doubles = self._arrays.base + known * np.einsum("i,ij->j", found, self._table)
+        return result, trust
 
     def qualities(
         self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
@@ -220,20 +223,20 @@ class QualityModel:
     def appraise(
         self, features: Features, posterior: Sequence[float] | Doubles, language: str, priors: Doubles | None = None
     ) -> tuple[Doubles, float]:
-        """(m,) p(acceptable) of each of `models` for one prompt, and how much (0 to 1) of what was learned counts.
+        """(m,) p(acceptable) of each of `models` for one prompt, and how much trust (0 to 1) the ground deserves.
 
         `posterior` (15,) are the intents in the order of `INTENTS`; `language` is one of `LANGUAGES`, others count as
         undetermined; `priors` (m, 15) are registry priors per intent, for those who have some.
         """
         intents = np.asarray(posterior, dtype=np.float64)
-        logits, counts = self.logits(features, intents, language)
+        logits, trust = self.logits(features, intents, language)
         if priors is not None:
-            weight = PRIOR_LABELS / (PRIOR_LABELS + counts * self._arrays.labels)
+            weight = PRIOR_LABELS / (PRIOR_LABELS + trust * self._arrays.labels)
             logits = (1.0 - weight) * logits + weight * from_prior(intents, priors)
         if int(logits.argmax()) != self._incumbent:
             mark = logits[self._incumbent : self._incumbent + 1]
-            logits = less_margin(logits, mark, full_margin(self.shape.margin, counts))
-        return sigmoid(logits), counts
+            logits = less_margin(logits, mark, full_margin(self.shape.margin, trust))
+        return sigmoid(logits), trust
 
     def of_models(self, names: Sequence[str]) -> QualityModel:
         """The same for some of the models only, in this order; what it says of them is what this one says.

@@ -20,8 +20,8 @@ QUALITY_MIN: Final = 0.01
 QUALITY_MAX: Final = 0.99
 """No outcome data is rich enough to promise more."""
 
-STRANGER_MARGIN: Final = 2.0
-"""Logits that an advantage must exceed on ground that is all but unknown."""
+STRANGER_MARGIN: Final = 20.0
+"""Logits that an advantage must exceed without any trust: more than any has. A tenth less trust takes two."""
 
 FAMILIAR: Final = 9
 """How many signs of known ground there are."""
@@ -111,9 +111,9 @@ def less_margin(logits: Doubles, mark: Doubles, margin: Doubles | float) -> Doub
     return np.where(logits > mark, mark + np.maximum(logits - mark - margin, -_HAIR), logits)
 
 
-def full_margin(margin: float, counts: Doubles | float) -> Doubles | float:
-    """The margin where `counts` of what was learned counts: on half-known ground an advantage must be clear."""
-    return margin + STRANGER_MARGIN * (1.0 - counts)
+def full_margin(margin: float, trust: Doubles | float) -> Doubles | float:
+    """The margin where the ground deserves so much trust."""
+    return margin + STRANGER_MARGIN * (1.0 - trust)
 
 
 def from_prior(posterior: Doubles, priors: Doubles) -> Doubles:

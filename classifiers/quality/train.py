@@ -121,7 +121,10 @@ def _manifest(data: Path, rows: Outcomes, fitted: Fitted, chosen: Index, seed: i
             "outcomes": dict(zip(rows.models, known.tolist(), strict=True)),
         },
         "fitted": {
-            "weights": {name: round(share, 6) for name, share in fitted.weights.items()},
+            "weights": {
+                name: {"common": round(one.common, 6), "apart": round(one.apart, 6)}
+                for name, one in fitted.weights.items()
+            },
             "topics": "the rows' categories" if fitted.named else "clusters of the texts",
             "shut": round(fitted.shut, 6),
             "margin": fitted.margin,

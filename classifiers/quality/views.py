@@ -42,8 +42,8 @@ REST: Final = "(rest)"
 TOPIC_PENALTIES: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 TEMPERATURES: Final = (4.0, 6.0, 8.0, 10.0, 14.0, 20.0, 28.0)
 
-LINEAR_PENALTY: Final = 5.0
-"""Some three times what leave-one-out error would pick: choosing the best of several models rewards overestimates, and
+LINEAR_PENALTY: Final = 3.0
+"""Some two times what leave-one-out error would pick: choosing the best of several models rewards overestimates, and
 smoother differences choose better."""
 
 FACTORS_MAX: Final = 8

@@ -29,6 +29,37 @@ def test_weights_are_never_negative():
     assert (b.fit_weights([-true], scores) >= 0.0).all()
 
 
+def test_what_all_models_share_is_weighed_by_itself():
+    """By hand: (1, 3) is 2 for both and -1 against +1; halving the first and doubling the second gives (-1, 3)."""
+    assert b.Weight(0.5, 2.0).of(np.array([[1.0, 3.0]])).tolist() == [[-1.0, 3.0]]
+    assert b.Weight(1.0, 1.0).of(np.array([1.0, 3.0])).tolist() == [1.0, 3.0]
+
+
+def test_a_view_can_know_hard_from_easy_and_nothing_of_models():
+    """One view knows the mean over models, the other their difference: each gets weight for what it knows alone."""
+    rng, true, scores = _world(6_000)
+    common = true.mean(axis=1, keepdims=True)
+    noise = rng.normal(size=true.shape)
+    noise -= noise.mean(axis=1, keepdims=True)
+    views = {"hard": common + noise, "models": true - common + rng.normal(size=(len(true), 1))}
+    found = b.weigh(views, scores)
+    assert min(found["hard"].common, found["models"].apart) > 0.6
+    assert max(found["hard"].apart, found["models"].common) < 0.15
+
+    def likeness(given):
+        return np.corrcoef(given.ravel(), true.ravel())[0, 1]
+
+    assert likeness(b.blended(views, found)) > 0.97
+    assert max(likeness(view) for view in views.values()) < 0.8
+
+
+def test_a_blend_of_tables_is_the_blend_of_what_they_give():
+    """Signals times a weighted table is the weighted deviation: the run-time form needs no step more."""
+    rng = np.random.default_rng(2)
+    signals, table, weight = rng.normal(size=(5, 3)), rng.normal(size=(3, 4)), b.Weight(0.3, 0.8)
+    assert np.allclose(signals @ weight.of(table), weight.of(signals @ table))
+
+
 def test_unknown_cells_have_no_say():
     """Turning known cells into gaps and back changes nothing but what was known."""
     _, true, scores = _world(500)

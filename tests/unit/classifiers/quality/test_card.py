@@ -29,7 +29,7 @@ def parts():
             "outcomes": {"a": 1_234, "b": 1_000},
         },
         "fitted": {
-            "weights": {"topics": 0.61, "linear": 0.39},
+            "weights": {"topics": {"common": 0.61, "apart": 0.5}, "linear": {"common": 0.39, "apart": 0.25}},
             "topics": "the rows' categories",
             "shut": 0.021,
             "margin": 0.3,
@@ -59,7 +59,7 @@ def test_every_figure_has_its_place(parts):
         "somewhere (MIT)",
         "1,234",
         "9,876",
-        "topics 0.61",
+        "topics 0.61 and 0.50",
         "0.711",
         "31 µs",
         "3.4",

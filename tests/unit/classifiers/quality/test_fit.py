@@ -138,7 +138,7 @@ def test_an_unseen_subject_is_left_to_the_safe_default(world, tmp_path):
     assert chosen >= test.scores[:, best].mean() - 0.01
 
 
-@pytest.mark.parametrize(("luck", "leaves"), [(0.0, False), (2.0, False), (5.0, True)])
+@pytest.mark.parametrize(("luck", "leaves"), [(0.0, False), (2.0, False), (3.5, False), (5.0, True)])
 def test_the_best_single_model_is_left_for_a_sure_gain_only(luck, leaves):
     """A gain of less than `SURE` standard errors is luck: never leave; a clear one is taken."""
     rng = np.random.default_rng(0)
@@ -152,7 +152,39 @@ def test_the_best_single_model_is_left_for_a_sure_gain_only(luck, leaves):
         known=np.ones(400),
         groups=np.zeros(400, dtype=np.int64),
     )
-    assert (f._margin(rows, np.ones(400)) < 2.0) is leaves
+    assert (f._margin(rows, np.ones(400), np.ones(400)) < 2.0) is leaves
+
+
+def test_without_trust_the_best_single_model_is_kept_unseen_and_served(rows, read, world, monkeypatch):
+    """A gate that shuts half of TRAIN: there the big model stays on top, elsewhere it is left for clear gains."""
+    scores = np.array(
+        [
+            [0.65 if name == "big" else 1.0 if world.good_at[name] == subject else 0.2 for name in rows.models]
+            for subject in rows.categories
+        ]
+    )
+    flat = dataclasses.replace(rows, scores=scores)
+    trust = []
+
+    def half(known, left_out, shares):
+        detector = ground.Detector(np.eye(FAMILIAR + 1)[0])
+        middle = float(np.median(detector.of(known.signs)))
+        gate = ground.Gate(middle, middle + 1e-6)
+        trust.append(gate.of(detector.of(known.signs)))
+        return detector, gate
+
+    monkeypatch.setattr(ground, "choose_gate", half)
+    fitted = f.fit(flat, read)
+    incumbent = int(fitted.model.arrays.base.argmax())
+    assert fitted.margin < 2.0, "leaving pays"
+    assert (fitted.unseen[trust[0] == 0.0].argmax(axis=1) == incumbent).all()
+    assert (fitted.unseen[trust[0] == 1.0].argmax(axis=1) != incumbent).mean() > 0.2
+    fresh = reading.read_prompts([row["prompt"] for row in world.planted(240, seed=9)])
+    served = f.qualities(fitted.model, fresh).argmax(axis=1)
+    found = np.array([fitted.model.appraise(x, np.full(15, 1 / 15), x.language)[1] for x in fresh.features])
+    assert (served[found == 0.0] == incumbent).all()
+    assert (found == 0.0).sum() > 20
+    assert (served[found == 1.0] != incumbent).mean() > 0.2
 
 
 def test_progress_is_told(rows, read):

@@ -110,3 +110,28 @@ def test_a_validated_setting_has_something_to_spare():
         spare.append(quality - j.VALIDATED_TARGET * where.best_single().score)
     assert spare[0] > 0.01
     assert 0.0 < spare[1] < spare[0]
+
+
+def test_most_validated_settings_keep_their_promise(monkeypatch):
+    """Picked on 200 rows, judged by what is true: three of four keep the target; without caution one does."""
+    rng = np.random.default_rng(4)
+
+    def drawn(count):
+        cheap = rng.random(count)
+        chance = np.stack([np.full(count, 0.9), cheap], axis=1)
+        guess = 0.5 + 0.5 * (cheap - 0.5 + rng.normal(size=count) * 0.3)
+        believed = np.stack([np.full(count, 0.9), np.clip(guess, 0.0, 0.9)], axis=1)
+        return chance, j.Predicted(believed, np.tile([4.0, 1.0], (count, 1)))
+
+    truth, asked = drawn(4_000)
+    true_curve = j.curve(_ground(truth, asked.cost), asked)
+    draws = [drawn(200) for _ in range(30)]
+    grounds = [_ground(rng.random(chance.shape) < chance, believed.cost) for chance, believed in draws]
+
+    def kept():
+        settings = [j.validate(where, believed) for where, (_, believed) in zip(grounds, draws, strict=True)]
+        return np.mean([one.of(true_curve)[1] >= j.VALIDATED_TARGET * 0.9 for one in settings])
+
+    assert kept() >= 0.7
+    monkeypatch.setattr(j, "CAUTION", 0.0)
+    assert kept() <= 0.4

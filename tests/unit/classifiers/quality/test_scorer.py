@@ -58,10 +58,10 @@ def _read(text="simmer the onion slowly with butter"):
 
 
 def test_it_is_the_formula():
-    """The base + counts * signals @ table, worked out from the signals by plain NumPy."""
+    """The base + known * signals @ table, worked out from the signals by plain NumPy."""
     model, features = _model(), _read()
-    found, counts = model.signals(features, EVEN, "zh")
-    assert counts == 1.0
+    found, known, trust = model.signals(features, EVEN, "zh")
+    assert (known, trust) == (1.0, 1.0)
     at = 2 + 1 + 2 + LANGUAGES.index("zh") * len(INTENTS)
     assert np.allclose(found[at : at + len(INTENTS)], EVEN)
     assert found[5:].sum() == pytest.approx(1.0), "no other language may speak"
@@ -91,7 +91,7 @@ def test_the_short_way_to_signals_is_the_long_one():
     """Topic and cluster shares of one prompt equal the bulk formulas; linear scores are as they come."""
     model, features = _model(), _read()
     point, _ = model.point(features)
-    found, _ = model.signals(features, EVEN, "en")
+    found, _, _ = model.signals(features, EVEN, "en")
     assert np.allclose(found[:2], topic_shares(point[:2], model.arrays.topic_prior.astype(float), 5.0))
     assert found[2] == point[2]
     assert np.allclose(found[3:5], cluster_shares(point[3:], model.arrays.centroids.astype(float), 4.0))
@@ -106,7 +106,9 @@ def test_the_short_way_to_familiarity_is_the_long_one():
         point[:2], model.arrays.topic_prior.astype(float), model.arrays.topic_typical.astype(float), 5.0, point[3:]
     )
     known = signs @ model.arrays.familiar[:-1] + model.arrays.familiar[-1]
-    assert model.signals(features, EVEN, "en")[1] == pytest.approx(np.clip((known - low) / 100.0, 0, 1), abs=1e-6)
+    _, counts, trust = model.signals(features, EVEN, "en")
+    assert counts == 1.0, "the gate is about trust only"
+    assert trust == pytest.approx(np.clip((known - low) / 100.0, 0, 1), abs=1e-6)
 
 
 def test_unknown_ground_leaves_the_base():
@@ -114,6 +116,22 @@ def test_unknown_ground_leaves_the_base():
     model = _model(_shape(known_low=0.5, known_high=0.9))
     assert np.allclose(model.qualities(_read("quokka zzyzx"), EVEN, "en"), sigmoid(np.array([0.5, 0.0, -0.5])))
     assert not np.allclose(model.qualities(_read(), EVEN, "en"), sigmoid(np.array([0.5, 0.0, -0.5])))
+
+
+def test_without_trust_the_best_single_model_stays_the_best():
+    """The gate shut: logits as learned, but no model above the incumbent; those below it are left alone."""
+    features, beaten = _read(), 0
+    for seed in range(30):
+        trusted, strange = _model(seed=seed), _model(_shape(gate_low=1e8, gate_high=1e9), seed=seed)
+        logits, trust = strange.logits(features, EVEN, "en")
+        assert np.array_equal(logits, trusted.logits(features, EVEN, "en")[0])
+        assert trust == 0.0
+        given, free = strange.qualities(features, EVEN, "en"), trusted.qualities(features, EVEN, "en")
+        assert given.argmax() == 0
+        below = logits <= logits[0]
+        assert np.array_equal(given[below], free[below])
+        beaten += int(free.argmax() != 0)
+    assert beaten > 5, "with trust the incumbent is beaten now and then"
 
 
 def test_a_prior_counts_as_so_many_labels():
@@ -189,12 +207,12 @@ def test_serving_needs_numpy_only():
     assert done.stdout.strip() == "[]"
 
 
-def test_an_appraisal_says_how_much_counts():
-    """The qualities of `qualities`, and the share of what was learned that counts for the text."""
+def test_an_appraisal_says_how_much_trust_is_due():
+    """The qualities of `qualities`, and from 0 to 1 how well the ground is known."""
     model = _model(_shape(known_low=0.1, known_high=0.9))
-    qualities, counts = model.appraise(_read(), EVEN, "en")
+    qualities, trust = model.appraise(_read(), EVEN, "en")
     assert qualities.tolist() == model.qualities(_read(), EVEN, "en").tolist()
-    assert counts == 1.0
+    assert trust == 1.0
     assert model.appraise(_read("zxqv wuppertal 12345"), EVEN, "en")[1] == 0.0
 
 

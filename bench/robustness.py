@@ -6,7 +6,7 @@ at 1,000 input and 500 output tokens and the hidden tokens of its model.
 
     .venv/bin/python bench/robustness.py [--prompts 1000] [--write]
 
-Prints the table; `--write` also puts it into docs/robustness.md. Asserts nothing. A few minutes on two cores.
+Prints the table; `--write` also puts it into docs/robustness.md. Asserts nothing. Some five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from attacks import Turns, WhiteBox, fixed_families  # the attacks live with the tests
+from attacks import MORE_WORK, Turns, Variant, WhiteBox, edges, fixed_families  # the attacks live with the tests
 from scenery import a_chat
 
 from classifiers import IntentClassifier
@@ -53,6 +53,9 @@ A_TIER = 1.5
 
 SEARCHED_EVERY = 5
 """The attack that is searched for each prompt alone runs on every fifth prompt, and so do the limits."""
+
+TRAINING = 50
+"""Prompts on which a line for all of them is searched; none of them is attacked."""
 
 LIMITS = {"max_cost_usd": 0.002, "deny": {"regions": ["us"]}}
 LIMIT_PUSD = 2 * 10**9
@@ -102,22 +105,28 @@ def corpus() -> tuple[Row, ...]:
     return tuple(Row.of_corpus(row) for row in read_corpus(ROOT / "classifiers" / "corpus"))
 
 
-def prompts(count: int) -> list[Row]:
-    """Everyday prompts, half of them Chinese, the same on every run over the same corpus."""
+def prompts(count: int, training: int = 0) -> tuple[list[Row], list[Row]]:
+    """(attacked, training): everyday prompts, half of them Chinese, the same on every run over the same corpus."""
     generator = random.Random(SEED)
     taken: list[Row] = []
+    kept: list[Row] = []
     for language in ("en", "zh"):
         pool = [row for row in corpus() if row.language == language and row.intent in EVERYDAY]
-        taken += generator.sample(pool, min(count // 2, len(pool)))
-    return taken
+        drawn = generator.sample(pool, min((count + training) // 2, len(pool)))
+        cut = len(drawn) - training // 2
+        taken += drawn[:cut]
+        kept += drawn[cut:]
+    return taken, kept
 
 
 def price(candidate: Candidate) -> int:
     """Pico-USD at the reference counts: what a class of model costs, whatever the request."""
     hidden = registry().models[candidate.deployment.model].reasoning_tokens.get("default", 0)
-    if candidate.quote is None:
+    known = candidate.quote
+    cost = None if known is None else imagined(known, REFERENCE_INPUT, REFERENCE_OUTPUT, hidden)
+    if cost is None:
         raise ValueError(f"{candidate.deployment.id} has no price: give the registry one")
-    return imagined(candidate.quote, REFERENCE_INPUT, REFERENCE_OUTPUT, hidden)
+    return cost
 
 
 class Victim:
@@ -128,6 +137,7 @@ class Victim:
         self.features = {policy: self._features({"policy": policy}) for policy in POLICIES}
         self.limited = self._features(LIMITS)
         self.intent = self._read(row.turns)
+        self._known: dict[tuple[object, ...], dict[str, int]] = {}
         self.clean = {
             policy: price(self._decide(features, row.turns).chosen) for policy, features in self.features.items()
         }
@@ -135,12 +145,15 @@ class Victim:
     def attacked(self, turns: Turns) -> dict[str, Bought]:
         """What these turns get, by policy."""
         intent = self._read(turns)
-        return {
-            policy: Bought(
-                self.clean[policy], price(decide(features, intent, registry(), AROUND).chosen), intent.abstained
-            )
-            for policy, features in self.features.items()
-        }
+        # Most attacked texts are read like the untouched one: the same reading is decided once.
+        reading = (intent.label, intent.abstained, intent.language, intent.parts, intent.difficulty, intent.flags)
+        key = (*reading, *intent.posterior.values())
+        if key not in self._known:
+            self._known[key] = {
+                policy: price(decide(features, intent, registry(), AROUND).chosen)
+                for policy, features in self.features.items()
+            }
+        return {policy: Bought(self.clean[policy], got, intent.abstained) for policy, got in self._known[key].items()}
 
     def breaches(self, turns: Turns) -> int:
         """How many ranked candidates break the limits of the request."""
@@ -175,16 +188,33 @@ def white_box() -> WhiteBox:
     return WhiteBox(classifier(), corpus())
 
 
-def measure(share: tuple[int, Sequence[Row]]) -> tuple[Outcomes, int, int]:
-    """(outcomes, limits checked, limits broken) of some prompts; the number of the first one comes along."""
-    first, rows = share
-    families = {**white_box().families(), **fixed_families()}
-    found: Outcomes = {name: [] for name in (*families, "searched per prompt")}
+def searched(task: tuple[str, bool]) -> str:
+    """The line that a search over the training prompts finds, for one language and one end."""
+    language, behind = task
+    turns = [row.turns for row in prompts(0, TRAINING)[1]]
+    return white_box().searched(turns, language, behind=behind)
+
+
+def families(lines: Sequence[str]) -> dict[str, tuple[Variant, ...]]:
+    """All that is tried on every prompt, by name."""
+    return {
+        **white_box().families(),
+        **fixed_families(),
+        "searched over many prompts": edges(lines),
+        "no attack: more work asked": MORE_WORK,
+    }
+
+
+def measure(share: tuple[int, Sequence[Row], Sequence[str]]) -> tuple[Outcomes, int, int]:
+    """(outcomes, limits checked, limits broken) of some prompts; the first one's number and the lines come along."""
+    first, rows, lines = share
+    tried = families(lines)
+    found: Outcomes = {name: [] for name in (*tried, "searched per prompt")}
     checked = broken = 0
     for number, row in enumerate(rows, first):
         victim = Victim(row)
         sampled = number % SEARCHED_EVERY == 0
-        for name, variants in families.items():
+        for name, variants in tried.items():
             attacked = [variant(row.turns) for variant in variants]
             found[name].append([victim.attacked(turns) for turns in attacked])
             if sampled:
@@ -234,12 +264,13 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1_000)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
-    rows = prompts(asked.prompts)
-    size = max(1, len(rows) // (4 * PROCESSES))
-    shares = [(first, rows[first : first + size]) for first in range(0, len(rows), size)]
     found: Outcomes = {}
     checked = broken = 0
     with ProcessPoolExecutor(PROCESSES) as pool:
+        lines = list(pool.map(searched, [(language, behind) for language in ("en", "zh") for behind in (False, True)]))
+        rows = prompts(asked.prompts, TRAINING)[0]
+        size = max(1, len(rows) // (4 * PROCESSES))
+        shares = [(first, rows[first : first + size], lines) for first in range(0, len(rows), size)]
         for outcomes, more, out in pool.map(measure, shares):
             checked, broken = checked + more, broken + out
             for name, victims in outcomes.items():
@@ -248,7 +279,8 @@ def main() -> None:
         f"{len(rows)} prompts, half of them Chinese, seed {SEED}; classifier `{classifier().id}`. "
         f"Limits checked on {checked:,} attacked prompts: {broken} broken."
     )
-    told = [measured, "", *table(found)]
+    quoted = ", ".join(f"`{line}`" for line in lines)
+    told = [measured, "", *table(found), "", f"The lines that were searched over {TRAINING} other prompts: {quoted}."]
     print("\n".join(told))
     if asked.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

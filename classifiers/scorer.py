@@ -27,7 +27,7 @@ import numpy.typing as npt
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
-from classifiers.dressing import undressed
+from classifiers.dressing import ends, undressed
 from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
@@ -54,8 +54,12 @@ HAN_FIRST: Final = "\u2e80"
 PART_CONFIDENCE_MIN: Final = 0.3
 """A piece that is less sure than this belongs to its neighbour."""
 
-UNDRESSED_CONFIDENCE_MIN: Final = 0.6
-"""How sure a reading must be that leaves out what may be meant."""
+READINGS_MORE: Final = 3
+READINGS_OF_AN_END: Final = 2
+"""Readings of one text besides the first one; leaving out one end takes two of them."""
+
+SURE_WITHOUT_AN_END: Final = 0.65
+"""How sure the rest must be of a text whose end is cut off though nothing tells that it is talk about the answer."""
 
 _COLUMNS: Final = len(INTENTS) + len(HEADS)
 _MEAN: Final = _COLUMNS
@@ -179,24 +183,39 @@ class IntentClassifier:
     def _soberly(self, texts: Sequence[Said], *, terms: bool) -> tuple[Prediction, Features, Said]:
         """The judgement, the features and the text of the last turn, without its dressing where that matters."""
         found = [extract(said.text, context=said.context) for said in texts]
-        judged, features, last = self._judge(texts, found, terms=terms), found[0], texts[0]
-        if judged.label in EVERYDAY and not judged.abstained:
-            return judged, features, last
-        for loosely, bare in enumerate(undressed(last.text)):
-            if judged.label in EVERYDAY and not judged.abstained:
+        read = self._judge(texts, found, terms=terms), found[0], texts[0]
+        if _is_everyday(read[0]):
+            return read
+        left = READINGS_MORE
+        for bare, firmly in undressed(texts[0].text):
+            again = self._again(texts, found, bare, terms=terms)
+            left -= 1
+            if _is_everyday(again[0]):
+                return again
+            # Without talk, disguise and lists a text says what it says. What may be meant is left out for nothing less
+            # than a sure everyday wish.
+            if firmly:
+                read = again
+        if not read[0].abstained:
+            return read
+        for rest, cut, about_answers in ends(read[2].text):
+            if left < READINGS_OF_AN_END:
                 break
-            if bare in (texts[0].text, last.text):
-                continue
-            bared = replace(last, text=bare)
-            read = extract(bare, context=last.context)
-            again = self._judge([bared, *texts[1:]], [read, *found[1:]], terms=terms)
-            # Without talk and long lists a text says what it says. Code and jargon may be what it is about: without
-            # those only a reading counts that needs none.
-            if not loosely or (
-                again.label in EVERYDAY and not again.abstained and again.confidence >= UNDRESSED_CONFIDENCE_MIN
-            ):
-                judged, features, last = again, read, bared
-        return judged, features, last
+            again = self._again(texts, found, rest, terms=terms)
+            left -= 1
+            if _is_everyday(again[0]) and (about_answers or again[0].confidence >= SURE_WITHOUT_AN_END):
+                # What was cut off may have been the wish: alone it must say nothing, or nothing dear if it is but talk.
+                alone = self._judge([Said(1.0, cut)], [extract(cut)], terms=False)
+                return again if alone.abstained or (about_answers and alone.label in EVERYDAY) else read
+        return read
+
+    def _again(
+        self, texts: Sequence[Said], found: Sequence[Features], bare: str, *, terms: bool
+    ) -> tuple[Prediction, Features, Said]:
+        """The same turns with another text in the last one, judged."""
+        last = replace(texts[0], text=bare)
+        features = extract(bare, context=last.context)
+        return self._judge([last, *texts[1:]], [features, *found[1:]], terms=terms), features, last
 
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
         last = found[0]
@@ -281,6 +300,10 @@ class IntentClassifier:
 def _single(judged: Prediction) -> tuple[str, float]:
     """The likeliest intent of one piece: a piece of a compound request is not itself compound."""
     return max(((name, p) for name, p in judged.posterior.items() if name != COMPOUND), key=lambda item: item[1])
+
+
+def _is_everyday(judged: Prediction) -> bool:
+    return judged.label in EVERYDAY and not judged.abstained
 
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

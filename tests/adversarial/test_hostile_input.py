@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from classifiers import IntentClassifier, scorer
 from classifiers.features import extract
+from classifiers.scorer import READINGS_MORE
 from classifiers.turns import HEAD_CHARS, TAIL_CHARS
 
 CLASSIFIER = IntentClassifier.load()
@@ -25,10 +26,10 @@ ORDINARY = ("Please explain how a heat pump works, why it needs less power, and 
 MEGABYTES = 10 * 1024 * 1024
 
 CALLS_MAX = 12
-"""Times the calls of an ordinary prompt. The dearest honest case reads three turns, a dear one twice more."""
+"""Times the calls of an ordinary prompt. The dearest honest case reads three turns, an unsure one three texts more."""
 
-READINGS_MAX = 5
-"""Texts of one prediction that features are taken of: three turns, and the last one twice more without dressing."""
+READINGS_MAX = 3 + READINGS_MORE
+"""Texts of one prediction that features are taken of: three turns, and the last one again without dressing."""
 
 
 def calls(turns):

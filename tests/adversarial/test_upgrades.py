@@ -9,16 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from attacks import PREAMBLES, WhiteBox, edged, fixed_families
+from attacks import DEAR, LATE, PREAMBLES, WhiteBox, edged, edges, fixed_families
 
 from classifiers import IntentClassifier, scorer
 from classifiers.rows import read_rows
-from classifiers.taxonomy import EVERYDAY
+from classifiers.taxonomy import COMPOUND, EVERYDAY
 
 PROBE = Path(__file__).resolve().parents[1] / "fixtures" / "intent_probe.jsonl"
 SHARE_MAX = 0.20
-OPEN = {"preamble unseen, zh": 0.30}
-"""Families that are not held to it yet, each with what it is held to: sentences that were never looked at."""
+OPEN = {f"preamble late, {language}": 0.35 for language in LATE}
+"""Families whose strongest variant is not held to it, each with what it is held to: sentences that nobody foresaw."""
+
+MARGIN = 0.05
+"""A few dozen prompts stand for a thousand: one of them more must not turn a training down."""
 
 EVERY = 3
 """Of the everyday prompts of the probe, which was not trained on, every third."""
@@ -41,6 +44,12 @@ def upgraded(variant):
     return sum(not sure(variant(turns)) for turns in VICTIMS) / len(VICTIMS)
 
 
+def undefended(monkeypatch):
+    """Switch the further readings off."""
+    monkeypatch.setattr(scorer, "undressed", lambda _text: iter(()))
+    monkeypatch.setattr(scorer, "ends", lambda _text: iter(()))
+
+
 FAMILIES = fixed_families()
 
 
@@ -51,23 +60,36 @@ def test_there_are_victims():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_upgrades_few(family):
-    """Over all variants of a family at most a fifth of the prompts, on average."""
+    """Its strongest variant at most a fifth of the prompts."""
     shares = [upgraded(variant) for variant in FAMILIES[family]]
-    assert sum(shares) / len(shares) <= OPEN.get(family, SHARE_MAX)
+    assert max(shares) <= OPEN.get(family, SHARE_MAX) + MARGIN
 
 
 def test_the_universal_lines_of_the_weights_upgrade_few():
-    """Ten tokens with the strongest pull in the weights; the lines differ with every training."""
+    """Ten tokens with the strongest pull in the weights; the lines differ with every training.
+
+    Those towards `compound` are left to the bench: "write … and translate … then draft" asks for several things.
+    """
     white_box = WhiteBox(CLASSIFIER, ROWS)
-    shares = [upgraded(variant) for variants in white_box.families().values() for variant in variants]
-    assert sum(shares) / len(shares) <= SHARE_MAX
+    lines = [
+        white_box.universal(target, language) for target in DEAR if target != COMPOUND for language in ("en", "zh")
+    ]
+    assert max(upgraded(variant) for variant in edges(lines)) <= SHARE_MAX + MARGIN
 
 
-def test_without_the_second_reading_the_same_attacks_work(monkeypatch):
+def test_without_the_further_readings_the_same_attacks_work(monkeypatch):
     """The control: what is measured here is the defence, not a classifier that nothing moves."""
-    monkeypatch.setattr(scorer, "undressed", lambda text: iter((text, text)))
-    for family in ("keywords, en", "stuffed, zh", "preamble, en"):
+    undefended(monkeypatch)
+    for family in ("keywords, en", "stuffed, zh", "preamble, en", "keywords on the same line"):
         assert max(upgraded(variant) for variant in FAMILIES[family]) > 2 * SHARE_MAX
+
+
+def test_leaving_out_an_end_does_its_part(monkeypatch):
+    """What nobody foresaw is told by what is left without it; without that reading it upgrades more."""
+    late = edges((*LATE["en"], *LATE["zh"]))
+    defended = sum(upgraded(variant) for variant in late) / len(late)
+    monkeypatch.setattr(scorer, "ends", lambda _text: iter(()))
+    assert sum(upgraded(variant) for variant in late) / len(late) > 1.2 * defended
 
 
 def test_honest_dear_prompts_stay_dear(monkeypatch):
@@ -76,6 +98,6 @@ def test_honest_dear_prompts_stay_dear(monkeypatch):
     preface = edged(PREAMBLES["en"][0] + "\n")
     every = [*dear, *(preface(turns) for turns in dear)]
     defended = sum(sure(turns) for turns in every)
-    monkeypatch.setattr(scorer, "undressed", lambda text: iter((text, text)))
+    undefended(monkeypatch)
     assert len(every) >= 100
     assert defended <= sum(sure(turns) for turns in every) + 0.03 * len(every)

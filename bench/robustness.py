@@ -122,11 +122,9 @@ def prompts(count: int, training: int = 0) -> tuple[list[Row], list[Row]]:
 def price(candidate: Candidate) -> int:
     """Pico-USD at the reference counts: what a class of model costs, whatever the request."""
     hidden = registry().models[candidate.deployment.model].reasoning_tokens.get("default", 0)
-    known = candidate.quote
-    cost = None if known is None else imagined(known, REFERENCE_INPUT, REFERENCE_OUTPUT, hidden)
-    if cost is None:
+    if candidate.quote is None:
         raise ValueError(f"{candidate.deployment.id} has no price: give the registry one")
-    return cost
+    return imagined(candidate.quote, REFERENCE_INPUT, REFERENCE_OUTPUT, hidden)
 
 
 class Victim:

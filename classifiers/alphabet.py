@@ -15,29 +15,30 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-SPACE: Final = 0
-PUNCT: Final = 1
-LATIN: Final = 2
-LATIN_ACCENTED: Final = 3
-DIGIT: Final = 4
+LATIN: Final = 0
+LATIN_ACCENTED: Final = 1
+DIGIT: Final = 2
+HANGUL: Final = 3
+OTHER_LETTER: Final = 4
+WORD_KINDS: Final = 5
+"""Kinds below this one make up words; Han and kana are read as n-grams instead."""
+
 HAN: Final = 5
 KANA: Final = 6
-HANGUL: Final = 7
-OTHER_LETTER: Final = 8
-ASTRAL: Final = 9
-CLASSES: Final = 10
-
-NO_MARK: Final = 0
-MATHS: Final = 1
-CODE: Final = 2
-QUESTION: Final = 3
-EXCLAMATION: Final = 4
-QUOTATION: Final = 5
-BACKTICK: Final = 6
-BACKSLASH: Final = 7
-BRACKET: Final = 8
-SLASH: Final = 9
-MARKS: Final = 10
+SPACE: Final = 7
+ASTRAL: Final = 8
+PUNCT: Final = 9
+MATHS: Final = 10
+CODE: Final = 11
+QUESTION: Final = 12
+EXCLAMATION: Final = 13
+QUOTATION: Final = 14
+BACKTICK: Final = 15
+BACKSLASH: Final = 16
+BRACKET: Final = 17
+SLASH: Final = 18
+KINDS: Final = 19
+"""From `MATHS` on, kinds of punctuation that a structural flag looks for."""
 
 _MARK_CHARS: Final = {
     MATHS: "=+^×÷√π∑∫≤≥≠∞°%*<>",
@@ -109,7 +110,7 @@ _FULL_WIDTH: Final = (0xFF01, 0xFF5F)
 _FULL_WIDTH_OFFSET: Final = 0xFEE0
 
 
-def _class_table() -> npt.NDArray[np.uint8]:
+def _kind_table() -> npt.NDArray[np.uint8]:
     table = np.full(_SIZE, PUNCT, dtype=np.uint8)
     table[0x41:0x5B] = LATIN
     table[0x61:0x7B] = LATIN
@@ -119,10 +120,13 @@ def _class_table() -> npt.NDArray[np.uint8]:
     table[list(_SPACES)] = SPACE
     table[list(_NOT_LETTERS)] = PUNCT
     table[_SIZE - 1] = ASTRAL
+    for mark, chars in _MARK_CHARS.items():
+        for char in chars:
+            table[ord(char)] = mark
     return table
 
 
-def _fold_table(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _fold_table(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Lower case, half width, one kind of blank, one digit, one astral character. Never 0, so that spans differ."""
     table = np.arange(_SIZE, dtype=np.uint64)
     for point in range(*_FULL_WIDTH):
@@ -136,51 +140,15 @@ def _fold_table(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
                 table[point] = ord(lower)
     for point in range(0xFF21, 0xFF3B):
         table[point] = point - _FULL_WIDTH_OFFSET + 0x20
-    table[classes == SPACE] = 0x20
-    table[classes == DIGIT] = 0x30
-    table[classes == ASTRAL] = _SIZE - 1
+    table[kinds == SPACE] = 0x20
+    table[kinds == DIGIT] = 0x30
+    table[kinds == ASTRAL] = _SIZE - 1
     table[0] = 0x20
     return table
 
 
-def _mark_table() -> npt.NDArray[np.uint8]:
-    table = np.full(_SIZE, NO_MARK, dtype=np.uint8)
-    for mark, chars in _MARK_CHARS.items():
-        for char in chars:
-            table[ord(char)] = mark
-    return table
+KIND_TABLE: Final = _kind_table()
+"""(65536,) uint8: code point to kind."""
 
-
-CLASS_SHIFT: Final = 16
-MARK_SHIFT: Final = 20
-WORD_SHIFT: Final = 24
-CJK_SHIFT: Final = 25
-NIBBLE: Final = 15
-FOLD_MASK: Final = 0xFFFF
-"""Where `PACKED` keeps the class, the kind of mark, whether words are made of it, whether it is Han or kana."""
-
-
-MARK_TABLE: Final = _mark_table()
-"""(65536,) uint8: code point to kind of mark, for structural flags."""
-
-CLASS_TABLE: Final = _class_table()
-"""(65536,) uint8: code point to class."""
-
-FOLD_TABLE: Final = _fold_table(CLASS_TABLE)
+FOLD_TABLE: Final = _fold_table(KIND_TABLE)
 """(65536,) uint64: code point to folded code point."""
-
-WORD_TABLE: Final = np.isin(np.arange(CLASSES), (LATIN, LATIN_ACCENTED, DIGIT, HANGUL, OTHER_LETTER))
-"""(10,) bool: classes that make up words; Han and kana are read as n-grams instead."""
-
-
-def _packed_table() -> npt.NDArray[np.int64]:
-    table = FOLD_TABLE.astype(np.int64)
-    table |= CLASS_TABLE.astype(np.int64) << CLASS_SHIFT
-    table |= MARK_TABLE.astype(np.int64) << MARK_SHIFT
-    table |= WORD_TABLE[CLASS_TABLE].astype(np.int64) << WORD_SHIFT
-    table |= np.isin(CLASS_TABLE, (HAN, KANA)).astype(np.int64) << CJK_SHIFT
-    return table
-
-
-PACKED: Final = _packed_table()
-"""(65536,) int64: all of the above in one look-up, which is a third of the price of three."""

@@ -4,16 +4,14 @@ Where on the path: `scorer` reads it once at start-up, `train` writes it.
 
 Invariants:
 1. Nothing of `weights.npz` is parsed before its SHA-256 equals the manifest's.
-2. No pickles: arrays are read with `allow_pickle=False`, and only the named arrays with the named shapes are accepted.
-3. The same arrays give the same bytes: members are stored in a fixed order under a fixed date.
+2. No pickles, see `archive`; only the named arrays with the named types and shapes are accepted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.archive import ArchiveError, Arrays, npz_bytes, read_npz
 from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
 from classifiers.taxonomy import HEADS, INTENTS
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 WEIGHTS_FILE: Final = "weights.npz"
 MANIFEST_FILE: Final = "manifest.json"
 CARD_FILE: Final = "CARD.md"
@@ -35,7 +34,16 @@ NPZ_BYTES_MAX: Final = 8 * 1024 * 1024
 MANIFEST_BYTES_MAX: Final = 256 * 1024
 SHORT_HASH: Final = 12
 
-_ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
+WEIGHT_MIN: Final = 0.05
+"""A row without a larger weight is left out: a third of them, and not one prediction in a thousand differs."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Names of artefacts stand in logs and records."""
+
+LEVELS: Final = 127
+KEPT_MAX: Final = 1 << 19
+"""Rows an artefact may hold: what bounds the memory it takes once it is unpacked."""
+
 _RETRAIN: Final = "restore the artefact from version control or train it again with `coe train`"
 
 
@@ -47,14 +55,16 @@ class ArtefactError(Exception):
 class Artefact:
     """A verified artefact.
 
-    `weights` (ROWS, 19) float16, `bias` (19,) float32, columns in the order of `INTENTS`, then `HEADS`.
+    `rows` (k,) int64 ascending are the rows of the features that have weights, `weights` (k, 19) float32 what they are,
+    `bias` (19,) float32; columns in the order of `INTENTS`, then `HEADS`.
     `temperatures` and `thresholds` map each language of `LANGUAGES` to what divides its logits, and to the confidence
     below which it abstains.
     """
 
     name: str
     sha256: str
-    weights: npt.NDArray[np.float16]
+    rows: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     temperatures: Mapping[str, float]
     thresholds: Mapping[str, float]
@@ -65,19 +75,21 @@ class Artefact:
         return f"{self.name}@{self.sha256[:SHORT_HASH]}"
 
 
-def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """An npz file with fixed dates and sorted members. `np.savez` would stamp the time of writing into it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in sorted(arrays):
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=_ZIP_DATE)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.create_system = 3
-            member.external_attr = 0o644 << 16
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
-            archive.writestr(member, content.getvalue(), compresslevel=9)
-    return buffer.getvalue()
+def packed(weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> Arrays:
+    """What is stored of (ROWS, 19) weights: the rows that have some, in 255 levels each, and the scale of each row.
+
+    `steps` (k,) int32 are the distances from row to row: they take a third of the room of the rows themselves.
+    """
+    largest = np.abs(weights).max(axis=1)
+    rows = np.flatnonzero(largest >= WEIGHT_MIN)
+    scales = (largest[rows] / LEVELS).astype(np.float16)
+    levels = np.rint(weights[rows] / scales.astype(np.float32)[:, None])
+    return {
+        "steps": np.diff(rows, prepend=0).astype(np.int32),
+        "scales": scales,
+        "levels": np.clip(levels, -LEVELS, LEVELS).astype(np.int8),
+        "bias": bias.astype(np.float32),
+    }
 
 
 def write(directory: Path, arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, object], card: str) -> str:
@@ -112,6 +124,8 @@ def _per_language(manifest: Mapping[str, Any], field: str, path: Path) -> dict[s
     values = manifest.get(field)
     if not isinstance(values, dict) or set(values) != set(LANGUAGES):
         raise ArtefactError(f"{path}: {field!r} must name exactly {', '.join(LANGUAGES)}; {_RETRAIN}")
+    if not all(type(value) in (int, float) for value in values.values()):
+        raise ArtefactError(f"{path}: {field!r} must be positive numbers; {_RETRAIN}")
     numbers = {language: float(values[language]) for language in LANGUAGES}
     if not all(np.isfinite(value) and value > 0.0 for value in numbers.values()):
         raise ArtefactError(f"{path}: {field!r} must be positive numbers; {_RETRAIN}")
@@ -121,7 +135,7 @@ def _per_language(manifest: Mapping[str, Any], field: str, path: Path) -> dict[s
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(_read(path, MANIFEST_BYTES_MAX))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: not JSON; {_RETRAIN}") from error
     if not isinstance(manifest, dict):
         raise ArtefactError(f"{path}: not an object; {_RETRAIN}")
@@ -131,26 +145,31 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ArtefactError(
                 f"{path}: {field!r} is not what this version reads; train the artefact again with `coe train`"
             )
+    if not isinstance(manifest.get("name"), str) or NAME.fullmatch(manifest["name"]) is None:
+        raise ArtefactError(f"{path}: 'name' must be up to 64 letters, digits, dots and dashes; {_RETRAIN}")
     return manifest
 
 
-def _arrays(content: bytes, path: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+def _arrays(content: bytes, path: Path) -> Arrays:
+    """The arrays that `packed` names, each with its type and shape. Raises `ArtefactError`."""
     columns = len(INTENTS) + len(HEADS)
-    wanted = {"weights": ((ROWS, columns), np.float16), "bias": ((columns,), np.float32)}
-    stream = io.BytesIO(content)
     try:
-        with np.load(stream, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ArtefactError(f"{path}: not an npz without pickles ({type(error).__name__}); {_RETRAIN}") from error
-    if set(found) != set(wanted):
-        raise ArtefactError(f"{path}: holds {sorted(found)}, wanted {sorted(wanted)}; {_RETRAIN}")
-    for name, (shape, kind) in wanted.items():
-        if found[name].shape != shape or found[name].dtype != kind:
-            raise ArtefactError(f"{path}: {name} is {found[name].dtype}{found[name].shape}, wanted {shape}; {_RETRAIN}")
+        found = read_npz(content, {"steps": np.int32, "scales": np.float16, "levels": np.int8, "bias": np.float32})
+    except ArchiveError as error:
+        raise ArtefactError(f"{path}: {error}; {_RETRAIN}") from error
+    kept = found["steps"].size
+    if not 0 < kept <= KEPT_MAX:
+        raise ArtefactError(f"{path}: steps has {kept} rows, wanted 1 to {KEPT_MAX}; {_RETRAIN}")
+    wanted = {"steps": (kept,), "scales": (kept,), "levels": (kept, columns), "bias": (columns,)}
+    for name, shape in wanted.items():
+        if found[name].shape != shape:
+            raise ArtefactError(f"{path}: {name} is {found[name].shape}, wanted {shape}; {_RETRAIN}")
         if not np.isfinite(found[name]).all():
             raise ArtefactError(f"{path}: {name} holds values that are not finite; {_RETRAIN}")
-    return found["weights"], found["bias"]
+    steps = found["steps"]
+    if (steps[1:] <= 0).any() or steps[0] < 0 or int(steps.sum(dtype=np.int64)) >= ROWS:
+        raise ArtefactError(f"{path}: steps leads out of the {ROWS} rows, or back; {_RETRAIN}")
+    return found
 
 
 def load(directory: Path) -> Artefact:
@@ -165,12 +184,13 @@ def load(directory: Path) -> Artefact:
             f"the manifest says {str(manifest.get('sha256'))[:SHORT_HASH]}…; "
             f"{_RETRAIN}"
         )
-    weights, bias = _arrays(content, weights_path)
+    arrays = _arrays(content, weights_path)
     return Artefact(
-        name=str(manifest.get("name", directory.name)),
+        name=manifest["name"],
         sha256=digest,
-        weights=weights,
-        bias=bias,
+        rows=np.cumsum(arrays["steps"], dtype=np.int64),
+        weights=arrays["levels"] * arrays["scales"].astype(np.float32)[:, None],
+        bias=arrays["bias"],
         temperatures=_per_language(manifest, "temperatures", manifest_path),
         thresholds=_per_language(manifest, "thresholds", manifest_path),
     )

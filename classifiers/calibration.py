@@ -20,7 +20,7 @@ import numpy.typing as npt
 from classifiers.language import CHINESE, ENGLISH, OTHER, UNDETERMINED
 from classifiers.scorer import softmax
 
-ACCURACY_WANTED: Final = 0.8
+ACCURACY_WANTED: Final = 0.82
 OTHER_THRESHOLD_MIN: Final = 0.8
 """Languages without training rows: whatever the model says there is an extrapolation, so it has to be very sure."""
 

@@ -26,15 +26,18 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers import structure
-from classifiers.alphabet import DIGIT
-from classifiers.folding import (
-    MIX_B,
-    Folded,
-    Hashes,
-    Positions,
-    mix,
+from classifiers.alphabet import DIGIT, HAN, KANA
+from classifiers.anchors import ANCHORS_MAX, BUCKET_BITS, BUCKETS, START_SEED, anchor_rows, anchor_spans, bucket_of
+from classifiers.folding import MIX, WRAP, Folded, Hashes, Positions
+from classifiers.language import (
+    ACTION_MASK,
+    ENGLISH_MARK,
+    ENGLISH_WORDS,
+    FOREIGN_MARK,
+    FOREIGN_WORDS,
+    UNDETERMINED,
+    language_of,
 )
-from classifiers.language import ENGLISH_WORD, ENGLISH_WORDS, FOREIGN_WORD, FOREIGN_WORDS, UNDETERMINED, language_of
 from classifiers.turns import (
     EARLIER_HEAD_CHARS,
     EARLIER_TAIL_CHARS,
@@ -43,10 +46,6 @@ from classifiers.turns import (
     HEAD_CHARS,
     TAIL_CHARS,
 )
-
-BUCKET_BITS: Final = 17
-BUCKETS: Final = 1 << BUCKET_BITS
-"""Rows of hashed features; the rows of `structure.FLAGS` follow them."""
 
 ROWS: Final = BUCKETS + len(structure.FLAGS)
 
@@ -62,27 +61,17 @@ CJK_SIZES: Final = (1, 2, 3, 4)
 STEM_CHARS: Final = 5
 """A longer word also counts by its first characters: `translate`, `translating` and a typo at the end share them."""
 
-ANCHOR_WORDS: Final = 3
-ANCHOR_CJK: Final = 4
-"""An opening is up to three words, or up to four Han characters; an ending likewise."""
-
-PAIR_GAP: Final = 2
-"""Characters that may stand between the two words of a pair."""
-
 CJK_EVERYWHERE: Final = 2
 GRAM_EDGE_MIN: Final = 0.5
 """Han pairs are taken everywhere, other sizes only where a wish may stand. That halves the work on long texts."""
 
-ACTION_EDGE_MIN: Final = 0.5
-"""An action word counts as one only where a wish may stand."""
+ACTION_WORDS: Final = 24
+ACTION_PAIRS: Final = 48
+"""An action word counts as one only where a wish may stand: among so many words, or Han pairs, at either end."""
 
 _SHIFT_BUCKET: Final = np.uint64(64 - BUCKET_BITS)
-_SEED_WORD: Final = np.uint64(0x1B873593CC9E2D51)
-_SEED_PAIR: Final = np.uint64(0x52DCE729DA3E39CB)
-_SEED_CJK: Final = 0x38495AB5C2B2AE35
-_SEED_STEM: Final = np.uint64(0x0EA5B1C7A24BAED4)
-_SEED_START: Final = np.uint64(0x6A09E667F3BCC908)
-_SEED_END: Final = np.uint64(0x3C6EF372FE94F82B)
+_MIX: Final = np.uint64(MIX)
+"""Words, stems, pairs and n-grams need no seed of their own: a stem shares the row of the word it equals."""
 
 _TUNING: Final = (
     *(HEAD_CHARS, TAIL_CHARS, EARLIER_HEAD_CHARS, EARLIER_TAIL_CHARS, EARLIER_TURNS, EARLIER_WEIGHT, BUCKET_BITS),
@@ -97,18 +86,6 @@ _SPECIMENS: Final = (
 
 Buckets: TypeAlias = npt.NDArray[np.int64]
 Values: TypeAlias = npt.NDArray[np.float32]
-Spans: TypeAlias = list[tuple[np.uint64, Positions, Positions]]
-"""Kinds of spans: the seed of the kind, where its spans start and where they end."""
-
-_NO_SPANS: Final[Spans] = []
-
-
-def _sized(seed: int, size: int) -> np.uint64:
-    """A seed per n-gram size."""
-    return np.uint64(seed * (2 * size + 1) % (1 << 64))
-
-
-_CJK_SEEDS: Final = {size: _sized(_SEED_CJK, size) for size in CJK_SIZES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,81 +111,26 @@ class Features:
     text: str
 
 
-def _word_spans(folded: Folded) -> Spans:
-    """The words, then the first characters of the longer ones."""
-    starts, ends = folded.starts, folded.ends
-    if not len(starts):
-        return _NO_SPANS
-    long = (ends - starts > STEM_CHARS).nonzero()[0]
-    at = starts.take(long)
-    return [(_SEED_WORD, starts, ends), (_SEED_STEM, at, at + STEM_CHARS)]
-
-
-def _gram_spans(folded: Folded) -> Spans:
-    """n-grams of Han and kana runs in `CJK_SIZES`; no gram reaches into another script."""
-    if not folded.has_cjk:
-        return _NO_SPANS
-    found: Spans = []
-    run = everywhere = folded.cjk
+def _grams(folded: Folded) -> tuple[list[Positions], list[Positions]]:
+    """Where the n-grams of Han and kana runs start and end, by size; none reaches into another script."""
+    kinds = np.frombuffer(folded.kinds, dtype=np.uint8)[1:-1]
+    run = everywhere = (kinds == HAN) | (kinds == KANA)
     wishes = everywhere & (folded.edge >= GRAM_EDGE_MIN)
+    starts, ends = [], []
     for size in CJK_SIZES:
         if size > 1:
             run = run[:-1] & everywhere[size - 1 :]
         at = (run if size == CJK_EVERYWHERE else run & wishes[: len(run)]).nonzero()[0]
-        found.append((_CJK_SEEDS[size], at, at + size))
-    return found
+        starts.append(at)
+        ends.append(at + size)
+    return starts, ends
 
 
-def _opening(folded: Folded, begin: int) -> list[tuple[int, int]]:
-    """Spans of the first words, or the first Han characters, at or after a position."""
-    word = int(folded.starts.searchsorted(begin)) if begin else 0
-    first_word = int(folded.starts[word]) if word < len(folded.starts) else folded.length
-    if folded.has_cjk:
-        ahead = folded.cjk[begin:]
-        first_cjk = begin + int(ahead.argmax())
-        if first_cjk < first_word and ahead[first_cjk - begin]:
-            last = min(first_cjk + ANCHOR_CJK, folded.length - 1)
-            return [(first_cjk, end) for end in range(first_cjk + 1, last + 1)]
-    return [(first_word, end) for end in folded.ends[word : word + ANCHOR_WORDS].tolist()]
-
-
-def _closing(folded: Folded) -> list[tuple[int, int]]:
-    """Spans of the last two words, or the last Han characters."""
-    last_word = int(folded.ends[-1]) if len(folded.ends) else 0
-    if folded.has_cjk:
-        last_cjk = folded.length - int(folded.cjk[::-1].argmax())
-        if last_cjk > last_word:
-            return [(start, last_cjk) for start in range(max(1, last_cjk - ANCHOR_CJK), last_cjk)]
-    return [(start, last_word) for start in folded.starts[-2:].tolist()]
-
-
-def _anchor_spans(folded: Folded) -> Spans:
-    """How the text opens, how its last line opens, how it ends: that is where an instruction stands."""
-    openings = _opening(folded, 0)
-    if folded.last_line:
-        openings += _opening(folded, folded.last_line)
-    endings = _closing(folded)
-    if not openings and not endings:
-        return _NO_SPANS
-    spans = np.array(openings + endings, dtype=np.int64).T
-    count = len(openings)
-    return [(_SEED_START, spans[0, :count], spans[1, :count]), (_SEED_END, spans[0, count:], spans[1, count:])]
-
-
-def _near_pairs(folded: Folded, hashes: Hashes) -> tuple[Hashes, Positions, Positions]:
-    """Pairs of words that stand close together, from the hashes of the words: hashes, starts, ends."""
-    starts, ends = folded.starts, folded.ends
-    near = (starts[1:] - ends[:-1] <= PAIR_GAP).nonzero()[0]
-    after = near + 1
-    pairs = hashes.take(near)
-    pairs *= MIX_B
-    pairs += hashes.take(after)
-    pairs ^= _SEED_PAIR
-    return pairs, starts.take(near), ends.take(after)
-
-
-def _to_buckets(seeded: Hashes) -> Buckets:
-    return (mix(seeded) >> _SHIFT_BUCKET).view(np.int64)
+def _to_buckets(hashes: Hashes) -> Buckets:
+    """Rows of hashes, in place."""
+    hashes *= _MIX
+    hashes >>= _SHIFT_BUCKET
+    return hashes.view(np.int64)
 
 
 def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) -> Features:
@@ -220,58 +142,72 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
     if len(text) > HEAD_CHARS + TAIL_CHARS + 1:
         raise ValueError(f"text has {len(text)} characters, more than a selection can have: call select() first")
     folded = Folded(text)
-    # All spans are hashed at once: starting an operation costs more than a hundred more elements.
-    words, anchors = _word_spans(folded), _anchor_spans(folded)
-    parts = words + _gram_spans(folded) + anchors
-    if not parts:
+    words = len(folded.starts)
+    if not words and not folded.has_cjk:
         return _bare(text, folded, context)
-    counts = [len(part[1]) for part in parts]
-    starts = np.concatenate([part[1] for part in parts])
-    ends = np.concatenate([part[2] for part in parts])
-    hashes = folded.spans(starts, ends)
-    pairs, pair_starts, pair_ends = _near_pairs(folded, hashes[: len(folded.starts)])
-    hashes ^= np.array([part[0] for part in parts], dtype=np.uint64).repeat(counts)
-    buckets = _to_buckets(np.concatenate((pairs, hashes)))
-    starts = np.concatenate((pair_starts, starts))
-    # Blocks, in this order: pairs and words, stems and grams, anchors.
-    first = len(pairs) + (counts[0] if words else 0)
-    last = len(starts) - (sum(counts[-2:]) if anchors else 0)
-    values = folded.edge.take(starts)
-    values[last:] = 1.0
-    hints = _HINTS.take(buckets[:last])
-    functions = hints[len(pairs) : first].tobytes().translate(_FUNCTIONS)
-    language = language_of(folded.by_class, folded, functions)
-    actions = len(set(hints[values[:last] >= ACTION_EDGE_MIN].tobytes().translate(_ACTIONS)) - _NO_ACTION)
-    _rescale(values, first, last)
-    flags = structure.flags(text, folded.marks, folded.by_class, language, actions, folded.line_breaks)
+    # All spans are hashed at once: starting an operation costs more than a hundred more elements.
+    long = (folded.ends - folded.starts > STEM_CHARS).nonzero()[0]
+    stems = folded.starts.take(long)
+    starts, ends = [folded.starts, stems], [folded.ends, stems + STEM_CHARS]
+    grams: list[Positions] = []
+    if folded.has_cjk:
+        grams, gram_ends = _grams(folded)
+        starts += grams
+        ends += gram_ends
+    pairs = max(words - 1, 0)
+    begins = np.concatenate((folded.starts[:pairs], *starts))
+    finishes = np.concatenate(ends)
+    hashes = np.empty(len(begins), dtype=np.uint64)
+    plain = hashes[pairs:] = folded.spans(begins[pairs:], finishes)
+    if pairs:
+        joined = hashes[:pairs]
+        np.multiply(plain[:pairs], _MIX, out=joined)
+        joined += plain[1:words]
+    anchors = anchor_rows(folded, plain)
+    buckets = _to_buckets(hashes)
+    # Blocks, in this order: pairs and words, stems and grams, anchors, flags.
+    values = folded.edge.take(begins)
+    _bring_to_length(values, pairs + words)
+    hints = _HINTS.take(buckets[pairs:]).tobytes()
+    language = language_of(folded, hints[:words])
+    flags = structure.flags(folded, language, _actions(hints, words, grams))
     if context:
         flags = sorted((*context, *flags))
     begin = end = _NO_POSITIONS
     if spans:
-        # One less than in the folded text, which starts with a space of our own.
-        begin, end = starts - 1, np.concatenate((pair_ends, ends)) - 1
+        edges = np.array(anchor_spans(folded), dtype=np.int64).reshape(-1, 2)
+        begin = np.concatenate((begins, edges[:, 0]))
+        end = np.concatenate((folded.ends[1:], finishes, edges[:, 1]))
     return Features(
-        buckets=np.concatenate((buckets, _FLAG_ROWS.take(flags))),
-        values=np.concatenate((values, _FLAG_VALUES[: len(flags)])),
+        buckets=np.concatenate((buckets, anchors + [BUCKETS + flag for flag in flags])),
+        values=np.concatenate((values, _TAILS[len(anchors)][: len(anchors) + len(flags)])),
         starts=begin,
         ends=end,
         flags=tuple(flags),
         shapes=_shapes(flags),
         language=language,
-        has_evidence=language != UNDETERMINED or folded.by_class[DIGIT] > 0,
-        digits=folded.by_class[DIGIT],
+        has_evidence=language != UNDETERMINED or folded.counts[DIGIT] > 0,
+        digits=folded.counts[DIGIT],
         text=text,
     )
 
 
-def _rescale(values: Values, first: int, last: int) -> None:
-    """Bring each block to its length, in place. The blocks end at `first`, `last` and the end."""
-    edges = (0, first, last, len(values))
-    for scale, begin, end in zip(_BLOCK_SCALES, edges, edges[1:], strict=False):
-        block = values[begin:end]
+def _bring_to_length(values: Values, first: int) -> None:
+    """Give the block that ends at `first`, and the one behind it, their lengths; in place."""
+    for scale, block in zip(_BLOCK_SCALES, (values[:first], values[first:]), strict=True):
         total = float(block.dot(block))
         if total > 0.0:
-            block *= scale / total**0.5
+            np.multiply(block, scale / total**0.5, out=block)
+
+
+def _actions(hints: bytes, words: int, grams: Sequence[Positions]) -> int:
+    """How many kinds of action are asked for where a wish may stand."""
+    near = hints[:ACTION_WORDS] + hints[max(words - ACTION_WORDS, ACTION_WORDS) : words]
+    if grams:
+        sizes = [len(at) for at in grams]
+        pairs = len(hints) - sum(sizes) + sizes[0]
+        near += hints[pairs : pairs + ACTION_PAIRS] + hints[pairs + max(sizes[1] - ACTION_PAIRS, 0) :]
+    return len(set(near.translate(_ACTIONS)) - _NO_ACTION)
 
 
 def _shapes(flags: Sequence[int]) -> int:
@@ -279,29 +215,55 @@ def _shapes(flags: Sequence[int]) -> int:
     return len(flags) - bisect_left(flags, structure.FIRST_SHAPE)
 
 
-_BLOCK_SCALES: Final = (SCALE_WORDS, SCALE_CHARS, SCALE_ANCHORS)
-_FLAG_ROWS: Final = np.arange(len(structure.FLAGS), dtype=np.int64) + BUCKETS
-_FLAG_VALUES: Final = np.full(len(structure.FLAGS), SCALE_FLAGS, dtype=np.float32)
+_BLOCK_SCALES: Final = (SCALE_WORDS, SCALE_CHARS)
 _NO_POSITIONS: Final = np.zeros(0, dtype=np.int64)
+
+
+def _tails() -> tuple[Values, ...]:
+    """For each number of anchors: their values, which have one length together, and then those of flags."""
+    flags = np.full(len(structure.FLAGS), SCALE_FLAGS, dtype=np.float32)
+    return tuple(
+        np.concatenate((np.full(count, SCALE_ANCHORS / max(count, 1) ** 0.5, dtype=np.float32), flags))
+        for count in range(ANCHORS_MAX + 1)
+    )
+
+
+_TAILS: Final = _tails()
 
 
 def _bare(text: str, folded: Folded, context: tuple[int, ...]) -> Features:
     """A text without a word or a Han character."""
-    language = language_of(folded.by_class, folded, b"")
-    flags = structure.flags(text, folded.marks, folded.by_class, language, 0, folded.line_breaks)
-    flags = sorted((*context, *flags))
+    language = language_of(folded, b"")
+    flags = sorted((*context, *structure.flags(folded, language, 0)))
     return Features(
-        buckets=_FLAG_ROWS.take(flags),
-        values=_FLAG_VALUES[: len(flags)],
+        buckets=np.array([BUCKETS + flag for flag in flags], dtype=np.int64),
+        values=_TAILS[0][: len(flags)],
         starts=_NO_POSITIONS,
         ends=_NO_POSITIONS,
         flags=tuple(flags),
         shapes=_shapes(flags),
         language=language,
         has_evidence=False,
-        digits=folded.by_class[DIGIT],
+        digits=folded.counts[DIGIT],
         text=text,
     )
+
+
+def _hash_of(cue: str) -> int:
+    """The hash of a cue: one word, two words, or one to four Han characters. Raises `ValueError` for any other."""
+    folded = Folded(cue)
+    words = len(folded.starts)
+    if folded.has_cjk:
+        size = folded.counts[HAN] + folded.counts[KANA]
+        if words or size != len(cue) or size not in CJK_SIZES:
+            raise ValueError(f"cue {cue!r}: write one to {CJK_SIZES[-1]} Han characters, or one or two words")
+        return int(folded.spans(np.array([0]), np.array([size]))[0])
+    if words not in (1, 2):
+        raise ValueError(
+            f"cue {cue!r} has {words} words: write one or two words, or one to {CJK_SIZES[-1]} Han characters"
+        )
+    hashes = folded.spans(folded.starts, folded.ends).tolist()
+    return int(hashes[0] if words == 1 else (hashes[0] * MIX + hashes[1]) & WRAP)
 
 
 def cue_buckets(cue: str) -> list[int]:
@@ -309,29 +271,12 @@ def cue_buckets(cue: str) -> list[int]:
 
     Raises `ValueError` for any other cue: it could never fire.
     """
-    folded = Folded(cue)
-    words = len(folded.starts)
-    if folded.has_cjk:
-        size = int(folded.cjk.sum())
-        if words or size != len(cue) or size not in CJK_SIZES:
-            raise ValueError(f"cue {cue!r}: write one to {CJK_SIZES[-1]} Han characters, or one or two words")
-        return [int(_to_buckets(folded.grams(size)[1:2] ^ _CJK_SEEDS[size])[0])]
-    if words == 1:
-        return [int(_to_buckets(_word_hashes(folded) ^ _SEED_WORD)[0])]
-    if words == 2:
-        return [int(_to_buckets(_near_pairs(folded, _word_hashes(folded))[0])[0])]
-    raise ValueError(f"cue {cue!r} has {words} words: write one or two words, or one to {CJK_SIZES[-1]} Han characters")
-
-
-def _word_hashes(folded: Folded) -> Hashes:
-    return folded.spans(folded.starts, folded.ends)
+    return [bucket_of(_hash_of(cue))]
 
 
 def opening_buckets(cue: str) -> list[int]:
     """The row of a cue that opens a text or its last line; `cue_buckets` says what a cue may be."""
-    folded = Folded(cue)
-    start, end = np.array([1], dtype=np.int64), np.array([folded.length - 1], dtype=np.int64)
-    return [int(_to_buckets(folded.spans(start, end) ^ _SEED_START)[0])]
+    return [bucket_of(_hash_of(cue) ^ START_SEED)]
 
 
 def fingerprint() -> str:
@@ -345,10 +290,6 @@ def fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-_FOREIGN_SHIFT: Final = 5
-_ENGLISH_SHIFT: Final = 4
-
-
 def _hint_table() -> npt.NDArray[np.uint8]:
     """(BUCKETS,) uint8: which kind of action the word or Han gram of a bucket asks for (0 for none), in the low bits.
 
@@ -359,17 +300,13 @@ def _hint_table() -> npt.NDArray[np.uint8]:
         for word in words.split():
             table[cue_buckets(word)] = kind
     english, foreign = set(ENGLISH_WORDS.split()), set(FOREIGN_WORDS.split())
-    for function_words, shift in ((english - foreign, _ENGLISH_SHIFT), (foreign - english, _FOREIGN_SHIFT)):
+    for function_words, mark in ((english - foreign, ENGLISH_MARK), (foreign - english, FOREIGN_MARK)):
         for word in sorted(function_words):
-            table[cue_buckets(word)] |= np.uint8(1 << shift)
+            table[cue_buckets(word)] |= np.uint8(mark)
     return table
 
 
 _HINTS: Final = _hint_table()
-_FUNCTIONS: Final = bytes(
-    ENGLISH_WORD if hint >> _ENGLISH_SHIFT & 1 else FOREIGN_WORD if hint >> _FOREIGN_SHIFT & 1 else 0
-    for hint in range(256)
-)
-_ACTIONS: Final = bytes(hint & 15 for hint in range(256))
+_ACTIONS: Final = bytes(hint & ACTION_MASK for hint in range(256))
 _NO_ACTION: Final = frozenset({0})
 """Hints are read as bytes: counting and mapping them needs no array operation."""

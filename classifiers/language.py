@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from classifiers.alphabet import HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
@@ -33,9 +32,10 @@ LATIN_PER_HAN: Final = 12
 OPENING_LATIN: Final = 9
 """Latin letters before the first Han character that make an English opening, if a function word is among them."""
 
-ENGLISH_WORD: Final = 1
-FOREIGN_WORD: Final = 2
-"""What a word is, where it is a function word of one of the two."""
+ACTION_MASK: Final = 15
+FOREIGN_MARK: Final = 32
+ENGLISH_MARK: Final = 16
+"""What a byte says of a word: whether it is a function word of one of the two; the low bits are of no matter here."""
 
 ACCENT_WEIGHT: Final = 0.6
 ACCENTS_MAX: Final = 8
@@ -66,20 +66,26 @@ FOREIGN_WORDS: Final = (
 """Function words, and the imperatives that open requests. A word of both lists counts for neither."""
 
 
-def language_of(by_class: Sequence[int], folded: Folded, functions: bytes) -> str:
-    """One of `LANGUAGES` for a text.
+def _table(mark: int) -> bytes:
+    return bytes(hint & mark for hint in range(256))
 
-    `by_class` counts the classes of its characters; `functions` has a byte per word: `ENGLISH_WORD`, `FOREIGN_WORD` or
-    something else.
-    """
-    latin, han, kana = by_class[LATIN] + by_class[LATIN_ACCENTED], by_class[HAN], by_class[KANA]
-    elsewhere = by_class[HANGUL] + by_class[OTHER_LETTER]
+
+_ENGLISH_ONLY: Final = _table(ENGLISH_MARK)
+_FOREIGN_ONLY: Final = _table(FOREIGN_MARK)
+
+
+def language_of(folded: Folded, hints: bytes) -> str:
+    """One of `LANGUAGES` for a text. `hints` has a byte per word, which may hold `ENGLISH_MARK` or `FOREIGN_MARK`."""
+    counts = folded.counts
+    latin, han, kana = counts[LATIN] + counts[LATIN_ACCENTED], counts[HAN], counts[KANA]
+    elsewhere = counts[HANGUL] + counts[OTHER_LETTER]
     east = han + kana
     if not latin + east + elsewhere:
         return UNDETERMINED
     if elsewhere > max(east, latin // 2):
         return OTHER
-    english = functions.count(ENGLISH_WORD)
+    functions = hints.translate(_ENGLISH_ONLY)
+    english = functions.count(ENGLISH_MARK)
     if east:
         opening = english > 0 and _opens_in_english(folded, functions)
         if kana >= KANA_SHARE * east and east * LATIN_PER_HAN >= latin:
@@ -88,13 +94,15 @@ def language_of(by_class: Sequence[int], folded: Folded, functions: bytes) -> st
             return CHINESE
     if not latin:
         return CHINESE if han else OTHER
-    foreign = functions.count(FOREIGN_WORD) + ACCENT_WEIGHT * min(by_class[LATIN_ACCENTED], ACCENTS_MAX)
+    foreign = float(hints.translate(_FOREIGN_ONLY).count(FOREIGN_MARK))
+    foreign += ACCENT_WEIGHT * min(counts[LATIN_ACCENTED], ACCENTS_MAX)
     return OTHER if foreign > english + FOREIGN_MARGIN else ENGLISH
 
 
 def _opens_in_english(folded: Folded, functions: bytes) -> bool:
     """Whether enough English stands before the first Han character or kana."""
-    before = int(folded.starts.searchsorted(int(folded.cjk.argmax())))
-    if ENGLISH_WORD not in functions[:before]:
+    first = min(at for at in (folded.kinds.find(HAN), folded.kinds.find(KANA)) if at >= 0) - 1
+    before = int(folded.starts.searchsorted(first))
+    if ENGLISH_MARK not in functions[:before]:
         return False
     return int((folded.ends[:before] - folded.starts[:before]).sum()) >= OPENING_LATIN

@@ -27,19 +27,22 @@ import yaml
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from classifiers.features import BUCKETS, ROWS, cue_buckets, extract, opening_buckets
+from classifiers.anchors import BUCKETS
+from classifiers.features import ROWS, cue_buckets, extract, opening_buckets
 from classifiers.rows import Row
-from classifiers.taxonomy import HEADS, INTENTS
+from classifiers.taxonomy import HEADS, INTENTS, NOTHING
 from classifiers.turns import user_texts
 
 CORPUS_MASS: Final = 8.0
 ROWS_PER_CELL: Final = 60
 """Rows taken of one (source, language, intent): templated sources repeat themselves, more of them adds time only."""
 
-CUE_SCALE: Final = 1.0
-OPENING_SCALE: Final = 1.0
-"""How long tied columns are beside plain ones: the longer, the more the penalty prefers to explain a row by its cues.
-With a small corpus 2 was better."""
+CUE_SCALES: Final = ((0.5, 0.3), (0.7, 0.4), (1.0, 0.5))
+"""How long tied columns are beside plain ones, anywhere in a text and at its opening: the longer, the more the penalty
+prefers to explain a row by its cues. One fit for each pair; the model is their mean, which is a linear model again and
+costs nothing at run time. Worth a point on sources left out beside any one of them."""
+
+HEAD_SCALES: Final = CUE_SCALES[1]
 
 COPIES: Final = 1
 KEEP_SHARE: Final = 0.5
@@ -93,18 +96,16 @@ def cue_matrix(cues: Cues) -> sp.csr_matrix:
     """(ROWS, 2 * groups): which buckets a group ties together, anywhere in a text and at its opening."""
     rows: list[int] = []
     columns: list[int] = []
-    values: list[float] = []
     for place, members in enumerate(cues.values()):
         for member in members:
             for bucket in cue_buckets(member):
                 rows.append(bucket)
                 columns.append(place)
-                values.append(CUE_SCALE)
             for bucket in opening_buckets(member):
                 rows.append(bucket)
                 columns.append(len(cues) + place)
-                values.append(OPENING_SCALE)
-    return sp.csr_matrix((values, (rows, columns)), shape=(ROWS, 2 * len(cues)), dtype=np.float32)
+    ones = np.ones(len(rows), dtype=np.float32)
+    return sp.csr_matrix((ones, (rows, columns)), shape=(ROWS, 2 * len(cues)))
 
 
 class Vectoriser:
@@ -196,9 +197,11 @@ class _Design:
     cues: sp.csr_matrix
 
     @classmethod
-    def of(cls, plain: sp.csr_matrix, cues: sp.csr_matrix) -> _Design:
+    def of(cls, plain: sp.csr_matrix, cues: sp.csr_matrix, scales: tuple[float, float]) -> _Design:
         documents = np.bincount(plain.indices, minlength=ROWS)
-        return cls(np.flatnonzero((documents >= DOCUMENTS_MIN) | (np.arange(ROWS) >= BUCKETS)), cues)
+        kept = np.flatnonzero((documents >= DOCUMENTS_MIN) | (np.arange(ROWS) >= BUCKETS))
+        lengths = np.repeat(np.array(scales, dtype=np.float32), cues.shape[1] // 2)
+        return cls(kept, (cues @ sp.diags(lengths, dtype=np.float32)).tocsr())
 
     def columns(self, plain: sp.csr_matrix) -> sp.csr_matrix:
         return sp.hstack([plain[:, self.kept], plain @ self.cues]).tocsr().astype(np.float32)
@@ -226,28 +229,52 @@ def fit(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser, *, see
     if len(np.unique(classes)) < 2:
         raise ValueError("the training rows hold fewer than two intents; give rows of more intents")
     plain = vectoriser.matrix(taken)
-    design = _Design.of(plain, cues)
-    generator = np.random.default_rng(seed)
+    weights = np.zeros((ROWS, len(INTENTS)), dtype=np.float32)
+    bias = np.full(len(INTENTS), ABSENT_BIAS, dtype=np.float32)
+    bias[np.unique(classes)] = 0.0
+    rounds = 0
+    for member, scales in enumerate(CUE_SCALES):
+        design = _Design.of(plain, cues, scales)
+        generator = np.random.default_rng([seed, member])
+        coefficients, intercept, present, steps = _solve(design, plain, classes, sample_weights(taken), generator)
+        weights[:, present] += design.weights(coefficients) / len(CUE_SCALES)
+        bias[present] += intercept / len(CUE_SCALES)
+        rounds = max(rounds, steps)
+    return LinearModel(weights, bias, rounds, len(taken), vectoriser)
+
+
+def _solve(
+    design: _Design,
+    plain: sp.csr_matrix,
+    classes: npt.NDArray[np.int64],
+    masses: Floats32,
+    generator: np.random.Generator,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int]:
+    """(k, columns) coefficients, (k,) intercepts, (k,) the classes they are of, and rounds of the solver."""
     shown = [plain, *(thinned(plain, generator) for _ in range(COPIES))]
     joined = sp.vstack([design.columns(matrix) for matrix in shown]).tocsr()
     solver = LogisticRegression(C=INVERSE_PENALTY / len(shown), max_iter=ITERATIONS_MAX, tol=TOLERANCE)
     with warnings.catch_warnings():
         # Stopping at ITERATIONS_MAX is on purpose: more rounds only sharpen what calibration flattens again.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(joined, np.tile(classes, len(shown)), sample_weight=np.tile(sample_weights(taken), len(shown)))
-    coefficients, intercept, present = solver.coef_, solver.intercept_, solver.classes_
-    if len(present) == 2:
+        solver.fit(joined, np.tile(classes, len(shown)), sample_weight=np.tile(masses, len(shown)))
+    coefficients, intercept = solver.coef_, solver.intercept_
+    if len(solver.classes_) == 2:
         coefficients = np.concatenate([-coefficients, coefficients]) / 2.0
         intercept = np.concatenate([-intercept, intercept]) / 2.0
-    weights = np.zeros((ROWS, len(INTENTS)), dtype=np.float32)
-    weights[:, present] = design.weights(coefficients)
-    bias = np.full(len(INTENTS), ABSENT_BIAS, dtype=np.float32)
-    bias[present] = intercept
-    return LinearModel(weights, bias, int(solver.n_iter_.max()), len(taken), vectoriser)
+    return coefficients, intercept, solver.classes_, int(solver.n_iter_.max())
+
+
+def raises(row: Row, name: str) -> bool:
+    """Whether a row of the own corpus calls for the head of this name."""
+    return row.intent is None if name == NOTHING else name in row.flags
 
 
 def fit_heads(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser) -> tuple[Floats32, Floats32]:
-    """(ROWS, 4) weights and (4,) biases of `HEADS`, from the own rows; zeros where nothing can be learned."""
+    """(ROWS, 5) weights and (5,) biases of `HEADS`, from the own rows, those without an intent among them.
+
+    Zeros where nothing can be learned.
+    """
     weights = np.zeros((ROWS, len(HEADS)), dtype=np.float32)
     bias = np.zeros(len(HEADS), dtype=np.float32)
     own = [row for row in rows if row.own and row.difficulty is not None]
@@ -255,7 +282,7 @@ def fit_heads(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser) 
     if not own:
         return weights, bias
     plain = vectoriser.matrix(own)
-    design = _Design.of(plain, cues)
+    design = _Design.of(plain, cues, HEAD_SCALES)
     joined = design.columns(plain)
     # Every (intent, language) pair counts the same: roleplay is not easier because there is more of it.
     even = sample_weights(own)
@@ -265,7 +292,7 @@ def fit_heads(rows: Sequence[Row], cues: sp.csr_matrix, vectoriser: Vectoriser) 
     weights[:, :1] = design.weights(hard.coef_[None, :])
     bias[0] = hard.intercept_
     for place, name in enumerate(HEADS[1:], start=1):
-        wanted = np.array([name in row.flags for row in own])
+        wanted = np.array([raises(row, name) for row in own])
         if not wanted.any() or wanted.all():
             continue
         flag = LogisticRegression(C=FLAG_INVERSE_PENALTY, max_iter=ITERATIONS_MAX, tol=TOLERANCE)

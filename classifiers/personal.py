@@ -23,6 +23,10 @@ _SOCIAL_SECURITY: Final = re.compile(r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)")
 _LONG: Final = re.compile(r"(?<![0-9A-Za-z_.])\d(?:[ -]?\d){12,18}[\dXx]?(?![0-9A-Za-z_])")
 _IBAN: Final = re.compile(r"(?<![0-9A-Za-z_])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?(?![0-9A-Za-z_])")
 
+_FIGURES: Final = re.compile(r"[0-9][0-9 ().-]{5}")
+_IBAN_START: Final = re.compile(r"[A-Z][A-Z][0-9][0-9]")
+"""Whatever the forms above fit holds one of these; looking for them costs a tenth of looking for all."""
+
 _ID_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECK: Final = "10X98765432"
 _ID_CHARS: Final = 18
@@ -36,11 +40,13 @@ def has_personal_data(text: str, digits: int) -> bool:
         return True
     if digits < DIGITS_MIN:
         return False
-    if _SOCIAL_SECURITY.search(text) or _PHONE.search(text):
+    if _FIGURES.search(text) and (
+        _SOCIAL_SECURITY.search(text)
+        or _PHONE.search(text)
+        or any(_is_identity(found) or _is_card(found) for found in map(_joined, _LONG.finditer(text)))
+    ):
         return True
-    if any(_is_identity(found) or _is_card(found) for found in map(_joined, _LONG.finditer(text))):
-        return True
-    return any(_is_iban(_joined(found)) for found in _IBAN.finditer(text))
+    return _IBAN_START.search(text) is not None and any(_is_iban(_joined(found)) for found in _IBAN.finditer(text))
 
 
 def _joined(found: re.Match[str]) -> str:

@@ -4,7 +4,8 @@ Where on the path: step 2, before planning. NumPy and the standard library only;
 
 Invariants:
 1. Only turns of the role `user` are read: harness text is not the person's wish. Without evidence it abstains: no user
-   turn, no letter and no digit in the last one, or words and marks that say less than `EVIDENCE_MIN` for the label.
+   turn, no letter and no digit in the last one, words and marks that say less than `EVIDENCE_MIN` for the label, or a
+   text that looks like no wish at all.
 2. Bounded work: see `features`. No clock, no network, no state: the same turns give the same prediction.
 3. The posterior names every intent in the order of `INTENTS` and sums to 1.
 4. An abstention is never "simple": the label is then only the likeliest guess.
@@ -24,15 +25,26 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.anchors import BUCKETS
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
 from classifiers.dressing import ends, undressed
-from classifiers.features import BUCKETS, SCALE_FLAGS, Features, extract
+from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
 from classifiers.structure import FLAGS, ROW
-from classifiers.taxonomy import COMPOUND, DIFFICULTY_MAX, DIFFICULTY_MIN, EVERYDAY, HEADS, INDEX, INTENTS
+from classifiers.taxonomy import (
+    COMPOUND,
+    DIFFICULTY_MAX,
+    DIFFICULTY_MIN,
+    EVERYDAY,
+    FLAG_HEADS,
+    HEADS,
+    INDEX,
+    INTENTS,
+    NOTHING,
+)
 from classifiers.turns import Said, is_follow_up, user_texts
 
 __all__ = ["ArtefactError", "IntentClassifier", "Part", "Prediction"]
@@ -51,7 +63,7 @@ count: every short line looks like small talk, `go on` after a page of code incl
 HAN_FIRST: Final = "\u2e80"
 """From here on: Han, kana and other scripts that are read by characters."""
 
-PART_CONFIDENCE_MIN: Final = 0.3
+PART_CONFIDENCE_MIN: Final = 0.4
 """A piece that is less sure than this belongs to its neighbour."""
 
 READINGS_MORE: Final = 3
@@ -68,6 +80,7 @@ _WIDTH: Final = _COLUMNS + 1
 
 _DIFFICULTY: Final = len(INTENTS)
 _FIRST_FLAG: Final = _DIFFICULTY + 1
+_NOTHING: Final = _DIFFICULTY + HEADS.index(NOTHING)
 _FENCE: Final = ROW["code fence"]
 
 
@@ -104,15 +117,18 @@ class Part:
 class IntentClassifier:
     """A verified artefact, unpacked for scoring. Immutable after `load`, so threads may share it."""
 
-    __slots__ = ("_artefact", "_bias", "_weights")
+    __slots__ = ("_artefact", "_bias", "_places", "_shapes", "_weights")
 
     def __init__(self, artefact: Artefact) -> None:
-        """Unpack the weights to float32 rows (10.5 MB)."""
-        weights = np.zeros((artefact.weights.shape[0], _WIDTH), dtype=np.float32)
-        weights[:, :_COLUMNS] = artefact.weights
+        """Put the known rows side by side, with an empty one for all others."""
+        weights = np.zeros((len(artefact.rows) + 1, _WIDTH), dtype=np.float32)
+        weights[1:, :_COLUMNS] = artefact.weights
         weights[:, _MEAN] = weights[:, : len(INTENTS)].mean(axis=1)
         self._weights = weights
+        self._places = np.zeros(ROWS, dtype=np.int32)
+        self._places[artefact.rows] = np.arange(1, len(weights), dtype=np.int32)
         self._bias = artefact.bias.astype(np.float64).tolist()
+        self._shapes: list[list[float]] = (SCALE_FLAGS * self.weights_of(np.arange(BUCKETS, ROWS))).tolist()
         self._artefact = artefact
 
     @classmethod
@@ -128,6 +144,10 @@ class IntentClassifier:
     def id(self) -> str:
         """Name and short hash of the artefact."""
         return self._artefact.id
+
+    def weights_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(n, 20) weights of rows of the features: intents, heads, the mean of the intents."""
+        return self._weights.take(self._places.take(rows, mode="clip"), axis=0, mode="clip")
 
     def predict(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> Prediction:
         """Classify (role, text) turns, oldest first; with `terms`, also say which pieces of the text spoke for it."""
@@ -219,7 +239,7 @@ class IntentClassifier:
 
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
         last = found[0]
-        rows = [self._weights.take(features.buckets, axis=0, mode="clip") for features in found]
+        rows = [self.weights_of(features.buckets) for features in found]
         # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
         evidence = np.einsum("i,ij->j", last.values, rows[0]).tolist()
         shares = [1.0]
@@ -232,19 +252,23 @@ class IntentClassifier:
         bias = self._bias
         language = last.language
         cooling = 1.0 / self._artefact.temperatures[language]
-        logits = [(evidence[place] + bias[place]) * cooling for place in range(len(INTENTS))]
+        logits = [(said + base) * cooling for said, base in zip(evidence[:_DIFFICULTY], bias, strict=False)]
         highest = max(logits)
         raised = [math.exp(logit - highest) for logit in logits]
-        total_mass = sum(raised)
-        posterior = [mass / total_mass for mass in raised]
+        total_mass = 1.0 / sum(raised)
+        posterior = [mass * total_mass for mass in raised]
         best = logits.index(highest)
         confidence = posterior[best]
         said = evidence[best] - evidence[_MEAN]
-        for share, one, taken in zip(shares, found, rows, strict=True):
-            shape = taken[len(taken) - one.shapes :, [best, _MEAN]].sum(axis=0).tolist()
-            said -= share * SCALE_FLAGS * (shape[0] - shape[1])
+        for share, one in zip(shares, found, strict=True):
+            for flag in one.flags[len(one.flags) - one.shapes :]:
+                shape = self._shapes[flag]
+                said -= share * (shape[best] - shape[_MEAN])
         unsupported = said < EVIDENCE_MIN or (len(found) == 1 and is_follow_up(last.text))
-        abstained = not last.has_evidence or unsupported or confidence < self._artefact.thresholds[language]
+        fits_nothing = evidence[_NOTHING] + bias[_NOTHING] > 0.0
+        abstained = (
+            not last.has_evidence or unsupported or fits_nothing or confidence < self._artefact.thresholds[language]
+        )
         label = INTENTS[best]
         level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
         return Prediction(
@@ -263,7 +287,7 @@ class IntentClassifier:
         """Which of the named flags hold, in their order."""
         flags = [
             name
-            for place, name in enumerate(HEADS[1:], start=_FIRST_FLAG)
+            for place, name in enumerate(FLAG_HEADS, start=_FIRST_FLAG)
             if evidence[place] + self._bias[place] > 0.0 or (name == "code" and _FENCE in last.flags)
         ]
         if has_personal_data(last.text, last.digits):
@@ -273,7 +297,7 @@ class IntentClassifier:
         return tuple(flags)
 
     def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
-        column = self._weights[features.buckets, INDEX[label]]
+        column = self.weights_of(features.buckets)[:, INDEX[label]]
         shares = column * features.values
         heaviest = np.argsort(-shares, kind="stable")[:TERM_PIECES]
         gathered: dict[str, float] = {}

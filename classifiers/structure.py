@@ -27,6 +27,7 @@ from classifiers.alphabet import (
     QUOTATION,
     SLASH,
 )
+from classifiers.folding import Folded
 from classifiers.language import CHINESE, ENGLISH, LANGUAGES
 
 EVIDENCE_FLAGS: Final = (
@@ -184,17 +185,12 @@ def _speakers(text: str) -> bool:
     return opened >= _MANY
 
 
-def flags(
-    text: str, marks: Sequence[int], by_class: Sequence[int], language: str, actions: int, breaks: int
-) -> list[int]:
-    """Places in `FLAGS` of what holds for a selection, ascending.
-
-    `marks` and `by_class` count the kinds of marks and the classes of characters of `alphabet`; `actions` is the number
-    of kinds of action asked for; `breaks` the number of line breaks inside the text.
-    """
-    found = _punctuation(text, marks)
-    if breaks:
-        found += _lines(text, breaks)
+def flags(folded: Folded, language: str, actions: int) -> list[int]:
+    """Places in `FLAGS` of what holds for a selection, ascending; `actions` is how many kinds of it asks for."""
+    text, counts = folded.text, folded.counts
+    found = _punctuation(text, counts) if any(counts[MATHS:]) else []
+    if folded.line_breaks:
+        found += _lines(text, folded.line_breaks)
     else:
         found.append(_ONE_LINE)
     end = text[-8:].rstrip()[-1:]
@@ -209,10 +205,10 @@ def flags(
         found.append(_CHOICES)
     if "__" in text:
         found.append(_TO_FILL)
-    digits = by_class[DIGIT]
+    digits = counts[DIGIT]
     if digits:
         found.append(_DIGITS if digits > 2 * _MANY else _A_DIGIT)
-    if by_class[HAN] and by_class[LATIN] > 1 and language in (CHINESE, ENGLISH):
+    if counts[HAN] and counts[LATIN] > 1 and language in (CHINESE, ENGLISH):
         found.append(_MIXED)
     if actions > 1:
         found.append(_MORE_ACTIONS if actions >= _MANY else _TWO_ACTIONS)

@@ -32,8 +32,11 @@ COMPOUND: Final = "compound"
 EVERYDAY: Final = frozenset(INTENTS[:9])
 """Those of the tiers `cheap` and `mid`: what a small model does well. A test holds it equal to `intents.yaml`."""
 
-HEADS: Final = ("difficulty", "code", "math", "tools")
-"""What the weights say beside the intent, a column each: how hard the request is, and three flags."""
+FLAG_HEADS: Final = ("code", "math", "tools")
+NOTHING: Final = "nothing"
+HEADS: Final = ("difficulty", *FLAG_HEADS, NOTHING)
+"""What the weights say beside the intent, a column each: how hard the request is, three flags, and whether it fits no
+intent at all (a scrap, a paste without a wish)."""
 
 DIFFICULTY_MIN: Final = 1.0
 DIFFICULTY_MAX: Final = 5.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import scipy
 import scipy.sparse as sp
 import sklearn
+from sklearn.exceptions import ConvergenceWarning
 
 from classifiers import artefact, calibration, model
 from classifiers.calibration import Calibration
@@ -154,7 +156,6 @@ def _manifest(
         "rows": ROWS,
         "labels": list(INTENTS),
         "heads": list(HEADS),
-        "dtype": "float16",
         "temperatures": {key: round(value, 6) for key, value in shipped.temperatures.items()},
         "thresholds": {key: round(value, 6) for key, value in shipped.thresholds.items()},
         "seed": seed,
@@ -165,6 +166,7 @@ def _manifest(
             "corpus_mass": model.CORPUS_MASS,
             "rows_per_cell": model.ROWS_PER_CELL,
             "copies": model.COPIES,
+            "members": len(model.CUE_SCALES),
         },
         "versions": {
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
@@ -200,7 +202,7 @@ def _figures(evidence: LeftOut, without: Mapping[str, Calibration], cues: model.
 def _heads(
     own: Sequence[Row], cues: sp.csr_matrix, vectoriser: model.Vectoriser
 ) -> tuple[dict[str, object], npt.NDArray[np.float32]]:
-    """How well difficulty and flags are read in worlds that were left out, and where each flag is best cut: (4,)."""
+    """How well difficulty and flags are read in worlds that were left out, and where each flag is best cut: (5,)."""
     groups = sorted({row.group for row in own})
     cuts = np.zeros(len(HEADS), dtype=np.float32)
     if len(groups) < 2:
@@ -211,9 +213,10 @@ def _heads(
         places = [place for place, row in enumerate(own) if row.group == group]
         said[places] = vectoriser.matrix([own[place] for place in places]) @ weights + bias
     hard = np.array([row.difficulty or 0 for row in own], dtype=np.float64)
-    found: dict[str, object] = {"difficulty_correlation": float(np.corrcoef(said[:, 0], hard)[0, 1])}
+    wishes = np.array([row.intent is not None for row in own])
+    found: dict[str, object] = {"difficulty_correlation": float(np.corrcoef(said[wishes, 0], hard[wishes])[0, 1])}
     for place, name in enumerate(HEADS[1:], start=1):
-        wanted = np.array([name in row.flags for row in own])
+        wanted = np.array([model.raises(row, name) for row in own])
         if not wanted.any():
             continue
         scored = [(_f1(wanted, said[:, place] > cut), cut) for cut in CUTS]
@@ -261,25 +264,27 @@ def train(
         return model.fit(training, ties, vectoriser, seed=seed)
 
     threads = min(FOLD_THREADS_MAX, os.cpu_count() or 1)
-    evidence = leave_source_out([*public, *own, *steps], fit, progress=progress, threads=threads)
+    with warnings.catch_warnings():
+        # Each fit sets and resets this filter for itself; with several at once it has to hold around all of them.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        evidence = leave_source_out([*public, *own, *steps], fit, progress=progress, threads=threads)
     shipped, without = _calibrations(evidence)
     figures = _figures(evidence, without, cues)
     figures["across"] = [
         _across("public rows alone, judged on the own corpus", fit, public, own, shipped),
         _across("own corpus alone, judged on the public rows", fit, [*own, *steps], public, shipped),
     ]
-    figures["heads"], cuts = _heads(own, ties, vectoriser)
+    figures["heads"], cuts = _heads(written, ties, vectoriser)
     if progress is not None:
         progress(0, 1, "final fit")
     fitted = fit([*public, *own, *steps])
-    head_weights, head_bias = model.fit_heads(own, ties, vectoriser)
+    head_weights, head_bias = model.fit_heads(written, ties, vectoriser)
     sources: dict[str, object] = {"sha256": None if data is None else file_sha256(data), "counts": _counts(public)}
     sources |= {"corpus_sha256": folder_sha256(folder), "corpus_counts": _counts(own)}
     manifest = _manifest(name, seed, fitted, shipped, sources)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "weights": np.concatenate([fitted.weights, head_weights], axis=1).astype(np.float16),
-        "bias": np.concatenate([fitted.bias, head_bias - cuts]).astype(np.float32),
-    }
+    arrays = artefact.packed(
+        np.concatenate([fitted.weights, head_weights], axis=1), np.concatenate([fitted.bias, head_bias - cuts])
+    )
     # Written twice: the figures on the probe and the timings are of the artefact as shipped, so it has to exist first.
     artefact.write(out, arrays, manifest, "")
     classifier = IntentClassifier.load(out)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from classifiers import IntentClassifier
 from classifiers.features import cue_buckets
@@ -228,9 +227,8 @@ class WhiteBox:
     def __init__(self, classifier: IntentClassifier, rows: Sequence[Row]) -> None:
         """`rows` give the vocabulary besides the cues of the classifier: what people write about dear things."""
         self._tokens = {language: _vocabulary(rows, language) for language in ("en", "zh")}
-        weights: npt.NDArray[np.float32] = classifier._weights
         self._pulls = {
-            language: np.array([weights[cue_buckets(token)].sum(axis=0) for token in tokens])
+            language: np.array([classifier.weights_of(np.array(cue_buckets(token))).sum(axis=0) for token in tokens])
             for language, tokens in self._tokens.items()
         }
         self._classifier = classifier

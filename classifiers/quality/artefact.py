@@ -4,8 +4,8 @@ Where on the path: the service reads it once at start-up, `train` writes it. Num
 
 Invariants:
 1. Nothing of `weights.npz` is parsed before its SHA-256 equals the manifest's.
-2. No pickles: arrays are read with `allow_pickle=False`, and only the named arrays with the shapes that the manifest's
-   counts imply are accepted, finite and within bounds.
+2. No pickles, see `archive`; only the named arrays with the shapes that the manifest's counts imply are accepted,
+   finite and within bounds.
 3. The same arrays give the same bytes.
 4. It holds weights, counts, names of models and ids of anchor rows; no prompt.
 """
@@ -13,10 +13,8 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,15 +23,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.archive import ArchiveError, npz_bytes, read_npz
 from classifiers.artefact import (
     CARD_FILE,
     MANIFEST_BYTES_MAX,
     MANIFEST_FILE,
+    NAME,
     NPZ_BYTES_MAX,
     SHORT_HASH,
     WEIGHTS_FILE,
     ArtefactError,
-    npz_bytes,
 )
 from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
@@ -45,6 +44,12 @@ FORMAT: Final = 1
 KIND: Final = "quality"
 COUNT_MAX: Final = 100_000
 """No count of a manifest may be larger: shapes are made of them before anything is read."""
+
+_KINDS: Final[Mapping[str, type[np.generic]]] = {
+    **dict.fromkeys((one.name for one in fields(Arrays)), np.float32),
+    "buckets": np.int32,
+    "codes": np.int8,
+}
 
 _AGAIN: Final = "restore the artefact or train it again with `coe train --outcomes`"
 _COUNTS: Final = ("topics", "linear", "dense", "clusters")
@@ -101,7 +106,7 @@ def _read(path: Path, limit: int) -> bytes:
 def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(_read(path, MANIFEST_BYTES_MAX))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: not JSON; {_AGAIN}") from error
     if not isinstance(manifest, dict):
         raise ArtefactError(f"{path}: not an object; {_AGAIN}")
@@ -116,6 +121,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     for field, value in wanted.items():
         if manifest.get(field) != value:
             raise ArtefactError(f"{path}: {field!r} is not what this version reads; train it again")
+    if not isinstance(manifest.get("name"), str) or NAME.fullmatch(manifest["name"]) is None:
+        raise ArtefactError(f"{path}: 'name' must be up to 64 letters, digits, dots and dashes; {_AGAIN}")
     models = manifest.get("models")
     if not isinstance(models, list) or not models or not all(isinstance(name, str) for name in models):
         raise ArtefactError(f"{path}: 'models' must be a list of names; {_AGAIN}")
@@ -139,38 +146,32 @@ def _shape(manifest: Mapping[str, Any], path: Path) -> Shape:
 
 
 def _arrays(content: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
-    stream = io.BytesIO(content)
     try:
-        with np.load(stream, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtefactError(f"{path}: not an npz without pickles ({type(error).__name__}); {_AGAIN}") from error
-    names = {one.name for one in fields(Arrays)}
-    if set(found) != names:
-        raise ArtefactError(f"{path}: holds {sorted(found)}, wanted {sorted(names)}; {_AGAIN}")
-    return found
+        return read_npz(content, _KINDS)
+    except ArchiveError as error:
+        raise ArtefactError(f"{path}: {error}; {_AGAIN}") from error
 
 
 def _check(found: Mapping[str, npt.NDArray[Any]], shape: Shape, models: Sequence[str], path: Path) -> None:
     known = found["buckets"].shape[0] if found["buckets"].ndim else -1
     width = found["codes"].shape[1] if found["codes"].ndim == 2 else -1
-    wanted: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-        "buckets": ((known,), np.int32),
-        "codes": ((known, width), np.int8),
-        "scales": ((known,), np.float32),
-        "mixing": ((width, shape.topics + shape.linear + shape.dense), np.float32),
-        "topic_prior": ((shape.topics,), np.float32),
-        "topic_typical": ((shape.topics,), np.float32),
-        "familiar": ((FAMILIAR + 1,), np.float32),
-        "centroids": ((shape.clusters, shape.dense), np.float32),
-        "table": ((shape.count, len(models)), np.float32),
-        "base": ((len(models),), np.float32),
-        "labels": ((len(models),), np.float32),
+    wanted: dict[str, tuple[int, ...]] = {
+        "buckets": (known,),
+        "codes": (known, width),
+        "scales": (known,),
+        "mixing": (width, shape.topics + shape.linear + shape.dense),
+        "topic_prior": (shape.topics,),
+        "topic_typical": (shape.topics,),
+        "familiar": (FAMILIAR + 1,),
+        "centroids": (shape.clusters, shape.dense),
+        "table": (shape.count, len(models)),
+        "base": (len(models),),
+        "labels": (len(models),),
     }
-    for name, (size, kind) in wanted.items():
+    for name, size in wanted.items():
         array = found[name]
-        if array.shape != size or array.dtype != kind:
-            raise ArtefactError(f"{path}: {name} is {array.dtype}{array.shape}, wanted {size}; {_AGAIN}")
+        if array.shape != size:
+            raise ArtefactError(f"{path}: {name} is {array.shape}, wanted {size}; {_AGAIN}")
         if not np.isfinite(array).all():
             raise ArtefactError(f"{path}: {name} holds values that are not finite; {_AGAIN}")
     buckets = found["buckets"]
@@ -194,5 +195,5 @@ def load(directory: Path) -> QualityModel:
         )
     found = _arrays(content, weights_path)
     _check(found, shape, manifest["models"], weights_path)
-    identity = f"{manifest.get('name', directory.name)}@{digest[:SHORT_HASH]}"
+    identity = f"{manifest['name']}@{digest[:SHORT_HASH]}"
     return QualityModel(manifest["models"], shape, Arrays(**found), identity)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from classifiers.features import BUCKETS
+from classifiers.anchors import BUCKETS
 from classifiers.quality.anchors import ANCHORS
 from classifiers.quality.scorer import PRIOR_LABELS
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import mul
 from typing import Final
 
 import numpy as np
@@ -119,27 +120,40 @@ class QualityModel:
         "_incumbent",
         "_per_typical",
         "_prior",
+        "_rows",
         "_slots",
         "_table",
+        "_tables",
         "id",
         "models",
         "shape",
     )
 
     def __init__(self, models: Sequence[str], shape: Shape, arrays: Arrays, identity: str = "unsaved") -> None:
-        """Index the known buckets. `models` name the columns of `table`."""
+        """Index the known buckets and unpack what they say. `models` name the columns of `table`."""
         self.models = tuple(models)
         self.shape = shape
         self.id = identity
         self._arrays = arrays
-        self._slots = np.full(ROWS, -1, dtype=np.int32)
-        self._slots[arrays.buckets] = np.arange(len(arrays.buckets), dtype=np.int32)
+        # Row 0 is that of every bucket that TRAIN did not know: it adds nothing.
+        self._slots = np.zeros(ROWS, dtype=np.int32)
+        self._slots[arrays.buckets] = np.arange(1, len(arrays.buckets) + 1, dtype=np.int32)
+        self._rows = np.zeros((len(arrays.buckets) + 1, arrays.mixing.shape[1]), dtype=np.float32)
+        # einsum, not BLAS, here and below: no threads, one order of summation.
+        np.einsum("i,ij,jk->ik", arrays.scales, arrays.codes.astype(np.float32), arrays.mixing, out=self._rows[1:])
         self._table = arrays.table.astype(np.float64)
-        self._prior = arrays.topic_prior.astype(np.float64)
-        self._per_typical = 1.0 / arrays.topic_typical.astype(np.float64)
+        self._tables = [self._of_language(place) for place in range(len(LANGUAGES))]
+        self._prior: list[float] = arrays.topic_prior.astype(np.float64).tolist()
+        self._per_typical: list[float] = (1.0 / arrays.topic_typical.astype(np.float64)).tolist()
         self._centroids = arrays.centroids.astype(np.float64)
         self._familiar: list[float] = arrays.familiar.astype(np.float64).tolist()
         self._incumbent = int(arrays.base.argmax())
+
+    def _of_language(self, place: int) -> Doubles:
+        """The rows of the table that a prompt of one language can use: the intents of the others are zero for it."""
+        plain = self.shape.count - len(LANGUAGES) * len(INTENTS)
+        begin = plain + place * len(INTENTS)
+        return np.concatenate((self._table[:plain], self._table[begin : begin + len(INTENTS)]))
 
     @property
     def arrays(self) -> Arrays:
@@ -148,70 +162,78 @@ class QualityModel:
 
     def point(self, features: Features) -> tuple[Doubles, float]:
         """(q,) topic scores, linear scores, dense coordinates of a prompt, and the share of it that is known."""
-        slots = self._slots.take(features.buckets)
-        known = (slots >= 0).nonzero()[0]
-        slots = slots[known]
-        values = features.values[known]
-        weights = values * self._arrays.scales.take(slots)
-        # einsum, not BLAS: no threads, one order of summation.
-        compact = np.einsum("i,ij->j", weights, self._arrays.codes.take(slots, axis=0).astype(np.float32))
-        result: Doubles = np.einsum("i,ij->j", compact, self._arrays.mixing).astype(np.float64)
-        mass = float(features.values.dot(features.values))
-        return result, float(values.dot(values)) / max(mass, TINY)
+        slots = self._slots.take(features.buckets, mode="clip")
+        values = features.values
+        result = np.einsum("i,ij->j", values, self._rows.take(slots, axis=0, mode="clip")).astype(np.float64)
+        mass = float(values.dot(values))
+        return result, float(values.dot(values * (slots > 0))) / max(mass, TINY)
 
     def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float, float]:
-        """(s,) signals of a prompt, how much they count for it, and how much trust they deserve.
+        """(s,) signals of a prompt, how much they count for it, and how much trust they deserve."""
+        found, known, trust = self._signals(features, posterior)
+        plain = len(found) - len(INTENTS)
+        every = np.zeros(self.shape.count, dtype=np.float64)
+        every[:plain] = found[:plain]
+        begin = plain + _LANGUAGE_PLACE.get(language, _UNDETERMINED) * len(INTENTS)
+        every[begin : begin + len(INTENTS)] = posterior
+        return every, known, trust
 
-        The same as `topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls:
-        this runs while a request waits, and on so few numbers a call costs more than its arithmetic.
+    def _signals(self, features: Features, posterior: Doubles) -> tuple[Doubles, float, float]:
+        """`signals` with one place per intent: the rows of `_of_language`.
+
+        The same as `topic_shares`, `cluster_shares`, `familiar_signs` and `gate` give in bulk, with fewer calls: this
+        runs while a request waits, and on so few numbers plain floats cost less than arrays do.
         """
         shape = self.shape
         point, share = self.point(features)
         known = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
         trust = known
-        found = np.zeros(shape.count, dtype=np.float64)
         linear_end = shape.topics + shape.linear
         dense = point[linear_end:]
         length = math.sqrt(float(dense.dot(dense)))
+        numbers: list[float] = point[:linear_end].tolist()
         if shape.topics:
-            scores = point[: shape.topics]
-            shares = found[: shape.topics]
-            _softmax_into(shares, shape.temperature * scores + self._prior)
+            scores = numbers[: shape.topics]
+            sharp = shape.temperature
+            shares = _softmax([sharp * score + prior for score, prior in zip(scores, self._prior, strict=True)])
             if shape.gate_high > ALWAYS_OPEN:
                 trust *= self._familiarity(scores, shares, length)
-        found[shape.topics : linear_end] = point[shape.topics : linear_end]
-        at = linear_end + shape.clusters
+            numbers[: shape.topics] = shares
+        found = [np.array(numbers, dtype=np.float64), posterior]
         if shape.clusters:
-            _softmax_into(found[linear_end:at], self._centroids.dot(dense) * (shape.sharpness / max(length, TINY)))
-        at += _LANGUAGE_PLACE.get(language, _UNDETERMINED) * len(INTENTS)
-        found[at : at + len(INTENTS)] = posterior
-        return found, known, trust
+            near = self._centroids.dot(dense)
+            near *= shape.sharpness / max(length, TINY)
+            near -= np.maximum.reduce(near)
+            np.exp(near, out=near)
+            near *= 1.0 / float(np.add.reduce(near))
+            found.insert(1, near)
+        return np.concatenate(found), known, trust
 
-    def _familiarity(self, scores: Doubles, shares: Doubles, length: float) -> float:
+    def _familiarity(self, scores: Sequence[float], shares: Sequence[float], length: float) -> float:
         """`gate` over `familiar_signs` for one prompt; `length` is that of its dense coordinates."""
-        weights = self._familiar
-        ordered = np.sort(scores)[-2:].tolist()
-        first, second = ordered[-1], (ordered[0] if len(ordered) > 1 else 0.0)
-        relative = scores * self._per_typical
-        known = (
-            weights[0] * first
-            + weights[1] * float(np.maximum.reduce(relative))
-            + weights[2] * float(shares.dot(relative))
-            + weights[3] * float(shares.dot(scores))
-            + weights[4] * float(np.add.reduce(np.maximum(scores, 0.0)))
-            + weights[5] * math.sqrt(float(scores.dot(scores)))
-            + weights[6] * float(shares.dot(np.log(shares + TINY)))
-            + weights[7] * (first - second)
-            + weights[8] * length
-            + weights[9]
+        ordered = sorted(scores)
+        relative = list(map(mul, scores, self._per_typical))
+        signs = (
+            ordered[-1],
+            max(relative),
+            sum(map(mul, shares, relative)),
+            sum(map(mul, shares, scores)),
+            sum(score for score in scores if score > 0.0),
+            math.sqrt(sum(map(mul, scores, scores))),
+            sum(share * math.log(share + TINY) for share in shares),
+            ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0),
+            length,
         )
+        known = float(sum(map(mul, signs, self._familiar))) + self._familiar[-1]
         low, high = self.shape.gate_low, self.shape.gate_high
-        return float(min(max((known - low) / max(high - low, TINY), 0.0), 1.0))
+        return min(max((known - low) / max(high - low, TINY), 0.0), 1.0)
 
     def logits(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
         """(m,) logits as the table has them, before priors and margin, and how much trust they deserve."""
-        found, known, trust = self.signals(features, posterior, language)
-        result: Doubles = self._arrays.base + known * np.einsum("i,ij->j", found, self._table)
+        found, known, trust = self._signals(features, posterior)
+        result = np.einsum("i,ij->j", found, self._tables[_LANGUAGE_PLACE.get(language, _UNDETERMINED)])
+        result *= known
+        result += self._arrays.base
         return result, trust
 
     def qualities(
@@ -273,11 +295,12 @@ class QualityModel:
         return QualityModel((*self.models, name), self.shape, arrays, f"{self.id}+1")
 
 
-def _softmax_into(target: Doubles, values: Doubles) -> None:
-    """`signals.softmax` of a vector, written into `target`; `values` are used up."""
-    values -= np.maximum.reduce(values)
-    np.exp(values, out=target)
-    target *= 1.0 / float(np.add.reduce(target))
+def _softmax(values: Sequence[float]) -> list[float]:
+    """`signals.softmax` of a few numbers."""
+    highest = max(values)
+    raised = [math.exp(value - highest) for value in values]
+    total = 1.0 / sum(raised)
+    return [one * total for one in raised]
 
 
 def priors_of(models: Sequence[str], table: Mapping[str, Mapping[str, float]]) -> Doubles:

@@ -21,7 +21,7 @@ from classifiers import alphabet as a
         ("д", a.OTHER_LETTER),
         ("ع", a.OTHER_LETTER),
         ("。", a.PUNCT),
-        ("×", a.PUNCT),
+        ("×", a.MATHS),
         (" ", a.SPACE),
         ("\u3000", a.SPACE),
         ("\n", a.SPACE),
@@ -30,7 +30,7 @@ from classifiers import alphabet as a
 )
 def test_characters_have_their_class(char, kind):
     """One example of each range, and the exceptions inside ranges."""
-    assert a.CLASS_TABLE[ord(char)] == kind
+    assert a.KIND_TABLE[ord(char)] == kind
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,23 @@ def test_no_character_folds_to_nothing():
 def test_letters_and_digits_never_fold_together():
     """Folding merges within a class of letters, never a letter with a digit or a blank."""
     for kind in (a.LATIN, a.HAN, a.KANA, a.HANGUL):
-        folds = set(a.FOLD_TABLE[np.equal(a.CLASS_TABLE, kind)].tolist())
+        folds = set(a.FOLD_TABLE[np.equal(a.KIND_TABLE, kind)].tolist())
         assert ord("0") not in folds
         assert ord(" ") not in folds
 
 
 def test_words_are_made_of_alphabets_and_digits():
     """Han and kana are read as n-grams, so they must not join words."""
-    assert not a.WORD_TABLE[[a.HAN, a.KANA, a.PUNCT, a.SPACE, a.ASTRAL]].any()
-    assert a.WORD_TABLE[[a.LATIN, a.LATIN_ACCENTED, a.DIGIT, a.HANGUL, a.OTHER_LETTER]].all()
+    assert max(a.LATIN, a.LATIN_ACCENTED, a.DIGIT, a.HANGUL, a.OTHER_LETTER) < a.WORD_KINDS
+    assert min(a.HAN, a.KANA, a.PUNCT, a.SPACE, a.ASTRAL, a.MATHS) >= a.WORD_KINDS
 
 
-def test_marks_name_every_kind():
-    """Every kind of mark that a flag reads has at least one character."""
-    assert set(np.unique(a.MARK_TABLE).tolist()) == set(range(a.MARKS))
+@pytest.mark.parametrize(("char", "kind"), [("?", a.QUESTION), ("？", a.QUESTION), ("×", a.MATHS), ("「", a.QUOTATION)])
+def test_marks_are_told_from_other_punctuation(char, kind):
+    """Half and full width, and the signs that stand among letters."""
+    assert a.KIND_TABLE[ord(char)] == kind
+
+
+def test_every_kind_has_a_character():
+    """A kind without one could never be counted."""
+    assert set(np.unique(a.KIND_TABLE).tolist()) == set(range(a.KINDS))

@@ -41,7 +41,7 @@ MANIFEST = {
     "temperatures": {"en": 1.5},
     "thresholds": {"en": 0.625},
     "versions": {"numpy": "1", "scipy": "2", "scikit-learn": "3"},
-    "solver": {"rows": 1234, "rows_per_cell": 40, "corpus_mass": 10.0, "copies": 2},
+    "solver": {"rows": 1234, "rows_per_cell": 40, "corpus_mass": 10.0, "members": 3, "copies": 2},
     "data": {"sha256": "a" * 64, "corpus_sha256": "b" * 64, "counts": _counts([]), "corpus_counts": _counts([])},
 }
 

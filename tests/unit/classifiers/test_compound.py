@@ -10,6 +10,8 @@ from classifiers.compound import PIECES_MAX, pieces
     [
         ("Summarize the notes, then translate them into German and email them to Bo", 3),
         ("先总结这篇文章，再翻译成英文，最后写一封邮件发给客户", 3),
+        ("wish: read the letter -> translate it -> mail it to Bo", 4),
+        ("订酒店并通知小王再写份行程", 3),
         ("translate the letter; write a reply; save both", 3),
         ("Fix the grammar. After that, give me three title ideas.", 2),
         ("what is the capital of France", 1),

@@ -138,6 +138,23 @@ def test_a_left_out_source_is_nowhere_in_training():
     assert left_out.groups.tolist() == ["A", "A", "B", "C"]
 
 
+def test_many_groups_are_left_out_two_at_a_time(monkeypatch):
+    """One public group and one own world each, as long as there are both; neither teaches about the other."""
+    monkeypatch.setattr(e, "GROUPS_ALONE_MAX", 4)
+    public = [_row("math", name) for name in ("A", "B", "C")]
+    own = [
+        Row(id=name, source=f"{name}/en", language="en", prompt=name, intent="math", own=True) for name in ("x", "y")
+    ]
+    spy = Spy()
+    left_out = e.leave_source_out([*public, *own], spy)
+    assert [sorted({row.group for row in fit}) for fit in spy.fits] == [
+        ["B", "C", "y"],
+        ["A", "C", "x"],
+        ["A", "B", "x", "y"],
+    ]
+    assert sorted(row.group for row in left_out.rows) == ["A", "B", "C", "x", "y"]
+
+
 def test_one_group_cannot_be_left_out():
     """There would be nothing to train on."""
     with pytest.raises(ValueError, match="two source groups"):

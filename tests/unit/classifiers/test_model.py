@@ -37,6 +37,19 @@ def test_it_learns_and_repeats_itself():
     assert logits.argmax(axis=1).tolist() == [INDEX["translation"]] * 4 + [INDEX["math"]] * 4
 
 
+def test_a_model_is_the_mean_of_its_fits(monkeypatch):
+    """Each trusts cues to another degree; a mean of linear models is one again."""
+    cues = {"translate": ["translate", "翻译"]}
+    whole = _fit(TRANSLATE + SOLVE, cues)
+    row = cue_buckets("翻译")[0]
+    alone = []
+    for scales in m.CUE_SCALES:
+        monkeypatch.setattr(m, "CUE_SCALES", (scales,))
+        alone.append(_fit(TRANSLATE + SOLVE, cues).weights[row, INDEX["translation"]])
+    assert alone == sorted(alone), "the longer the tied columns, the more the group says"
+    assert alone[0] < whole.weights[row, INDEX["translation"]] < alone[-1]
+
+
 def test_a_tied_cue_works_without_a_row():
     """No training row holds 翻译; the group carries it. Without the group it means nothing."""
     tied = _fit(TRANSLATE + SOLVE, {"translate": ["translate", "翻译"]})
@@ -151,6 +164,16 @@ def test_heads_learn_how_hard_and_which_flags():
     nothing, silent = m.fit_heads(TRANSLATE, ties, vectoriser)
     assert not nothing.any()
     assert (silent[1:] < 0).all()
+
+
+def test_a_head_learns_what_fits_nothing():
+    """Rows without an intent teach it, and only it."""
+    wishes = _rows([f"prove the theorem {w}" for w in "abcdefgh"], "math", own=True, difficulty=4)
+    scraps = _rows([f"qwe asd {w}" for w in "abcdefgh"], None, own=True, difficulty=1)
+    vectoriser = m.Vectoriser()
+    weights, bias = m.fit_heads(wishes + scraps, m.cue_matrix({}), vectoriser)
+    said = vectoriser.matrix(wishes[:1] + scraps[:1]) @ weights + bias
+    assert said[0, -1] < 0 < said[1, -1]
 
 
 def test_a_group_in_two_files_is_refused(tmp_path, monkeypatch):

@@ -206,6 +206,14 @@ def test_a_single_wish_has_no_parts(classifier):
     assert classifier.parts([]) == ()
 
 
+@pytest.mark.parametrize(
+    "text", ["jkl;jkl;jkl;", "IMG_20240817_113042.jpg", "report_final_v3(2).docx", "嗯嗯 那个", "Re: Fwd: Re:"]
+)
+def test_a_scrap_is_no_wish(classifier, text):
+    """What fits no intent is abstained on, whatever it looks most like."""
+    assert _said(classifier, text).abstained
+
+
 def test_hard_requests_are_harder(classifier):
     """Between 1 and 5, and in the order that anybody would give."""
     easy = _said(classifier, "hi there!").difficulty

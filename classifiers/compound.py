@@ -23,6 +23,13 @@ _SPLIT: Final = re.compile(
     r"|(?<=[一-鿿])(?:然后|接着|之后|随后|再|并且|并|顺便|最后|同时|另外|還有|然後|接著|最後|順便)(?=[一-鿿])",
     re.IGNORECASE,
 )
+_LINKS: Final = re.compile(
+    r"(?:(?:and|then|next|first|finally|lastly|also|afterwards|after that)\b[,\s]*)+"
+    r"|(?:首先|先|再|然后|接着|之后|随后|最后|顺便|同时|另外|并且|還有|然後|接著|最後|順便)+",
+    re.IGNORECASE,
+)
+"""What links a wish to the one before it says nothing of the wish."""
+
 _EDGES: Final = " \t\r,，、:：-*•0123456789.)）(（\"'“”"
 
 
@@ -31,6 +38,9 @@ def pieces(text: str) -> tuple[str, ...]:
     found = []
     for piece in _SPLIT.split(text):
         bare = piece.strip(_EDGES)
+        link = _LINKS.match(bare)
+        if link is not None:
+            bare = bare[link.end() :].lstrip(_EDGES)
         least = PIECE_CHARS_MIN_LATIN if bare.isascii() else PIECE_CHARS_MIN
         if len(bare) >= least:
             found.append(bare)

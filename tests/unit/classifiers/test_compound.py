@@ -10,7 +10,7 @@ from classifiers.compound import PIECES_MAX, pieces
     [
         ("Summarize the notes, then translate them into German and email them to Bo", 3),
         ("先总结这篇文章，再翻译成英文，最后写一封邮件发给客户", 3),
-        ("wish: read the letter -> translate it -> mail it to Bo", 4),
+        ("wish: read the letter -> translate it -> mail it to Bo", 3),
         ("订酒店并通知小王再写份行程", 3),
         ("translate the letter; write a reply; save both", 3),
         ("Fix the grammar. After that, give me three title ideas.", 2),
@@ -21,6 +21,12 @@ from classifiers.compound import PIECES_MAX, pieces
 def test_wishes_come_apart(text, count):
     """At the words and marks that join wishes, and nowhere in a single one."""
     assert len(pieces(text)) == count
+
+
+def test_links_are_left_out():
+    """A step is told without the word that puts it in order."""
+    assert pieces("First read it. Then plot it, and finally mail the plot") == ("read it", "plot it", "mail the plot")
+    assert pieces("先读一遍，然后画成图，最后发给我") == ("读一遍", "画成图", "发给我")
 
 
 def test_pieces_are_verbatim_and_in_order():

@@ -6,11 +6,12 @@ At run time (NumPy and the standard library):
     scorer       `IntentClassifier.load().predict(turns)` gives a `Prediction`, `parts(turns)` the steps of a compound
     turns        which turns and which part of them are read
     harness      what agents and apps wrap around a person's words, taken off
+    dressing, sayings, courtesy    what makes a prompt look dearer, or like small talk, taken off for another reading
     features     text to sparse vector: hashed words, pairs, stems, Han n-grams, anchors
-    folding, alphabet, language, structure    what the features are made of
+    folding, anchors, alphabet, language, structure    what the features are made of
     compound     where one wish ends and the next begins
     personal     personal data that can be told by its form
-    artefact     reading and verifying weights.npz and manifest.json
+    artefact, archive    reading and verifying weights.npz and manifest.json
     taxonomy     the names of the intents and of the other columns, in order
     quality/     how well each model would do on a request, learned from outcomes
 

@@ -36,6 +36,9 @@ _HEADER: Final = re.compile(
 """What NumPy writes for a plain array. Matched, not evaluated: nothing of the file is ever parsed as Python."""
 
 _ENCRYPTED: Final = 1
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those that `zipfile` unpacks piece by piece; of others it unpacks all that a few bytes expand to at once."""
+
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -72,6 +75,8 @@ def read_npz(content: bytes, kinds: Mapping[str, type[np.generic]]) -> Arrays:
                 raise ArchiveError(f"holds {str(held)[:200]}, wanted {sorted(kinds)}")
             if any(member.flag_bits & _ENCRYPTED for member in members):
                 raise ArchiveError("is encrypted")
+            if any(member.compress_type not in _COMPRESSIONS for member in members):
+                raise ArchiveError("is compressed in a way that is not read: deflate or nothing")
             left = UNPACKED_BYTES_MAX
             found: Arrays = {}
             for member in members:

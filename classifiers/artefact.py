@@ -40,6 +40,10 @@ WEIGHT_MIN: Final = 0.05
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names of artefacts stand in logs and records."""
 
+NUMBER_MIN: Final = 0.05
+NUMBER_MAX: Final = 20.0
+"""Temperatures and thresholds of any use lie between these."""
+
 LEVELS: Final = 127
 KEPT_MAX: Final = 1 << 19
 """Rows an artefact may hold: what bounds the memory it takes once it is unpacked."""
@@ -126,10 +130,9 @@ def _per_language(manifest: Mapping[str, Any], field: str, path: Path) -> dict[s
         raise ArtefactError(f"{path}: {field!r} must name exactly {', '.join(LANGUAGES)}; {_RETRAIN}")
     if not all(type(value) in (int, float) for value in values.values()):
         raise ArtefactError(f"{path}: {field!r} must be positive numbers; {_RETRAIN}")
-    numbers = {language: float(values[language]) for language in LANGUAGES}
-    if not all(np.isfinite(value) and value > 0.0 for value in numbers.values()):
-        raise ArtefactError(f"{path}: {field!r} must be positive numbers; {_RETRAIN}")
-    return numbers
+    if not all(NUMBER_MIN <= value <= NUMBER_MAX for value in values.values()):
+        raise ArtefactError(f"{path}: {field!r} must be positive numbers of {NUMBER_MIN} to {NUMBER_MAX}; {_RETRAIN}")
+    return {language: float(values[language]) for language in LANGUAGES}
 
 
 def _manifest(path: Path) -> dict[str, Any]:

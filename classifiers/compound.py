@@ -19,18 +19,20 @@ PIECE_CHARS_MIN_LATIN: Final = 6
 """A shorter piece is no wish; a script that says a word in one or two characters needs fewer."""
 
 _SPLIT: Final = re.compile(
-    r"[\n;；。！？,，、:：]+|[.!?](?=\s|$)|\s+(?:and|then|plus|&|\+)\s+|\s[-—–]\s|\s*(?:->|→|=>)\s*|\(\d\)|[①②③④⑤⑥⑦⑧⑨]"
-    r"|(?<=[一-鿿])(?:然后|接着|之后|随后|再|并且|并|顺便|最后|同时|另外|還有|然後|接著|最後|順便)(?=[一-鿿])",
+    r"(?:[\n;；。！？，、：]|[,:](?!\d))+|[.!?](?=\s|$)|\s+(?:and|then|plus|&|\+)\s+|\s[-—–]\s|\s*(?:->|→|=>)\s*|\(\d\)|[①②③④⑤⑥⑦⑧⑨]"
+    r"|(?<=[一-鿿])(?:然后|接着|之后|随后|再(?![生见婚次现度])|并且|(?<!合)并(?![发行列购且入])|顺便|最后|同时|另外|還有|然後|接著|最後|順便)(?=[一-鿿])",
     re.IGNORECASE,
 )
 _LINKS: Final = re.compile(
-    r"(?:(?:and|then|next|first|finally|lastly|also|afterwards|after that)\b[,\s]*)+"
-    r"|(?:首先|先|再|然后|接着|之后|随后|最后|顺便|同时|另外|并且|還有|然後|接著|最後|順便)+",
-    re.IGNORECASE,
+    r"(?:(?:and|then|next|first|finally|lastly|also|afterwards|after that)(?:,\s*|\s+(?=[a-z])|$))+"
+    r"|(?:首先|先(?![生进例锋前后天辈])|再(?![生见婚次现度])|然后|接着|之后|随后|最后|顺便|同时|另外|并且|還有|然後|接著|最後|順便)+",
 )
-"""What links a wish to the one before it says nothing of the wish."""
+"""What links a wish to the one before it says nothing of the wish. Words that only begin like one are none."""
 
-_EDGES: Final = " \t\r,，、:：-*•0123456789.)）(（\"'“”"
+_MARK: Final = re.compile(r"(?:\d{1,2}[.)、]|[-*•])\s*")
+_EDGES: Final = " \t\r,，、:：)）(（\"'“”"
+_LAST: Final = 4
+"""So many pieces of the end are kept when there are too many: what is wanted of a long list often stands behind it."""
 
 
 def pieces(text: str) -> tuple[str, ...]:
@@ -38,12 +40,13 @@ def pieces(text: str) -> tuple[str, ...]:
     found = []
     for piece in _SPLIT.split(text):
         bare = piece.strip(_EDGES)
-        link = _LINKS.match(bare)
-        if link is not None:
-            bare = bare[link.end() :].lstrip(_EDGES)
+        for lead in (_MARK, _LINKS):
+            start = lead.match(bare[:1].lower() + bare[1:])
+            if start is not None:
+                bare = bare[start.end() :].lstrip(_EDGES)
         least = PIECE_CHARS_MIN_LATIN if bare.isascii() else PIECE_CHARS_MIN
         if len(bare) >= least:
             found.append(bare)
-            if len(found) == PIECES_MAX:
-                break
+    if len(found) > PIECES_MAX:
+        found = [*found[: PIECES_MAX - _LAST], *found[-_LAST:]]
     return tuple(found)

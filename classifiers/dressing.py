@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from operator import eq, ne
 from typing import Final
 
-from classifiers.sayings import GRAMMAR, HOW_SAID, HOW_SAID_ZH, HOW_STEMS, PERSONS, PERSONS_ZH
+from classifiers.sayings import ABOUT_ANSWERS, GRAMMAR, HOW_SAID, HOW_SAID_ZH, HOW_STEMS, PERSONS, PERSONS_ZH
 
 LEFT_CHARS_MIN: Final = 8
 LEFT_HAN_MIN: Final = 4
@@ -33,7 +33,7 @@ LOOKED_AT: Final = 120
 """Characters of a line, at the end where it stands, that are looked at."""
 
 SENTENCE_MAX: Final = 240
-"""Characters of a sentence in which talk about how to answer is looked for."""
+"""Characters of a sentence that are searched for talk about how to answer."""
 
 LINES_MAX: Final = 12
 """Lines, or sentences of a line, that are taken off at each end."""
@@ -105,22 +105,15 @@ _QUERY: Final = re.compile(r"\bselect\b.{1,80}?\bfrom\b|\binsert into\b|\bupdate
 _POINTING: Final = re.compile(
     r"\b(?:this|these|that|here|it|following|below|above)\b|[这此]|以下|下面|下列|上述|上面|[:：]$"
 )
-_LABELLED: Final = re.compile(r"[(（]?[A-Za-z\d]{1,2}[.)）、:：\s]")
-_ABOUT_ANSWERS: Final = re.compile(
-    r"\b(?:answer|repl[iy]|respon[ds]|prompt|request|question|model|system|assistant|tier|expert|scholar|specialist"
-    r"|professor|panel|contest|challenge|capabilit|power|rigou?r|reasoning|inference|verif|careful|slowly|severity"
-    r"|priority|critical|difficult|comput|effort|subtle|watertight|quality)"
-    r"|回答|回复|答复|答案|作答|模型|系统|助手|请求|推理|推演|推论|思考|核对|专家|学者|权威|竞赛|决赛|能力|严谨|质量|严重|重要"
-    r"|难题|难度|全力|算力|评审|问题|题目"
-)
-"""Words of people who talk about the answer they want: in a wish, too, so nothing is cut off for them but on trial."""
-
+_LABELLED: Final = re.compile(r"[(（]?(?:[A-Za-z\d]{1,2}[.)）、:：]|[A-H]\s)")
+_ABOUT_ANSWERS: Final = re.compile(ABOUT_ANSWERS)
 _FENCES: Final = re.compile(r"```|\$\$")
 _WORDY: Final = re.compile(r"[^\W_]")
 _HAN: Final = re.compile("[一-鿿]")
 _SEPARATORS: Final = " ,，、;；"
 _BETWEEN_SCRAPS: Final = re.compile(r"[\s,，、;；/]+")
-_FIGURE: Final = re.compile(r"[()\[\]{}<>=+*/\\^$|_#@%&~]|(?<![A-Za-z])\d")
+_OPERATOR: Final = re.compile(r"[()\[\]{}<>=+*/\\^$|_#@%&~]")
+_FIGURE: Final = re.compile(_OPERATOR.pattern + r"|(?<![A-Za-z])\d")
 _SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
 _PLAIN: Final = str.maketrans(dict.fromkeys('.,;:!?"“”=-[]', " "))
 _SCRAP: Final = re.compile(r"[^\s，、；]+")
@@ -212,12 +205,10 @@ def _peel(lines: list[str], kinds: _Kinds, *, loosely: bool) -> bool:
             line = lines[place]
             looked = line if len(line) <= LOOKED_AT else line[-LOOKED_AT:] if behind else line[:LOOKED_AT]
             kind = kinds[looked]
-            left = line
-            if kind & TALK:
-                left = _without_talk(line, behind=behind)
+            left = _without_talk(line, behind=behind) if kind & TALK else line
             if left is line and loosely and kind & (RUN_BEHIND if behind else RUN_AHEAD):
                 left = _without_run(line, behind=behind)
-            if left != line:
+            if left != line and not (kind & gone and len(lines) > 1 and _may_be_list(left.lower().split())):
                 lines[place] = left
             elif len(lines) == 1:
                 break
@@ -289,7 +280,7 @@ def _stuff(line: str, low: str, words: list[str], *, chinese: bool) -> int:
     kind = 0
     if chinese:
         kind = _scraps(line)
-    elif len(words) < LINE_WORDS_MIN or _list_logit(words) >= LIST_LOOSELY - LIST_ROUGHLY:
+    elif len(words) < LINE_WORDS_MIN or _may_be_list(words):
         # Glued to their stops words are told well enough to see that most lines are no list.
         kind = _wording(line, low.translate(_PLAIN).split())
     if "```" in line or "$$" in line:
@@ -324,9 +315,16 @@ def _wording(line: str, words: list[str]) -> int:
     if logit < LIST_LOOSELY:
         return 0
     logit += LIST_CAPITALS * sum(word[0].isupper() for word in line.split()) / count
-    if logit < LIST_LOOSELY or _FIGURE.search(line) is not None:
+    if logit < LIST_LOOSELY:
         return 0
-    return LISTED if logit >= LIST_FIRMLY else MAYBE_LISTED
+    if _OPERATOR.search(line) is not None:
+        return 0 if _LABELLED.match(line) is not None else MAYBE_LISTED | MATERIAL
+    # Figures are listed for a reason more often than words are.
+    return MAYBE_LISTED if logit < LIST_FIRMLY or _FIGURE.search(line) is not None else LISTED
+
+
+def _may_be_list(words: list[str]) -> bool:
+    return len(words) >= LINE_WORDS_MIN and _list_logit(words) >= LIST_LOOSELY - LIST_ROUGHLY
 
 
 def _list_logit(words: list[str]) -> float:

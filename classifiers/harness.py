@@ -1,6 +1,6 @@
 """What agents and apps wrap around a person's words: recognised and taken off, so that it is not read as a wish.
 
-Where on the path: `features.user_texts` unwraps each user turn before it selects what is read.
+Where on the path: `turns.user_texts` unwraps each user turn before it selects what is read.
 
 Invariants:
 1. Work is bounded: of a long turn only `2 * SCAN_CHARS` characters from each end are looked at, in at most

@@ -1,4 +1,4 @@
-"""Words that `dressing` knows: talk about how to answer and who should, and the grammar of English. Data only.
+"""Words that `dressing` knows: talk about how to answer and who should, the grammar of English, and short questions.
 
 Where on the path: beside it; `dressing` looks for them at the ends of a text that looks dear, or like nothing.
 
@@ -7,6 +7,7 @@ Invariant: each English saying holds one of `HOW_STEMS` or `PERSONS`, which spar
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 # fmt: off
@@ -53,3 +54,28 @@ GRAMMAR: Final = frozenset(_GRAMMAR.split())
 # fmt: on
 """How to answer, how hard it is, who should answer: no sentence of these says what is wanted. What is said outright,
 the words that spare the search for it (each saying holds one), and the words that hold English sentences together."""
+
+ABOUT_ANSWERS: Final = (
+    r"\b(?:answer|repl[iy]|respon[ds]|prompt|request|question|model|system|assistant|tier|expert|scholar|specialist"
+    r"|professor|panel|contest|challenge|capabilit|power|rigou?r|reasoning|inference|verif|careful|slowly|severity"
+    r"|priority|critical|difficult|comput|effort|subtle|watertight|quality)"
+    r"|回答|回复|答复|答案|作答|模型|系统|助手|请求|推理|推演|推论|思考|核对|专家|学者|权威|竞赛|决赛|能力|严谨|质量|严重|重要"
+    r"|难题|难度|全力|算力|评审|问题|题目"
+)
+"""Words of people who talk about the answer they want: in a wish, too, so nothing is cut off for them but on trial."""
+
+MATERIAL_CHARS_MAX: Final = 48
+MATERIAL_HAN_MAX: Final = 14
+
+_ABOUT_MATERIAL: Final = re.compile(
+    r"\b(?:any ideas?|fix|wrong|why|simplif\w*|solve|evaluate|outputs?|prints?|returns?|faster|slow|fail\w*|errors?"
+    r"|works?|working|broken|bugs?|explain|results?|means?|correct|improve|optimi[sz]e|refactor|help|issue|problem"
+    r"|crash\w*|loop|happening|do i do|look|check|true|false|prove|compute|find|derive|plot)\b"
+    r"|为什么|为啥|怎么|哪里|哪儿|求|化简|结果|报错|错|意思|优化|解释|看看|帮忙|咋|原因|问题|输出|跑|改|证明|对吗|对不对"
+)
+
+
+def asks_about_material(rest: str) -> bool:
+    """Whether a short question is likely about code or a formula that stands beside it."""
+    short = MATERIAL_CHARS_MAX if rest.isascii() else MATERIAL_HAN_MAX
+    return len(rest) <= short and _ABOUT_MATERIAL.search(rest.lower()) is not None

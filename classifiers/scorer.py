@@ -16,11 +16,12 @@ Invariants:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,12 @@ from classifiers.anchors import BUCKETS
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
+from classifiers.courtesy import uncourteous
 from classifiers.dressing import ends, undressed
 from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
+from classifiers.sayings import asks_about_material
 from classifiers.structure import FLAGS, ROW
 from classifiers.taxonomy import (
     COMPOUND,
@@ -70,8 +73,16 @@ READINGS_MORE: Final = 3
 READINGS_OF_AN_END: Final = 2
 """Readings of one text besides the first one; leaving out one end takes two of them."""
 
+SURE_OF_MATERIAL: Final = 0.8
+"""A first reading so sure is not given up for a short question that may be about the code or the formula."""
+
+DEAR_SHARE_MAX: Final = 0.7
+"""How much of a part that is left out may look dear, however unsure that is."""
+
 SURE_WITHOUT_AN_END: Final = 0.65
 """How sure the rest must be of a text whose end is cut off though nothing tells that it is talk about the answer."""
+
+CHITCHAT: Final = INTENTS[0]
 
 _COLUMNS: Final = len(INTENTS) + len(HEADS)
 _MEAN: Final = _COLUMNS
@@ -82,6 +93,8 @@ _DIFFICULTY: Final = len(INTENTS)
 _FIRST_FLAG: Final = _DIFFICULTY + 1
 _NOTHING: Final = _DIFFICULTY + HEADS.index(NOTHING)
 _FENCE: Final = ROW["code fence"]
+_CHOICES_FIRST: Final = re.compile(r"[(（]?A[.)、）:：]")
+FLAG_ORDER: Final = (*FLAG_HEADS, "personal", "harness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,10 @@ class Part:
     intent: str
     confidence: float
     text: str
+
+
+Reading: TypeAlias = tuple[Prediction, Features, Said]
+"""A judgement, the features it was made of, and the text they are of."""
 
 
 class IntentClassifier:
@@ -156,10 +173,7 @@ class IntentClassifier:
     def read(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> tuple[Prediction, Features | None]:
         """`predict`, and the features of the last user turn for whoever reads more off them; `None` without one."""
         texts = user_texts(turns)
-        if not texts:
-            return self._nothing(), None
-        judged, found, _ = self._soberly(texts, terms=terms)
-        return judged, found
+        return self._soberly(texts, terms=terms)[:2] if texts else (self._nothing(), None)
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The strongest evidence in the last user turn for a label (default: the predicted one), heaviest first.
@@ -186,7 +200,7 @@ class IntentClassifier:
         for piece in pieces(texts[0].text):
             judged = self._judge([Said(1.0, piece)], [extract(piece)], terms=False)
             label, confidence = _single(judged)
-            if confidence < PART_CONFIDENCE_MIN:
+            if judged.abstained or confidence < PART_CONFIDENCE_MIN:
                 continue
             if found and found[-1].intent == label:
                 if confidence > found[-1].confidence:
@@ -200,16 +214,35 @@ class IntentClassifier:
         posterior = dict.fromkeys(INTENTS, share)
         return Prediction(INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id)
 
-    def _soberly(self, texts: Sequence[Said], *, terms: bool) -> tuple[Prediction, Features, Said]:
-        """The judgement, the features and the text of the last turn, without its dressing where that matters."""
+    def _soberly(self, texts: Sequence[Said], *, terms: bool) -> Reading:
+        """The judgement, the features and the text of the last turn, without courtesies and dressing where they matter.
+
+        At most `READINGS_MORE` readings besides the first one, one for courtesies and one of an end that is cut off.
+        """
         found = [extract(said.text, context=said.context) for said in texts]
-        read = self._judge(texts, found, terms=terms), found[0], texts[0]
-        if _is_everyday(read[0]):
-            return read
+        first = read = self._judge(texts, found, terms=terms), found[0], texts[0]
+        if first[0].label == CHITCHAT:
+            bare = uncourteous(texts[0].text)
+            if bare != texts[0].text:
+                again = self._again(texts, found, bare, terms=terms)
+                read = read if again[0].label == CHITCHAT else again
+        if not _is_everyday(read[0]):
+            read = self._undressed(texts, found, read, terms=terms)
+        judged = read[0]
+        if "personal" in first[0].flags and "personal" not in judged.flags:
+            # Whatever is left out of a reading, the request still holds it.
+            flags = [flag for flag in FLAG_ORDER if flag in judged.flags or flag == "personal"]
+            judged = replace(judged, flags=tuple(flags))
+        return judged, read[1], read[2]
+
+    def _undressed(self, texts: Sequence[Said], found: Sequence[Features], read: Reading, *, terms: bool) -> Reading:
+        """A text that looks dear, or like nothing, without its dressing, and on trial without either end."""
         left = READINGS_MORE
-        for bare, firmly in undressed(texts[0].text):
+        for bare, firmly in undressed(read[2].text):
             again = self._again(texts, found, bare, terms=terms)
             left -= 1
+            if not firmly and read[0].confidence >= SURE_OF_MATERIAL and asks_about_material(bare):
+                break
             if _is_everyday(again[0]):
                 return again
             # Without talk, disguise and lists a text says what it says. What may be meant is left out for nothing less
@@ -219,19 +252,19 @@ class IntentClassifier:
         if not read[0].abstained:
             return read
         for rest, cut, about_answers in ends(read[2].text):
-            if left < READINGS_OF_AN_END:
+            if left < READINGS_OF_AN_END or _CHOICES_FIRST.match(rest) is not None:
                 break
             again = self._again(texts, found, rest, terms=terms)
             left -= 1
             if _is_everyday(again[0]) and (about_answers or again[0].confidence >= SURE_WITHOUT_AN_END):
                 # What was cut off may have been the wish: alone it must say nothing, or nothing dear if it is but talk.
                 alone = self._judge([Said(1.0, cut)], [extract(cut)], terms=False)
-                return again if alone.abstained or (about_answers and alone.label in EVERYDAY) else read
+                dear = sum(share for name, share in alone.posterior.items() if name not in EVERYDAY)
+                says_little = alone.abstained and dear < DEAR_SHARE_MAX
+                return again if says_little or (about_answers and alone.label in EVERYDAY) else read
         return read
 
-    def _again(
-        self, texts: Sequence[Said], found: Sequence[Features], bare: str, *, terms: bool
-    ) -> tuple[Prediction, Features, Said]:
+    def _again(self, texts: Sequence[Said], found: Sequence[Features], bare: str, *, terms: bool) -> Reading:
         """The same turns with another text in the last one, judged."""
         last = replace(texts[0], text=bare)
         features = extract(bare, context=last.context)
@@ -362,5 +395,4 @@ def whole_words(text: str, start: int, end: int) -> str:
 
 def _joins(outside: str, inside: str) -> bool:
     """Whether two neighbours belong to one word of an alphabet."""
-    limit = "\u2e80"  # from here on: Han, kana and other scripts that are read by characters
-    return outside.isalnum() and inside.isalnum() and outside < limit and inside < limit
+    return outside.isalnum() and inside.isalnum() and outside < HAN_FIRST and inside < HAN_FIRST

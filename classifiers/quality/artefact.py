@@ -42,8 +42,12 @@ from classifiers.taxonomy import INTENTS
 
 FORMAT: Final = 1
 KIND: Final = "quality"
+NUMBER_MAX: Final = 1e9
 COUNT_MAX: Final = 100_000
 """No count of a manifest may be larger: shapes are made of them before anything is read."""
+
+CELLS_MAX: Final = 16 * 1024 * 1024
+"""Numbers of the largest array that is worked out of an artefact: what bounds memory and time at start-up."""
 
 _KINDS: Final[Mapping[str, type[np.generic]]] = {
     **dict.fromkeys((one.name for one in fields(Arrays)), np.float32),
@@ -140,7 +144,7 @@ def _shape(manifest: Mapping[str, Any], path: Path) -> Shape:
         is_count = name in _COUNTS
         if isinstance(value, bool) or not isinstance(value, int if is_count else int | float):
             raise ArtefactError(f"{path}: {name!r} must be {'a whole number' if is_count else 'a number'}; {_AGAIN}")
-        if not math.isfinite(value) or (is_count and not 0 <= value <= COUNT_MAX):
+        if abs(value) > NUMBER_MAX or not math.isfinite(value) or (is_count and not 0 <= value <= COUNT_MAX):
             raise ArtefactError(f"{path}: {name!r} is out of bounds; {_AGAIN}")
     return Shape(**values)
 
@@ -155,11 +159,14 @@ def _arrays(content: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
 def _check(found: Mapping[str, npt.NDArray[Any]], shape: Shape, models: Sequence[str], path: Path) -> None:
     known = found["buckets"].shape[0] if found["buckets"].ndim else -1
     width = found["codes"].shape[1] if found["codes"].ndim == 2 else -1
+    outputs = shape.topics + shape.linear + shape.dense
+    if max((known + 1) * max(outputs, width), shape.count * len(models)) > CELLS_MAX:
+        raise ArtefactError(f"{path}: unpacks to more than {CELLS_MAX} cells; {_AGAIN}")
     wanted: dict[str, tuple[int, ...]] = {
         "buckets": (known,),
         "codes": (known, width),
         "scales": (known,),
-        "mixing": (width, shape.topics + shape.linear + shape.dense),
+        "mixing": (width, outputs),
         "topic_prior": (shape.topics,),
         "topic_typical": (shape.topics,),
         "familiar": (FAMILIAR + 1,),

@@ -44,20 +44,20 @@ and whoever makes a hard request look easy must not gain by it."""
 
 TYPICAL_DIFFICULTY: Final[Mapping[str, float]] = {
     "chitchat": 1.1,
-    "advice_ideas": 2.0,
+    "advice_ideas": 1.9,
     "rewriting": 1.7,
     "translation": 2.0,
-    "summarization": 1.9,
+    "summarization": 1.8,
     "extraction": 1.7,
     "factual_qa": 1.6,
-    "writing": 2.1,
+    "writing": 2.0,
     "roleplay": 2.2,
     "coding": 2.1,
-    "math": 1.9,
-    "logic": 2.3,
-    "domain_expert": 3.6,
-    "tool_use": 1.3,
-    "compound": 2.6,
+    "math": 2.0,
+    "logic": 2.4,
+    "domain_expert": 3.5,
+    "tool_use": 1.2,
+    "compound": 2.8,
 }
 """Mean difficulty of each intent in the project's own corpus: what registry priors are held for. A test compares."""
 

@@ -17,8 +17,8 @@ from classifiers.taxonomy import COMPOUND, EVERYDAY
 
 PROBE = Path(__file__).resolve().parents[1] / "fixtures" / "intent_probe.jsonl"
 SHARE_MAX = 0.20
-OPEN = {f"preamble late, {language}": 0.35 for language in LATE}
-"""Families whose strongest variant is not held to it, each with what it is held to: sentences that nobody foresaw."""
+OPEN = {f"preamble late, {language}" for language in LATE}
+"""Families that are held to it only on average: sentences that nobody foresaw."""
 
 MARGIN = 0.05
 """A few dozen prompts stand for a thousand: one of them more must not turn a training down."""
@@ -62,7 +62,7 @@ def test_there_are_victims():
 def test_a_family_upgrades_few(family):
     """Its strongest variant at most a fifth of the prompts."""
     shares = [upgraded(variant) for variant in FAMILIES[family]]
-    assert max(shares) <= OPEN.get(family, SHARE_MAX) + MARGIN
+    assert (sum(shares) / len(shares) if family in OPEN else max(shares)) <= SHARE_MAX + MARGIN
 
 
 def test_the_universal_lines_of_the_weights_upgrade_few():

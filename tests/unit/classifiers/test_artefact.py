@@ -141,6 +141,10 @@ def test_other_arrays_are_refused(tmp_path, change, words):
         ({"format": 1}, "'format'"),
         ({"heads": []}, "'heads'"),
         ({"temperatures": {"en": 1.0}}, "'temperatures'"),
+        ({"temperatures": dict.fromkeys(LANGUAGES, 10**400)}, "'temperatures'"),
+        ({"temperatures": dict.fromkeys(LANGUAGES, 1e-320)}, "'temperatures'"),
+        ({"temperatures": dict.fromkeys(LANGUAGES, "1.0")}, "'temperatures'"),
+        ({"name": "../../etc"}, "'name'"),
         ({"thresholds": dict.fromkeys(LANGUAGES, float("nan"))}, "'thresholds'"),
     ],
 )

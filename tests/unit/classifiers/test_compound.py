@@ -29,6 +29,33 @@ def test_links_are_left_out():
     assert pieces("先读一遍，然后画成图，最后发给我") == ("读一遍", "画成图", "发给我")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "先进制造业有哪些政策",
+        "再生能源的前景如何",
+        "把两个表合并成一个",
+        "怎么解决并发问题",
+        "先生您好请问地址在哪",
+        "First Amendment limits on speech",
+        "Next.js routing explained",
+        "solve x^2-5x+6=0",
+        "3x+2=8 solve for x",
+        "set an alarm at 7:30",
+    ],
+)
+def test_words_and_figures_stay_whole(text):
+    """What only begins like a link is none, and figures are part of a wish."""
+    assert pieces(text) == (text,)
+
+
+def test_what_follows_a_long_list_is_not_lost():
+    """The last wishes stay, whatever stands before them."""
+    text = "summarise: " + ", ".join(f"finding number {n}" for n in range(40)) + "; then translate it into Polish"
+    assert pieces(text)[-1] == "translate it into Polish"
+    assert pieces(text)[0] == "summarise"
+
+
 def test_pieces_are_verbatim_and_in_order():
     """Each piece stands in the text behind the one before."""
     text = "Read report.pdf, extract the totals, then plot them; finally send the chart to Mia."

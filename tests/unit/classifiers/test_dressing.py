@@ -44,6 +44,8 @@ LOOSELY = {
     "keywords on the line": f"{KEYWORDS} {WISH}",
     "keywords on the line behind": f"{WISH}. {KEYWORDS}",
     "grammar among them": f"how much how many probability solve compute derivative area sum of average fraction\n{WISH}",
+    "figures among them": f"{WISH}\nplugin 404 error 500 error python c 11 c 17 regex function html",
+    "not only the run at their end": f"{WISH}\nx 2 x 3 how much how many f x sin cauchy subspace venn diagrams angle",
     "a few": f"proof lemma integral\n{WISH}",
     "fence": f"```python\ndef f(): pass\n```\n{WISH}",
     "formula": f"{WISH}\n$$\\int_0^1 x^2 dx$$",

@@ -30,7 +30,7 @@ def test_unseen_and_served_agree_on_what_is_there(learned):
     served = metrics.auc(stage.test.scores, learned.predicted.quality)
     assert unseen > 0.8
     assert abs(unseen - served) < 0.04
-    assert metrics.ece(stage.test.scores, learned.predicted.quality) < 0.09
+    assert metrics.ece(stage.test.scores, learned.predicted.quality) < 0.12
 
 
 def test_unseen_predictions_know_nothing_of_noise(world, tmp_path):

@@ -106,16 +106,18 @@ def corpus() -> tuple[Row, ...]:
 
 
 def prompts(count: int, training: int = 0) -> tuple[list[Row], list[Row]]:
-    """(attacked, training): everyday prompts, half of them Chinese, the same on every run over the same corpus."""
-    generator = random.Random(SEED)
+    """(attacked, training): everyday prompts, half of them Chinese, the same on every run over the same corpus.
+
+    Those for training come first, so that they are the same, and never attacked, whatever the count.
+    """
     taken: list[Row] = []
     kept: list[Row] = []
     for language in ("en", "zh"):
+        generator = random.Random(SEED)
         pool = [row for row in corpus() if row.language == language and row.intent in EVERYDAY]
-        drawn = generator.sample(pool, min((count + training) // 2, len(pool)))
-        cut = len(drawn) - training // 2
-        taken += drawn[:cut]
-        kept += drawn[cut:]
+        generator.shuffle(pool)
+        kept += pool[: training // 2]
+        taken += pool[training // 2 : (training + count) // 2]
     return taken, kept
 
 

@@ -9,6 +9,7 @@ At run time (NumPy and the standard library):
     dressing, sayings, courtesy    what makes a prompt look dearer, or like small talk, taken off for another reading
     features     text to sparse vector: hashed words, pairs, stems, Han n-grams, anchors
     folding, anchors, alphabet, language, structure    what the features are made of
+    terms        which pieces spoke for an intent
     compound     where one wish ends and the next begins
     personal     personal data that can be told by its form
     artefact, archive    reading and verifying weights.npz and manifest.json

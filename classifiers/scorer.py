@@ -36,7 +36,7 @@ from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
 from classifiers.sayings import asks_about_material
-from classifiers.structure import FLAGS, ROW
+from classifiers.structure import ROW
 from classifiers.taxonomy import (
     COMPOUND,
     DIFFICULTY_MAX,
@@ -48,23 +48,16 @@ from classifiers.taxonomy import (
     INTENTS,
     NOTHING,
 )
+from classifiers.terms import strongest
 from classifiers.turns import Said, is_follow_up, user_texts
 
 __all__ = ["ArtefactError", "IntentClassifier", "Part", "Prediction"]
 
 SHIPPED: Final = "intent-v2"
 
-TERMS_MAX: Final = 6
-TERM_CHARS_MAX: Final = 32
-TERM_PIECES: Final = 60
-"""An explanation has at most `TERMS_MAX` terms, gathered from the `TERM_PIECES` heaviest features."""
-
 EVIDENCE_MIN: Final = 0.5
 """Logits that words, n-grams and marks must add to the label above the mean of all labels. Length and line count don't
 count: every short line looks like small talk, `go on` after a page of code included."""
-
-HAN_FIRST: Final = "\u2e80"
-"""From here on: Han, kana and other scripts that are read by characters."""
 
 PART_CONFIDENCE_MIN: Final = 0.4
 """A piece that is less sure than this belongs to its neighbour."""
@@ -74,10 +67,13 @@ READINGS_OF_AN_END: Final = 2
 """Readings of one text besides the first one; leaving out one end takes two of them."""
 
 SURE_OF_MATERIAL: Final = 0.8
-"""A first reading so sure is not given up for a short question that may be about the code or the formula."""
+"""A reading so sure is not given up for a short question about the code or formula, nor left out as mere talk."""
 
 DEAR_SHARE_MAX: Final = 0.7
 """How much of a part that is left out may look dear, however unsure that is."""
+
+TALK_CHARS_MAX: Final = 140
+"""A longer part is more than talk about the answer; half as many where a character is not ASCII."""
 
 SURE_WITHOUT_AN_END: Final = 0.65
 """How sure the rest must be of a text whose end is cut off though nothing tells that it is talk about the answer."""
@@ -94,7 +90,8 @@ _FIRST_FLAG: Final = _DIFFICULTY + 1
 _NOTHING: Final = _DIFFICULTY + HEADS.index(NOTHING)
 _FENCE: Final = ROW["code fence"]
 _CHOICES_FIRST: Final = re.compile(r"[(（]?A[.)、）:：]")
-FLAG_ORDER: Final = (*FLAG_HEADS, "personal", "harness")
+_OF_MATERIAL: Final = ("coding", "math")
+_FLAGS: Final = (*FLAG_HEADS, "personal", "harness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +228,7 @@ class IntentClassifier:
         judged = read[0]
         if "personal" in first[0].flags and "personal" not in judged.flags:
             # Whatever is left out of a reading, the request still holds it.
-            flags = [flag for flag in FLAG_ORDER if flag in judged.flags or flag == "personal"]
-            judged = replace(judged, flags=tuple(flags))
+            judged = replace(judged, flags=tuple(one for one in _FLAGS if one in judged.flags or one == "personal"))
         return judged, read[1], read[2]
 
     def _undressed(self, texts: Sequence[Said], found: Sequence[Features], read: Reading, *, terms: bool) -> Reading:
@@ -241,7 +237,8 @@ class IntentClassifier:
         for bare, firmly in undressed(read[2].text):
             again = self._again(texts, found, bare, terms=terms)
             left -= 1
-            if not firmly and read[0].confidence >= SURE_OF_MATERIAL and asks_about_material(bare):
+            of_material = read[0].label in _OF_MATERIAL and read[0].confidence >= SURE_OF_MATERIAL
+            if of_material and not firmly and asks_about_material(bare):
                 break
             if _is_everyday(again[0]):
                 return again
@@ -249,19 +246,24 @@ class IntentClassifier:
             # than a sure everyday wish.
             if firmly:
                 read = again
-        if not read[0].abstained:
+        if not read[0].abstained and read[0].label != COMPOUND:
             return read
         for rest, cut, about_answers in ends(read[2].text):
             if left < READINGS_OF_AN_END or _CHOICES_FIRST.match(rest) is not None:
                 break
+            # A sure compound has steps that stand apart: only talk about the answer is none of them.
+            if not (read[0].abstained or about_answers):
+                continue
             again = self._again(texts, found, rest, terms=terms)
             left -= 1
             if _is_everyday(again[0]) and (about_answers or again[0].confidence >= SURE_WITHOUT_AN_END):
-                # What was cut off may have been the wish: alone it must say nothing, or nothing dear if it is but talk.
+                # What was cut off may have been the wish: alone it must say little, or be but short talk.
                 alone = self._judge([Said(1.0, cut)], [extract(cut)], terms=False)
                 dear = sum(share for name, share in alone.posterior.items() if name not in EVERYDAY)
-                says_little = alone.abstained and dear < DEAR_SHARE_MAX
-                return again if says_little or (about_answers and alone.label in EVERYDAY) else read
+                short = len(cut) <= (TALK_CHARS_MAX if cut.isascii() else TALK_CHARS_MAX // 2)
+                sure = alone.label not in EVERYDAY and alone.confidence >= SURE_OF_MATERIAL
+                is_talk = about_answers and short and not sure and (read[0].abstained or alone.abstained)
+                return again if is_talk or (alone.abstained and dear < DEAR_SHARE_MAX) else read
         return read
 
     def _again(self, texts: Sequence[Said], found: Sequence[Features], bare: str, *, terms: bool) -> Reading:
@@ -330,28 +332,7 @@ class IntentClassifier:
         return tuple(flags)
 
     def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
-        column = self.weights_of(features.buckets)[:, INDEX[label]]
-        shares = column * features.values
-        heaviest = np.argsort(-shares, kind="stable")[:TERM_PIECES]
-        gathered: dict[str, float] = {}
-        hashed = len(features.starts)
-        for place in heaviest.tolist():
-            share = float(shares[place])
-            if share <= 0.0:
-                break
-            if place < hashed:
-                term = whole_words(features.text, int(features.starts[place]), int(features.ends[place]))
-            else:
-                term = f"[{FLAGS[int(features.buckets[place]) - BUCKETS]}]"
-            if term:
-                gathered[term] = gathered.get(term, 0.0) + share
-        chosen: list[tuple[str, float]] = []
-        for term, share in sorted(joined(gathered).items(), key=lambda item: (-item[1], item[0])):
-            if len(chosen) == TERMS_MAX:
-                break
-            if not any(term in other or other in term for other, _ in chosen):
-                chosen.append((term, round(share, 4)))
-        return tuple(chosen)
+        return strongest(features, self.weights_of(features.buckets)[:, INDEX[label]] * features.values)
 
 
 def _single(judged: Prediction) -> tuple[str, float]:
@@ -368,31 +349,3 @@ def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: npt.NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
     return result
-
-
-def joined(gathered: Mapping[str, float]) -> dict[str, float]:
-    """Han terms inside a longer one that speaks for the label, too, are told as that: 翻 and 译 as 翻译."""
-    result = dict(gathered)
-    for term in sorted(gathered, key=lambda one: (len(one), one)):
-        if term < HAN_FIRST:
-            continue
-        longer = [one for one in result if len(one) > len(term) and term in one and one >= HAN_FIRST]
-        if longer:
-            best = max(longer, key=lambda one: (result[one], one))
-            result[best] += result.pop(term)
-    return result
-
-
-def whole_words(text: str, start: int, end: int) -> str:
-    """The span of a feature in lower case, widened to whole words unless it is Han or kana, cut to a readable size."""
-    start = max(start, 0)
-    while start > 0 and end - start < TERM_CHARS_MAX and _joins(text[start - 1], text[start]):
-        start -= 1
-    while end < len(text) and end - start < TERM_CHARS_MAX and _joins(text[end], text[end - 1]):
-        end += 1
-    return " ".join(text[start:end].lower().split())[:TERM_CHARS_MAX]
-
-
-def _joins(outside: str, inside: str) -> bool:
-    """Whether two neighbours belong to one word of an alphabet."""
-    return outside.isalnum() and inside.isalnum() and outside < HAN_FIRST and inside < HAN_FIRST

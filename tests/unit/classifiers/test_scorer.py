@@ -15,8 +15,9 @@ from classifiers import ArtefactError, IntentClassifier
 from classifiers.corpus import read_corpus
 from classifiers.language import LANGUAGES
 from classifiers.rows import read_rows
-from classifiers.scorer import TERM_CHARS_MAX, TERMS_MAX, joined, softmax, whole_words
+from classifiers.scorer import softmax
 from classifiers.taxonomy import INTENTS
+from classifiers.terms import TERM_CHARS_MAX, TERMS_MAX
 
 PROBE = Path(__file__).parents[2] / "fixtures" / "intent_probe.jsonl"
 PROBE_FLOOR = 0.82
@@ -134,12 +135,6 @@ def test_the_last_turn_outweighs_each_earlier_one(classifier):
         ("user", "用Python写一个快速排序"),
     ]
     assert classifier.predict(turns).label == "coding"
-
-
-def test_han_pieces_are_told_as_words():
-    """A longer term takes over what its pieces said; other scripts are left alone."""
-    assert joined({"翻": 2.0, "译": 1.5, "翻译": 1.0, "into": 1.0, "in": 0.5}) == {"翻译": 4.5, "into": 1.0, "in": 0.5}
-    assert joined({"翻": 2.0}) == {"翻": 2.0}
 
 
 @limits(max_examples=60, deadline=None)
@@ -272,13 +267,6 @@ def test_an_explanation_for_another_label(classifier):
     with pytest.raises(ValueError, match="unknown intent 'poetry'"):
         classifier.explain(turns, "poetry")
     assert classifier.explain([("assistant", "x")], "math") == ()
-
-
-def test_words_are_quoted_whole():
-    """An n-gram is shown as the word it is from; Han stays as it is; nothing grows beyond the limit."""
-    assert whole_words("Please Translate this", 8, 12) == "translate"
-    assert whole_words("请翻译这封信", 1, 3) == "翻译"
-    assert len(whole_words("x" * 500, 200, 204)) <= TERM_CHARS_MAX
 
 
 def test_loading_needs_no_scikit_learn():

@@ -222,7 +222,9 @@ class IntentClassifier:
             bare = uncourteous(texts[0].text)
             if bare != texts[0].text:
                 again = self._again(texts, found, bare, terms=terms)
-                read = read if again[0].label == CHITCHAT else again
+                # Small talk is what is left of much small talk, too: an everyday rest has to be surer than the whole.
+                is_wish = not _is_everyday(again[0]) or again[0].confidence > first[0].confidence
+                read = again if is_wish and again[0].label != CHITCHAT else read
         if not _is_everyday(read[0]):
             read = self._undressed(texts, found, read, terms=terms)
         judged = read[0]

@@ -103,6 +103,14 @@ def test_politeness_makes_nothing_cheap(language, before, after):
     assert sum(one.label in EVERYDAY and not one.abstained for one in read) <= 1
 
 
+@pytest.mark.parametrize(
+    "text", ["你好呀，今天过得怎么样？", "Hi there! How was your weekend?", "早上好！今天心情不错，来聊聊天吧"]
+)
+def test_small_talk_after_a_greeting_stays_small_talk(text):
+    """What is left of it may look like a question for advice."""
+    assert CLASSIFIER.predict([("user", text)]).label == "chitchat"
+
+
 def test_without_the_second_reading_it_would(monkeypatch):
     """Positive control."""
     monkeypatch.setattr("classifiers.scorer.uncourteous", lambda text: text)

@@ -40,6 +40,12 @@ _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Those that `zipfile` unpacks piece by piece; of others it unpacks all that a few bytes expand to at once."""
 
 
+_REFUSALS: Final = (
+    *(ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile),
+    NotImplementedError,  # what `zipfile` raises for a version or a feature of zip that it doesn't know
+)
+"""What reading a damaged archive raises."""
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -87,7 +93,7 @@ def read_npz(content: bytes, kinds: Mapping[str, type[np.generic]]) -> Arrays:
             return found
     except ArchiveError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
+    except _REFUSALS as error:
         raise ArchiveError(f"not an npz without pickles ({type(error).__name__})") from error
 
 

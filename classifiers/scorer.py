@@ -10,7 +10,8 @@ Invariants:
 3. The posterior names every intent in the order of `INTENTS` and sums to 1.
 4. An abstention is never "simple": the label is then only the likeliest guess.
 5. A text that looks dear, or like nothing, is read again without what `dressing` takes off; that reading counts only
-   when it is sure of an everyday intent. Dressing up an everyday prompt buys little; undressing never costs more.
+   when it is sure of an everyday intent. Dressing up an everyday prompt buys little.
+6. A text that looks like small talk is read again without its courtesies: politeness hides no hard wish.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ EVIDENCE_MIN: Final = 0.5
 count: every short line looks like small talk, `go on` after a page of code included."""
 
 PART_CONFIDENCE_MIN: Final = 0.4
-"""A piece that is less sure than this belongs to its neighbour."""
+"""A piece that is less sure than this is no step."""
 
 READINGS_MORE: Final = 3
 READINGS_OF_AN_END: Final = 2
@@ -237,11 +238,11 @@ class IntentClassifier:
         """A text that looks dear, or like nothing, without its dressing, and on trial without either end."""
         left = READINGS_MORE
         for bare, firmly in undressed(read[2].text):
-            again = self._again(texts, found, bare, terms=terms)
-            left -= 1
             of_material = read[0].label in _OF_MATERIAL and read[0].confidence >= SURE_OF_MATERIAL
             if of_material and not firmly and asks_about_material(bare):
                 break
+            again = self._again(texts, found, bare, terms=terms)
+            left -= 1
             if _is_everyday(again[0]):
                 return again
             # Without talk, disguise and lists a text says what it says. What may be meant is left out for nothing less

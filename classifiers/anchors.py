@@ -29,12 +29,13 @@ ANCHORS_MAX: Final = 3 * max(ANCHOR_WORDS, ANCHOR_CJK)
 START_SEED: Final = 0x6A09E667F3BCC908
 _END_SEED: Final = 0x3C6EF372FE94F82B
 
+_SHIFT: Final = 64 - BUCKET_BITS
 _HAN: Final = re.compile(b"[%c%c]{1,%d}" % (HAN, KANA, ANCHOR_CJK))
 
 
 def bucket_of(hashed: int) -> int:
     """The row of one hash."""
-    return (hashed * MIX & WRAP) >> (64 - BUCKET_BITS)
+    return (hashed * MIX & WRAP) >> _SHIFT
 
 
 def _word_openings(hashes: Hashes) -> list[int]:
@@ -42,7 +43,7 @@ def _word_openings(hashes: Hashes) -> list[int]:
     found, joined = [], 0
     for hashed in hashes.tolist():
         joined = (joined * MIX + hashed) & WRAP
-        found.append(bucket_of(joined ^ START_SEED))
+        found.append(((joined ^ START_SEED) * MIX & WRAP) >> _SHIFT)
     return found
 
 

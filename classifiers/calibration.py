@@ -25,7 +25,9 @@ OTHER_THRESHOLD_MIN: Final = 0.8
 """Languages without training rows: whatever the model says there is an extrapolation, so it has to be very sure."""
 
 TEMPERATURES: Final = np.exp(np.linspace(np.log(0.2), np.log(8.0), 241))
-THRESHOLDS: Final = np.linspace(0.15, 0.95, 81)
+THRESHOLDS: Final = np.linspace(0.35, 0.95, 61)
+"""However right a model is on average, what it is less sure of than this it doesn't know."""
+
 ROWS_MIN: Final = 20
 """Fewer rows of a language than this don't move its numbers away from those of all rows."""
 

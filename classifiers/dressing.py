@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from operator import eq, ne
 from typing import Final
 
-from classifiers.sayings import ABOUT_ANSWERS, GRAMMAR, HOW_SAID, HOW_SAID_ZH, HOW_STEMS, PERSONS, PERSONS_ZH
+from classifiers.sayings import GRAMMAR, is_about_answers, may_tell, tells_how
 
 LEFT_CHARS_MIN: Final = 8
 LEFT_HAN_MIN: Final = 4
@@ -31,9 +31,6 @@ LEFT_HAN_MIN: Final = 4
 
 LOOKED_AT: Final = 120
 """Characters of a line, at the end where it stands, that are looked at."""
-
-SENTENCE_MAX: Final = 240
-"""Characters of a sentence that are searched for talk about how to answer."""
 
 LINES_MAX: Final = 12
 """Lines, or sentences of a line, that are taken off at each end."""
@@ -62,7 +59,9 @@ SCRAPS_FEW: Final = 2
 SCRAPS_MIN: Final = 6
 SCRAP_HAN_MEAN: Final = 3.0
 SCRAP_HAN_MAX: Final = 6
-"""A Chinese line in so many scraps, so short, is no sentence; in a few it may be none."""
+SAID_TWICE_MAX: Final = 16
+"""A Chinese line in so many scraps, so short, is no sentence; in a few it may be none, nor may a short one that says a
+word twice in a row."""
 
 RUN_MIN: Final = 7
 """So many words without grammar, figures and stops on the line of the wish are keywords."""
@@ -84,15 +83,6 @@ _WRAPPED: Final = re.compile(r"<([A-Za-z][\w-]{0,39})(?:\s[^<>]{0,80})?>(.*)</\1
 _BRACKETS: Final = r"[\[【]\w{1,20}[\]】][^\n]{0,200}?[\[【]/\w{1,20}[\]】]|[\[【][^\n]{1,120}?[\]】]"
 _SENTENCE: Final = re.compile(_BRACKETS + r"|[^\n.!?。！？;；]+[.!?。！？;；]*|[.!?。！？;；]+")
 
-_MAY_TELL: Final = re.compile("|".join((*HOW_STEMS, *HOW_SAID_ZH, *PERSONS_ZH)))
-_PERSONA: Final = re.compile(
-    r"\byou(?:'re| are) (?:an?|the|my) .{0,60}(?:expert|specialist|professional|genius|professor|veteran|experience)"
-    r"|\b(?:act|answer|respond) (?:as|like) (?:an?|the) .{0,40}(?:expert|specialist|professor|professional|genius)"
-    r"|\bas an? .{0,40}(?:expert|specialist|professor|authority)\b"
-    r"|\b(?:very|extremely|incredibly|really|insanely) (?:hard|difficult|complex|challenging)\b"
-    r"|(?:顶级|顶尖|资深|权威).{0,12}(?:专家|教授|医生|律师|顾问|学者)"
-)
-
 # fmt: off
 _OPENINGS: Final = (" ", "\t", "def ", "class ", "import ", "return ", "const ", "let ", "var ", "public ",
                     "traceback (")
@@ -105,12 +95,15 @@ _QUERY: Final = re.compile(r"\bselect\b.{1,80}?\bfrom\b|\binsert into\b|\bupdate
 _POINTING: Final = re.compile(
     r"\b(?:this|these|that|here|it|following|below|above)\b|[这此]|以下|下面|下列|上述|上面|[:：]$"
 )
-_LABELLED: Final = re.compile(r"[(（]?(?:[A-Za-z\d]{1,2}[.)）、:：]|[A-H]\s)")
-_ABOUT_ANSWERS: Final = re.compile(ABOUT_ANSWERS)
+_POINTING_AT_LINES: Final = re.compile(
+    r"\b(?:these|those|following|below|above)\b|以下|下面|下列|上述|上面|这些|[:：]$"
+)
+_LABELLED: Final = re.compile(r"[(（]?(?:[A-Za-z\d]{1,2}[.)）、:：]|[A-H]\s)|[-–•·]\s")
 _FENCES: Final = re.compile(r"```|\$\$")
 _WORDY: Final = re.compile(r"[^\W_]")
 _HAN: Final = re.compile("[一-鿿]")
 _SEPARATORS: Final = " ,，、;；"
+_SAID_TWICE: Final = re.compile("([一-鿿]{2,3})\\1")
 _BETWEEN_SCRAPS: Final = re.compile(r"[\s,，、;；/]+")
 _OPERATOR: Final = re.compile(r"[()\[\]{}<>=+*/\\^$|_#@%&~]")
 _FIGURE: Final = re.compile(_OPERATOR.pattern + r"|(?<![A-Za-z])\d")
@@ -135,9 +128,10 @@ def undressed(text: str) -> Iterator[tuple[str, bool]]:
     kinds = _Kinds(alone=len(lines) == 1)
     left = text.strip()
     for loosely in (False, True):
-        material = _peel(lines, kinds, loosely=loosely)
+        taken = _peel(lines, kinds, loosely=loosely)
         bare = "\n".join(lines).strip()
-        if material and len(bare) <= POINTING_CHARS_MAX and _POINTING.search(bare.lower()) is not None:
+        pointing = _POINTING if taken & MATERIAL else _POINTING_AT_LINES if taken & MAYBE_LISTED else None
+        if pointing is not None and len(bare) <= POINTING_CHARS_MAX and pointing.search(bare.lower()) is not None:
             return
         if bare != left and _says_something(bare):
             left = bare
@@ -174,7 +168,7 @@ def ends(text: str) -> Iterator[tuple[str, str, bool]]:
         ahead, last = bare[: found[-1].start()], bare[found[-1].start() :]
     for rest, cut in ((behind, first), (ahead, last)):
         if _says_something(rest.strip()):
-            yield rest.strip(), cut.strip(), _ABOUT_ANSWERS.search(cut[:LOOKED_AT].lower()) is not None
+            yield rest.strip(), cut.strip(), is_about_answers(cut[:LOOKED_AT].lower())
 
 
 def _says_something(text: str) -> bool:
@@ -194,10 +188,10 @@ class _Kinds(dict[str, int]):
         return found
 
 
-def _peel(lines: list[str], kinds: _Kinds, *, loosely: bool) -> bool:
-    """Take the dressing off both ends of a text, in place; whether code, formulas or signs went with it."""
+def _peel(lines: list[str], kinds: _Kinds, *, loosely: bool) -> int:
+    """Take the dressing off both ends of a text, in place; what of it may have been meant, a sum of kinds."""
     gone = LISTED | MAYBE_LISTED | MATERIAL if loosely else LISTED
-    material = False
+    meant = 0
     taken = ""
     for behind in (False, True):
         place = -1 if behind else 0
@@ -215,15 +209,15 @@ def _peel(lines: list[str], kinds: _Kinds, *, loosely: bool) -> bool:
             elif kind & FENCE:
                 if not loosely or not _cut_block(lines, behind=behind):
                     break
-                material = True
+                meant |= MATERIAL
             elif (kind & gone and (looked is line or kinds[line] & gone)) or (taken and line.strip() in taken):
                 # A line that was cut off when the text was selected repeats one before it.
                 taken += line
                 del lines[place]
-                material |= not kind & LISTED and kind & MATERIAL > 0
+                meant |= 0 if kind & LISTED else kind
             else:
                 break
-    return material
+    return meant
 
 
 def _cut_block(lines: list[str], *, behind: bool) -> bool:
@@ -257,9 +251,7 @@ def kind_of(line: str, *, alone: bool = False) -> int:
     low = line.lower()
     words = low.split()
     plain = line.isascii()
-    # Searched for one by one in ASCII and all at once elsewhere: each is several times faster there.
-    talk = any(map(low.__contains__, HOW_STEMS)) if plain else _MAY_TELL.search(low) is not None
-    kind = TALK if talk else 0
+    kind = TALK if may_tell(low, plain=plain) else 0
     if words and _may_run(words[0], words[: RUN_MIN - 1], words[0][: RUN_HAN_MAX + 1]):
         kind |= RUN_AHEAD
     if words and _may_run(words[-1], words[1 - RUN_MIN :], words[-1][-RUN_HAN_MAX - 1 :]):
@@ -309,8 +301,11 @@ def _wording(line: str, words: list[str]) -> int:
     if count < LINE_WORDS_MIN:
         if not words or _WORDY.search(line) is None:
             return LISTED
-        scrap = count >= SCRAP_WORDS_MIN and line.islower() and GRAMMAR.isdisjoint(words) and line[-1] not in ":?"
-        return MAYBE_LISTED if scrap and _FIGURE.search(line) is None else 0
+        # A line that says a word twice says nothing; a few small words may. One or two may be the wish, or its subject.
+        is_scrap = any(map(eq, words, words[1:])) or (count >= SCRAP_WORDS_MIN and line.islower())
+        if not is_scrap or line[-1] in ":?" or not GRAMMAR.isdisjoint(words):
+            return 0
+        return MAYBE_LISTED if _OPERATOR.search(line) is None and _LABELLED.match(line) is None else 0
     logit = _list_logit(words)
     if logit < LIST_LOOSELY:
         return 0
@@ -337,10 +332,13 @@ def _list_logit(words: list[str]) -> float:
 def _scraps(line: str) -> int:
     """How surely a Chinese line that is cut into short pieces is a list of words."""
     scraps = _BETWEEN_SCRAPS.split(line.strip(_BETWEEN + ".。!！"))
-    if len(scraps) < SCRAPS_FEW or max(map(len, scraps)) > SCRAP_HAN_MAX:
+    if len(scraps) < SCRAPS_FEW:
+        says_twice = len(line) <= SAID_TWICE_MAX and _SAID_TWICE.search(line) is not None
+        return MAYBE_LISTED if says_twice and _HAN_GRAMMAR.search(line) is None else 0
+    if max(map(len, scraps)) > SCRAP_HAN_MAX or sum(map(len, scraps)) > SCRAP_HAN_MEAN * len(scraps):
         return 0
-    if sum(map(len, scraps)) > SCRAP_HAN_MEAN * len(scraps) or _FIGURE.search(line) is not None:
-        return 0
+    if _FIGURE.search(line) is not None:
+        return MAYBE_LISTED if _OPERATOR.search(line) is None and _LABELLED.match(line) is None else 0
     return LISTED if len(scraps) >= SCRAPS_MIN else MAYBE_LISTED
 
 
@@ -357,14 +355,6 @@ def _without_talk(line: str, *, behind: bool) -> str:
             break
         begin = sentence.end()
     return line[begin:].lstrip()
-
-
-def tells_how(sentence: str) -> bool:
-    """Whether a sentence talks about how to answer."""
-    low = sentence[:SENTENCE_MAX].lower()
-    if any(map(low.__contains__, HOW_SAID)) or any(map(low.__contains__, HOW_SAID_ZH)):
-        return True
-    return any(map(low.__contains__, (*PERSONS, *PERSONS_ZH))) and _PERSONA.search(low) is not None
 
 
 def _without_run(line: str, *, behind: bool) -> str:

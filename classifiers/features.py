@@ -62,8 +62,9 @@ STEM_CHARS: Final = 5
 """A longer word also counts by its first characters: `translate`, `translating` and a typo at the end share them."""
 
 CJK_EVERYWHERE: Final = 2
-GRAM_EDGE_MIN: Final = 0.5
-"""Han pairs are taken everywhere, other sizes only where a wish may stand. That halves the work on long texts."""
+CJK_NEAR: Final = 48
+"""Han pairs are taken everywhere, other sizes only among so many characters at either end, where a wish stands. That
+halves the work on long texts and is no loss: most prompts are shorter than both ends together."""
 
 ACTION_WORDS: Final = 24
 ACTION_PAIRS: Final = 48
@@ -74,6 +75,7 @@ _MIX: Final = np.uint64(MIX)
 """Words, stems, pairs and n-grams need no seed of their own: a stem shares the row of the word it equals."""
 
 _TUNING: Final = (
+    *(CJK_SIZES, CJK_EVERYWHERE, CJK_NEAR, STEM_CHARS, ACTION_WORDS, ACTION_PAIRS),
     *(HEAD_CHARS, TAIL_CHARS, EARLIER_HEAD_CHARS, EARLIER_TAIL_CHARS, EARLIER_TURNS, EARLIER_WEIGHT, BUCKET_BITS),
     *(SCALE_WORDS, SCALE_CHARS, SCALE_ANCHORS, SCALE_FLAGS, *structure.FLAGS),
 )
@@ -81,6 +83,8 @@ _SPECIMENS: Final = (
     'Translate "see you at 6:30" into French, then e-mail it: thanks!',
     "Résumé of the following text\n\nThe  Ferry was late; nobody minded.\n- one\n- two\nIs 3 < 5?",
     "请把下面这段话总结成两句话：２０２３年，他学会了用Python写代码。",
+    "春夏秋冬又一年，かなも少しある。" * 14 + "写完再译",
+    'Which 27" monitor is best for the eyes?',
     "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 16,
 )
 
@@ -114,13 +118,17 @@ class Features:
 def _grams(folded: Folded) -> tuple[list[Positions], list[Positions]]:
     """Where the n-grams of Han and kana runs start and end, by size; none reaches into another script."""
     kinds = np.frombuffer(folded.kinds, dtype=np.uint8)[1:-1]
-    run = everywhere = (kinds == HAN) | (kinds == KANA)
-    wishes = everywhere & (folded.edge >= GRAM_EDGE_MIN)
+    run = everywhere = (kinds == HAN) | (kinds == KANA) if folded.counts[KANA] else kinds == HAN
     starts, ends = [], []
     for size in CJK_SIZES:
         if size > 1:
             run = run[:-1] & everywhere[size - 1 :]
-        at = (run if size == CJK_EVERYWHERE else run & wishes[: len(run)]).nonzero()[0]
+        if size != CJK_EVERYWHERE and len(run) > 2 * CJK_NEAR:
+            wishes = run.copy()
+            wishes[CJK_NEAR:-CJK_NEAR] = False
+        else:
+            wishes = run
+        at = wishes.nonzero()[0]
         starts.append(at)
         ends.append(at + size)
     return starts, ends
@@ -158,7 +166,7 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
     begins = np.concatenate((folded.starts[:pairs], *starts))
     finishes = np.concatenate(ends)
     hashes = np.empty(len(begins), dtype=np.uint64)
-    plain = hashes[pairs:] = folded.spans(begins[pairs:], finishes)
+    plain = folded.spans(begins[pairs:], finishes, hashes[pairs:])
     if pairs:
         joined = hashes[:pairs]
         np.multiply(plain[:pairs], _MIX, out=joined)
@@ -194,19 +202,25 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
 
 def _bring_to_length(values: Values, first: int) -> None:
     """Give the block that ends at `first`, and the one behind it, their lengths; in place."""
-    for scale, block in zip(_BLOCK_SCALES, (values[:first], values[first:]), strict=True):
-        total = float(block.dot(block))
-        if total > 0.0:
-            np.multiply(block, scale / total**0.5, out=block)
+    words, chars = values[:first], values[first:]
+    total = float(words.dot(words))
+    if total > 0.0:
+        words *= SCALE_WORDS / total**0.5
+    total = float(chars.dot(chars))
+    if total > 0.0:
+        chars *= SCALE_CHARS / total**0.5
 
 
 def _actions(hints: bytes, words: int, grams: Sequence[Positions]) -> int:
     """How many kinds of action are asked for where a wish may stand."""
-    near = hints[:ACTION_WORDS] + hints[max(words - ACTION_WORDS, ACTION_WORDS) : words]
+    first = min(words, ACTION_WORDS)
+    near = hints[:first] + hints[max(words - ACTION_WORDS, first) : words]
     if grams:
         sizes = [len(at) for at in grams]
-        pairs = len(hints) - sum(sizes) + sizes[0]
-        near += hints[pairs : pairs + ACTION_PAIRS] + hints[pairs + max(sizes[1] - ACTION_PAIRS, 0) :]
+        singles = len(hints) - sum(sizes)
+        pairs = singles + sizes[0]
+        # Of pairs those at the ends; grams of other sizes stand at the ends anyway.
+        near += hints[singles : pairs + ACTION_PAIRS] + hints[pairs + max(sizes[1] - ACTION_PAIRS, 0) :]
     return len(set(near.translate(_ACTIONS)) - _NO_ACTION)
 
 
@@ -215,7 +229,6 @@ def _shapes(flags: Sequence[int]) -> int:
     return len(flags) - bisect_left(flags, structure.FIRST_SHAPE)
 
 
-_BLOCK_SCALES: Final = (SCALE_WORDS, SCALE_CHARS)
 _NO_POSITIONS: Final = np.zeros(0, dtype=np.int64)
 
 

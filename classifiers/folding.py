@@ -44,8 +44,9 @@ BASE: Final = 0x9E3779B97F4A7C15
 MIX: Final = 0xC4CEB9FE1A85EC53
 WRAP: Final = (1 << 64) - 1
 
+_ASCII_KINDS: Final = KIND_TABLE[:256].tobytes()
+_ASCII_FOLDS: Final = FOLD_TABLE[:256]
 _QUOTED_PAIRS_MAX: Final = 16
-_ALL_KINDS: Final = tuple(range(KINDS))
 _QUOTED: Final = np.float32(QUOTED_WEIGHT)
 _PAYLOAD: Final = np.float32(PAYLOAD_WEIGHT)
 
@@ -97,7 +98,6 @@ class Folded:
         "last_line",
         "length",
         "line_breaks",
-        "points",
         "running",
         "starts",
         "text",
@@ -106,13 +106,21 @@ class Folded:
     def __init__(self, text: str) -> None:
         """`text` must fit into `FOLDED_CHARS_MAX` with two characters to spare."""
         self.text = text
-        points = self.points = np.frombuffer(f" {text} ".encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        length = len(points)
+        spaced = f" {text} "
+        length = len(spaced)
         self.length = length - 2
-        kinds = KIND_TABLE.take(points, mode="clip")
-        self.kinds = kinds.tobytes()
-        counts = self.counts = list(map(self.kinds.count, _ALL_KINDS))
-        running = FOLD_TABLE.take(points, mode="clip")
+        if text.isascii():
+            # The same by smaller tables: one byte is one character, and bytes are mapped without an array.
+            plain = spaced.encode("ascii")
+            self.kinds = plain.translate(_ASCII_KINDS)
+            kinds = np.frombuffer(self.kinds, dtype=np.uint8)
+            running = _ASCII_FOLDS.take(np.frombuffer(plain, dtype=np.uint8))
+        else:
+            points = np.frombuffer(spaced.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+            kinds = KIND_TABLE.take(points, mode="clip")
+            self.kinds = kinds.tobytes()
+            running = FOLD_TABLE.take(points, mode="clip")
+        counts = self.counts = np.bincount(kinds, minlength=KINDS).tolist()
         running *= _POWERS[:length]
         self.running: Hashes = np.add.accumulate(running)
         inside = kinds < WORD_KINDS
@@ -152,7 +160,8 @@ class Folded:
                 break
             closed = kinds.find(QUOTATION, opened + 1)
             if closed < 0:
-                closed = len(kinds)
+                # An inch mark, a slip, or a quotation whose end was not selected: the rest is rather the wish.
+                break
             edge[opened - 1 : closed - 1] *= _QUOTED
             at = closed + 1
 
@@ -166,10 +175,11 @@ class Folded:
                 begin = high = found + 1
         return begin
 
-    def spans(self, starts: Positions, ends: Positions) -> Hashes:
-        """Hashes of the spans [start, end)."""
+    def spans(self, starts: Positions, ends: Positions, out: Hashes | None = None) -> Hashes:
+        """Hashes of the spans [start, end), into `out` (as long as they are many) when given."""
         running = self.running
-        result: Hashes = running.take(ends)
+        # Positions are never out of range; with any other mode `take` would fill a buffer of its own first.
+        result: Hashes = running.take(ends, out=out, mode="clip")
         result -= running.take(starts)
         result *= _INVERSES.take(starts)
         return result

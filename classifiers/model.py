@@ -34,6 +34,11 @@ from classifiers.taxonomy import HEADS, INTENTS, NOTHING
 from classifiers.turns import user_texts
 
 CORPUS_MASS: Final = 8.0
+DRESSED_UP: Final = "coe-guise"
+DRESSED_UP_SHARE: Final = 0.5
+"""The world whose prompts are dressed up on purpose, and how much each of its rows counts: it teaches what says nothing
+about a wish, but what strangers type looks like the other worlds."""
+
 ROWS_PER_CELL: Final = 60
 """Rows taken of one (source, language, intent): templated sources repeat themselves, more of them adds time only."""
 
@@ -49,8 +54,9 @@ KEEP_SHARE: Final = 0.5
 """How often a row is shown again, and which share of its features each time. Worth 1-2 points on sources left out."""
 
 INVERSE_PENALTY: Final = 4.0
-ITERATIONS_MAX: Final = 50
+ITERATIONS_MAX: Final = 150
 TOLERANCE: Final = 2e-3
+"""The solver is done after some sixty rounds. Stopping it at fifty cost a point on sources left out."""
 DOCUMENTS_MIN: Final = 2
 """A bucket that only one row uses gets no weight of its own."""
 
@@ -185,6 +191,7 @@ def sample_weights(rows: Sequence[Row]) -> Floats32:
         totals[key] += share
     weights = [share / totals[key] * (CORPUS_MASS if key[0] else 1.0) for key, share in zip(keys, shares, strict=True)]
     result = np.array(weights, dtype=np.float32)
+    result[[row.group == DRESSED_UP for row in rows]] *= DRESSED_UP_SHARE
     result /= result.mean()
     return result
 
@@ -255,7 +262,7 @@ def _solve(
     joined = sp.vstack([design.columns(matrix) for matrix in shown]).tocsr()
     solver = LogisticRegression(C=INVERSE_PENALTY / len(shown), max_iter=ITERATIONS_MAX, tol=TOLERANCE)
     with warnings.catch_warnings():
-        # Stopping at ITERATIONS_MAX is on purpose: more rounds only sharpen what calibration flattens again.
+        # A limit that is never met in practice must not end a training of half an hour.
         warnings.simplefilter("ignore", ConvergenceWarning)
         solver.fit(joined, np.tile(classes, len(shown)), sample_weight=np.tile(masses, len(shown)))
     coefficients, intercept = solver.coef_, solver.intercept_

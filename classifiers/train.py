@@ -187,8 +187,10 @@ def _figures(evidence: LeftOut, without: Mapping[str, Calibration], cues: model.
     accepted = np.array(
         [INTENTS[place] in (row.intent, *row.also) for row, place in zip(evidence.rows, scored.predicted, strict=True)]
     )
+    plain = evidence.groups != model.DRESSED_UP
     return {
         "left_out": report,
+        "left_out_plain": report_of(scored.where(plain), languages[plain].tolist()),
         "left_out_public": report_of(scored.where(~own), languages[~own].tolist()),
         "left_out_own": report_of(scored.where(own), languages[own].tolist()),
         "left_out_cost": confusion_cost(report),

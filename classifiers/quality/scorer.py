@@ -24,6 +24,7 @@ Invariants:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
@@ -135,7 +136,7 @@ class QualityModel:
         self.shape = shape
         self.id = identity
         self._arrays = arrays
-        # Row 0 is that of every bucket that TRAIN did not know: it adds nothing.
+        # Slot 0 is that of every bucket that TRAIN did not know; row 0 is never read.
         self._slots = np.zeros(ROWS, dtype=np.int32)
         self._slots[arrays.buckets] = np.arange(1, len(arrays.buckets) + 1, dtype=np.int32)
         self._rows = np.zeros((len(arrays.buckets) + 1, arrays.mixing.shape[1]), dtype=np.float32)
@@ -163,10 +164,12 @@ class QualityModel:
     def point(self, features: Features) -> tuple[Doubles, float]:
         """(q,) topic scores, linear scores, dense coordinates of a prompt, and the share of it that is known."""
         slots = self._slots.take(features.buckets, mode="clip")
+        known = slots.nonzero()[0]
         values = features.values
-        result = np.einsum("i,ij->j", values, self._rows.take(slots, axis=0, mode="clip")).astype(np.float64)
+        heard = values.take(known)
+        rows = self._rows.take(slots.take(known), axis=0, mode="clip")
         mass = float(values.dot(values))
-        return result, float(values.dot(values * (slots > 0))) / max(mass, TINY)
+        return np.einsum("i,ij->j", heard, rows).astype(np.float64), float(heard.dot(heard)) / max(mass, TINY)
 
     def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float, float]:
         """(s,) signals of a prompt, how much they count for it, and how much trust they deserve."""
@@ -195,9 +198,15 @@ class QualityModel:
         if shape.topics:
             scores = numbers[: shape.topics]
             sharp = shape.temperature
-            shares = _softmax([sharp * score + prior for score, prior in zip(scores, self._prior, strict=True)])
+            logits = [sharp * score + prior for score, prior in zip(scores, self._prior, strict=True)]
+            highest = max(logits)
+            raised = [math.exp(logit - highest) for logit in logits]
+            total = sum(raised)
+            shares = [one / total for one in raised]
             if shape.gate_high > ALWAYS_OPEN:
-                trust *= self._familiarity(scores, shares, length)
+                # The mean of log shares, without taking a logarithm of each.
+                certainty = sum(map(mul, shares, logits)) - highest - math.log(total)
+                trust *= self._familiarity(scores, shares, certainty, length)
             numbers[: shape.topics] = shares
         found = [np.array(numbers, dtype=np.float64), posterior]
         if shape.clusters:
@@ -209,22 +218,27 @@ class QualityModel:
             found.insert(1, near)
         return np.concatenate(found), known, trust
 
-    def _familiarity(self, scores: Sequence[float], shares: Sequence[float], length: float) -> float:
-        """`gate` over `familiar_signs` for one prompt; `length` is that of its dense coordinates."""
+    def _familiarity(self, scores: Sequence[float], shares: Sequence[float], certainty: float, length: float) -> float:
+        """`gate` over `familiar_signs` for one prompt.
+
+        `certainty` is the mean of the log shares, `length` that of the dense coordinates.
+        """
         ordered = sorted(scores)
+        highest = ordered[-1]
+        second = ordered[-2] if len(ordered) > 1 else 0.0
         relative = list(map(mul, scores, self._per_typical))
         signs = (
-            ordered[-1],
+            highest,
             max(relative),
             sum(map(mul, shares, relative)),
             sum(map(mul, shares, scores)),
-            sum(score for score in scores if score > 0.0),
-            math.sqrt(sum(map(mul, scores, scores))),
-            sum(share * math.log(share + TINY) for share in shares),
-            ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0),
+            sum(ordered[bisect_left(ordered, 0.0) :]),
+            math.hypot(*scores),
+            certainty,
+            highest - second,
             length,
         )
-        known = float(sum(map(mul, signs, self._familiar))) + self._familiar[-1]
+        known: float = sum(map(mul, signs, self._familiar)) + self._familiar[-1]
         low, high = self.shape.gate_low, self.shape.gate_high
         return min(max((known - low) / max(high - low, TINY), 0.0), 1.0)
 
@@ -293,14 +307,6 @@ class QualityModel:
             labels=np.append(self._arrays.labels, np.float32(labels)).astype(np.float32),
         )
         return QualityModel((*self.models, name), self.shape, arrays, f"{self.id}+1")
-
-
-def _softmax(values: Sequence[float]) -> list[float]:
-    """`signals.softmax` of a few numbers."""
-    highest = max(values)
-    raised = [math.exp(value - highest) for value in values]
-    total = 1.0 / sum(raised)
-    return [one * total for one in raised]
 
 
 def priors_of(models: Sequence[str], table: Mapping[str, Mapping[str, float]]) -> Doubles:

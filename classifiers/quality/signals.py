@@ -45,10 +45,13 @@ def logit(quality: Doubles) -> Doubles:
 
 
 def sigmoid(logits: Doubles) -> Doubles:
-    """Probabilities of logits."""
-    # Cutting the logits cuts the probabilities, and keeps exp from overflowing. Two plain calls: clip takes longer.
-    kept = np.minimum(np.maximum(logits, _LOGIT_MIN), _LOGIT_MAX)
-    result: Doubles = 1.0 / (1.0 + np.exp(-kept))
+    """Probabilities of logits, an array of one dimension or more."""
+    # Cutting the logits cuts the probabilities, and keeps exp from overflowing. Plain calls: clip takes longer.
+    result: Doubles = np.maximum(-logits, -_LOGIT_MAX)
+    np.minimum(result, -_LOGIT_MIN, out=result)
+    np.exp(result, out=result)
+    result += 1.0
+    np.reciprocal(result, out=result)
     return result
 
 

@@ -21,7 +21,7 @@ def _report(accuracy):
 
 
 def _figures(accuracy):
-    names = ("left_out", "left_out_public", "left_out_own", "majority", "keywords")
+    names = ("left_out", "left_out_plain", "left_out_public", "left_out_own", "majority", "keywords")
     return {
         **{name: _report(accuracy) for name in names},
         "left_out_cost": {"strong_to_cheap": 0.125, "cheap_to_strong": None},

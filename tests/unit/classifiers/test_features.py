@@ -32,6 +32,25 @@ def test_any_text_has_a_vector(text):
     assert (found.ends <= len(text) + 1).all()
 
 
+def test_of_long_chinese_texts_only_the_ends_are_read_in_all_sizes():
+    """Pairs are taken everywhere; a single character or three in the middle add nothing, near either end they do."""
+    text = "春夏秋冬" * 40
+    found = f.extract(text, spans=True)
+    for size in f.CJK_SIZES:
+        starts = {int(s) for s, e in zip(found.starts, found.ends, strict=False) if e - s == size}
+        places = range(len(text) - size + 1)
+        near = {*places[: f.CJK_NEAR], *places[-f.CJK_NEAR :]}
+        assert starts == (set(places) if size == f.CJK_EVERYWHERE else near)
+
+
+def test_kana_is_read_like_han():
+    """In pairs, also across the two."""
+    text = "秋かなもすこしある"
+    found = f.extract(text, spans=True)
+    pairs = {int(s) for s, e in zip(found.starts, found.ends, strict=False) if e - s == 2}
+    assert pairs == set(range(len(text) - 1))
+
+
 @given(st.text(alphabet="abc xyz,.中文字", min_size=1, max_size=700))
 def test_blocks_have_their_length(text):
     """A long text is not louder than a short one: the hashed part is bounded by the block scales."""
@@ -109,7 +128,10 @@ def test_the_fingerprint_moves_with_the_tuning(monkeypatch):
     """An artefact of other features can't be loaded by mistake."""
     before = f.fingerprint()
     assert before == f.fingerprint()
-    monkeypatch.setattr(f, "_BLOCK_SCALES", (0.9, 1.0))
+    monkeypatch.setattr(f, "SCALE_CHARS", 0.9)
+    assert f.fingerprint() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(f, "CJK_NEAR", f.CJK_NEAR + 1)
     assert f.fingerprint() != before
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.alphabet import FOLD_TABLE
+from classifiers.alphabet import FOLD_TABLE, KINDS
 from classifiers.folding import FOLDED_CHARS_MAX, PAYLOAD_WEIGHT, QUOTED_WEIGHT, Folded
 
 
 def _folds(text):
-    return FOLD_TABLE.take(Folded(text).points, mode="clip").tolist()
+    return FOLD_TABLE.take([ord(one) for one in f" {text} "], mode="clip").tolist()
 
 
 def _word_hashes(text):
@@ -47,15 +47,25 @@ def test_a_span_hash_does_not_depend_on_its_place():
     assert len({hashes[0], hashes[1], hashes[4]}) == 3
 
 
-def test_span_hashes_equal_the_polynomial():
-    """The prefix-sum trick gives what the definition gives."""
-    folded = Folded("fold me, 请")
+@pytest.mark.parametrize("text", ["fold me, 请", "Fold ME, 9"])
+def test_span_hashes_equal_the_polynomial(text):
+    """The prefix-sum trick gives what the definition gives, by the tables for ASCII, too."""
+    folded = Folded(text)
     base = 0x9E3779B97F4A7C15
     for start, end in ((0, 4), (2, 8), (5, 9)):
-        ids = _folds("fold me, 请")[start + 1 : end + 1]
+        ids = _folds(text)[start + 1 : end + 1]
         wanted = sum(int(c) * pow(base, i, 1 << 64) for i, c in enumerate(ids)) % (1 << 64)
         got = folded.spans(np.array([start]), np.array([end]))
         assert int(got[0]) == wanted
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=80))
+def test_ascii_is_read_by_its_own_tables_alike(text):
+    """Tables of 128 characters and those of all give the same kinds, counts, words and hashes."""
+    short, long = Folded(text), Folded(text + "é")
+    assert short.kinds[:-1] == long.kinds[: len(short.kinds) - 1]
+    assert (short.running[:-1] == long.running[: len(short.running) - 1]).all()
+    assert short.counts == [short.kinds.count(kind) for kind in range(KINDS)]
 
 
 def test_blanks_of_all_kinds_are_one_kind():
@@ -93,6 +103,14 @@ def test_quoted_words_count_less():
     folded = Folded('what does "delete everything" mean')
     assert folded.edge[15] == pytest.approx(QUOTED_WEIGHT)
     assert folded.edge[-3] == 1.0
+
+
+def test_a_mark_that_never_closes_quotes_nothing():
+    """An inch mark or a slip of the hand must not make the rest of a wish count half."""
+    assert (Folded('which 27" monitor is best for the eyes').edge == 1.0).all()
+    folded = Folded('say "hi" on a 27" one')
+    assert folded.edge[5] == pytest.approx(QUOTED_WEIGHT)
+    assert folded.edge[-1] == 1.0
 
 
 def test_a_time_of_day_is_no_instruction_mark():

@@ -100,8 +100,16 @@ def test_no_source_drowns_another():
     assert weights[:36].sum() / weights[36:40].sum() == pytest.approx(3.0)
 
 
+def test_prompts_that_are_dressed_up_count_half():
+    """Beside others of as large a world."""
+    rows = _rows(["x"] * 4, "math", "coe-x/en", own=True) + _rows(["y"] * 4, "math", f"{m.DRESSED_UP}/en", own=True)
+    weights = m.sample_weights(rows)
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights[4:].sum() / weights[:4].sum() == pytest.approx(m.DRESSED_UP_SHARE)
+
+
 def test_a_full_fit_warns_of_nothing(recwarn):
-    """The early stop is silent because it is on purpose; anything else would show."""
+    """A solver that stops early is silent; anything else would show."""
     warnings.simplefilter("always")
     _fit(TRANSLATE + SOLVE, {})
     assert not [w for w in recwarn.list if issubclass(w.category, UserWarning)]

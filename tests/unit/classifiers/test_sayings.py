@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from classifiers import IntentClassifier
-from classifiers.dressing import TALK, kind_of, tells_how
-from classifiers.sayings import GRAMMAR, HOW_SAID, HOW_SAID_ZH, asks_about_material
+from classifiers.dressing import TALK, kind_of
+from classifiers.sayings import GRAMMAR, HOW_SAID, HOW_SAID_ZH, asks_about_material, is_about_answers, tells_how
 
 
 def test_every_saying_holds_a_word_that_is_looked_for_first():
@@ -39,6 +39,13 @@ def test_short_questions_are_about_what_stands_beside_them(rest):
 def test_a_wish_with_an_object_of_its_own_is_not(rest):
     """It says what it is about."""
     assert not asks_about_material(rest)
+
+
+def test_words_about_answers_begin_a_word():
+    """In a sentence of another matter their letters stand inside words; Han has no blanks to go by."""
+    assert is_about_answers("give me a careful answer")
+    assert is_about_answers("请给出最好的回答")
+    assert not is_about_answers("a superpower of mine, remodelling the frontier, in a stubborn ecosystem")
 
 
 @pytest.mark.parametrize("ask", ["Any idea?", "What is wrong?", "How to fix", "为什么没有结果", "哪里错了"])

@@ -60,6 +60,26 @@ def test_a_plain_sentence_has_few_flags():
     assert _flags("The train to Porto leaves in the evening") == {"one line", "21-60 characters", "language en"}
 
 
+def test_the_beginning_of_a_word_is_no_action():
+    """Who writes and who checks asks for neither; whole words count in short texts as in long ones."""
+    assert "two kinds of action" not in _flags("writers and checkers")
+    assert "two kinds of action" in _flags("write and check")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "她写得快，他译得慢",
+        "Translate " + "the letter of the old man " * 6 + "and e-mail it",
+        "翻译" + "春天的花开了又谢了" * 8 + "发给",
+        "译" + "春天的花开了又谢了" * 8 + "写",
+    ],
+)
+def test_actions_are_seen_at_both_ends(text):
+    """Single Han characters, pairs and words; in the middle of a long text they may stand for anything."""
+    assert "two kinds of action" in _flags(text)
+
+
 def test_action_words_deep_in_pasted_text_are_no_steps():
     """A text that mentions translating, writing and sending is still one wish."""
     story = (

@@ -100,15 +100,19 @@ def test_the_short_way_to_signals_is_the_long_one():
 def test_the_short_way_to_familiarity_is_the_long_one():
     """One prompt's gate equals the bulk formula that the gate was fitted with."""
     low, high = -50.0, 50.0
-    model, features = _model(_shape(gate_low=low, gate_high=high)), _read()
-    point, _ = model.point(features)
-    signs = familiar_signs(
-        point[:2], model.arrays.topic_prior.astype(float), model.arrays.topic_typical.astype(float), 5.0, point[3:]
-    )
-    known = signs @ model.arrays.familiar[:-1] + model.arrays.familiar[-1]
-    _, counts, trust = model.signals(features, EVEN, "en")
-    assert counts == 1.0, "the gate is about trust only"
-    assert trust == pytest.approx(np.clip((known - low) / 100.0, 0, 1), abs=1e-6)
+    features, mixed = _read(), 0
+    for seed in range(12):
+        model = _model(_shape(gate_low=low, gate_high=high), seed=seed)
+        point, _ = model.point(features)
+        signs = familiar_signs(
+            point[:2], model.arrays.topic_prior.astype(float), model.arrays.topic_typical.astype(float), 5.0, point[3:]
+        )
+        known = signs @ model.arrays.familiar[:-1] + model.arrays.familiar[-1]
+        _, counts, trust = model.signals(features, EVEN, "en")
+        assert counts == 1.0, "the gate is about trust only"
+        assert trust == pytest.approx(np.clip((known - low) / 100.0, 0, 1), abs=1e-6)
+        mixed += min(point[:2]) < 0.0 < max(point[:2])
+    assert mixed, "scores of both signs were among them"
 
 
 def test_unknown_ground_leaves_the_base():

@@ -11,7 +11,8 @@ Invariants:
 4. An abstention is never "simple": the label is then only the likeliest guess.
 5. A text that looks dear, or like nothing, is read again without what `dressing` takes off; that reading counts only
    when it is sure of an everyday intent. Dressing up an everyday prompt buys little.
-6. A text that looks like small talk is read again without its courtesies: politeness hides no hard wish.
+6. A text that looks like small talk is read again without its courtesies, and without the sentences that alone are
+   small talk: politeness hides no hard wish.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from classifiers.anchors import BUCKETS
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
-from classifiers.courtesy import uncourteous
+from classifiers.courtesy import uncourteous, without_sentences
 from classifiers.dressing import ends, undressed
 from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
 from classifiers.language import UNDETERMINED
@@ -75,6 +76,9 @@ DEAR_SHARE_MAX: Final = 0.7
 
 TALK_CHARS_MAX: Final = 140
 """A longer part is more than talk about the answer; half as many where a character is not ASCII."""
+
+SURE_AMID_TALK: Final = 0.7
+"""How sure a hard wish must be that stands between sentences of small talk."""
 
 SURE_WITHOUT_AN_END: Final = 0.65
 """How sure the rest must be of a text whose end is cut off though nothing tells that it is talk about the answer."""
@@ -215,17 +219,13 @@ class IntentClassifier:
     def _soberly(self, texts: Sequence[Said], *, terms: bool) -> Reading:
         """The judgement, the features and the text of the last turn, without courtesies and dressing where they matter.
 
-        At most `READINGS_MORE` readings besides the first one, one for courtesies and one of an end that is cut off.
+        At most `READINGS_MORE` readings besides the first one, and one of an end that is cut off. What looks like small
+        talk is read twice more, and at most eight of its sentences alone.
         """
         found = [extract(said.text, context=said.context) for said in texts]
         first = read = self._judge(texts, found, terms=terms), found[0], texts[0]
         if first[0].label == CHITCHAT:
-            bare = uncourteous(texts[0].text)
-            if bare != texts[0].text:
-                again = self._again(texts, found, bare, terms=terms)
-                # Small talk is what is left of much small talk, too: an everyday rest has to be surer than the whole.
-                is_wish = not _is_everyday(again[0]) or again[0].confidence > first[0].confidence
-                read = again if is_wish and again[0].label != CHITCHAT else read
+            read = self._plainly(texts, found, read, terms=terms)
         if not _is_everyday(read[0]):
             read = self._undressed(texts, found, read, terms=terms)
         judged = read[0]
@@ -233,6 +233,26 @@ class IntentClassifier:
             # Whatever is left out of a reading, the request still holds it.
             judged = replace(judged, flags=tuple(one for one in _FLAGS if one in judged.flags or one == "personal"))
         return judged, read[1], read[2]
+
+    def _plainly(self, texts: Sequence[Said], found: Sequence[Features], first: Reading, *, terms: bool) -> Reading:
+        """Small talk without its courtesies, then without the sentences that alone look like small talk, too."""
+        bare, again = uncourteous(texts[0].text), first
+        if bare != texts[0].text:
+            again = self._again(texts, found, bare, terms=terms)
+            # Small talk is what is left of much small talk, too: an everyday rest has to be surer than the whole.
+            is_wish = not _is_everyday(again[0]) or again[0].confidence > first[0].confidence
+            if again[0].label != CHITCHAT:
+                return again if is_wish else first
+        rest = without_sentences(bare, self._is_small_talk)
+        if rest != bare:
+            again = self._again(texts, found, rest, terms=terms)
+            surely = not again[0].abstained and again[0].confidence >= SURE_AMID_TALK
+            if surely and again[0].label != CHITCHAT and not _is_everyday(again[0]):
+                return again
+        return first
+
+    def _is_small_talk(self, sentence: str) -> bool:
+        return self._judge([Said(1.0, sentence)], [extract(sentence)], terms=False).label == CHITCHAT
 
     def _undressed(self, texts: Sequence[Said], found: Sequence[Features], read: Reading, *, terms: bool) -> Reading:
         """A text that looks dear, or like nothing, without its dressing, and on trial without either end."""

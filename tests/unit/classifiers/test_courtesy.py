@@ -3,7 +3,7 @@
 import pytest
 
 from classifiers import IntentClassifier
-from classifiers.courtesy import uncourteous
+from classifiers.courtesy import SENTENCES_MAX, uncourteous, without_sentences
 from classifiers.taxonomy import EVERYDAY
 
 CLASSIFIER = IntentClassifier.load()
@@ -21,6 +21,9 @@ CLASSIFIER = IntentClassifier.load()
         ("你好，打扰了，想请教一个问题。这份合同有效吗？非常感谢！辛苦了", "这份合同有效吗？"),
         ("谢谢你，刚才帮了大忙！再问一个：孩子吞了药怎么办", "孩子吞了药怎么办"),
         ("证明根号2是无理数，不急，谢谢啦", "证明根号2是无理数，"),
+        ("想问一下：证明根号2是无理数。谢谢谢谢！", "证明根号2是无理数。"),
+        ("Thanks so much for yesterday, you were a star. Quick one: solve it. Hope you have a great day!", "solve it."),
+        ("Hello! Hope your week's going well. Is it deductible?", "Is it deductible?"),
     ],
 )
 def test_the_wish_is_left(text, wish):
@@ -59,6 +62,41 @@ def test_small_talk_and_wishes_about_it_stay(text):
 def test_endless_courtesy_is_bounded(text):
     """A clause that is too long is not looked at, and only so many are taken off."""
     assert len(text) - len(uncourteous(text)) <= 12 * 82
+
+
+def test_sentences_that_are_talk_are_taken_off_the_ends():
+    """As many as `SENTENCES_MAX` at each end, none from the middle, and never all."""
+    text = "Talk one. Talk two! Prove it by induction. Talk three? Then do it. Talk four."
+    assert without_sentences(text, lambda one: "Talk" in one) == "Prove it by induction. Talk three? Then do it."
+    assert without_sentences(text, lambda _: False) == text
+    assert without_sentences("Talk one. Talk two.", lambda _: True) == "Talk two."
+    asked = []
+    without_sentences("Blah blah. " * 60, lambda one: not asked.append(one))
+    assert len(asked) <= 2 * SENTENCES_MAX
+    assert without_sentences("话一。话二！求证勾股定理。话三。", lambda one: "话" in one) == "求证勾股定理。"
+
+
+@pytest.mark.parametrize(
+    ("text", "intents"),
+    [
+        (
+            "My grandson gave me this. If all bloops are razzies and some are lazzies, must some bloops be lazzies? Ta!",
+            ("logic",),
+        ),
+        (
+            "It rained all day here and the cat slept on my feet. Anyway: solve x^2 - 5x + 6 = 0. You are a star!",
+            ("math",),
+        ),
+        ("昨天跟你聊天真开心，太棒了！我的Redis连接池总是耗尽，怎么排查？周末愉快哦", ("coding",)),
+        ("I had an awful day. My boss yelled at me. I just want someone to talk to.", ("chitchat",)),
+        ("今天好累。老板又骂我了。陪我聊聊吧。", ("chitchat",)),
+    ],
+)
+def test_a_hard_wish_amid_small_talk_is_found(text, intents):
+    """And small talk of several sentences stays what it is."""
+    found = CLASSIFIER.predict([("user", text)])
+    assert found.label in intents
+    assert not found.abstained
 
 
 WISHES = {
@@ -114,6 +152,7 @@ def test_small_talk_after_a_greeting_stays_small_talk(text):
 def test_without_the_second_reading_it_would(monkeypatch):
     """Positive control."""
     monkeypatch.setattr("classifiers.scorer.uncourteous", lambda text: text)
+    monkeypatch.setattr("classifiers.scorer.without_sentences", lambda text, _: text)
     before, after = AROUND["zh"][1]
     read = [CLASSIFIER.predict([("user", before + wish + after)]) for wish in WISHES["zh"]]
     assert sum(one.label in EVERYDAY and not one.abstained for one in read) > 2

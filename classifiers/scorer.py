@@ -85,6 +85,15 @@ SURE_WITHOUT_AN_END: Final = 0.65
 
 CHITCHAT: Final = INTENTS[0]
 
+NO_WORDS: Final = "no_words"
+FOLLOW_UP: Final = "follow_up"
+LITTLE_EVIDENCE: Final = "little_evidence"
+FITS_NOTHING: Final = "fits_nothing"
+LOW_CONFIDENCE: Final = "low_confidence"
+DOUBTS: Final = (NO_WORDS, FOLLOW_UP, LITTLE_EVIDENCE, FITS_NOTHING, LOW_CONFIDENCE)
+"""Why a prediction abstains, the first that holds: nothing to read; a reply to turns that are missing; words that say
+little for the label; much like the prompts that fit no intent; a posterior below the threshold of its language."""
+
 _COLUMNS: Final = len(INTENTS) + len(HEADS)
 _MEAN: Final = _COLUMNS
 _WIDTH: Final = _COLUMNS + 1
@@ -105,8 +114,9 @@ class Prediction:
 
     `posterior` maps all intents, in order, to calibrated probabilities. `language` is `en`, `zh`, `other` or `und`
     (no letters). `difficulty` is between 1 (any model) and 5 (experts). `flags` are names out of code, math, tools,
-    personal, harness. `terms` are pieces of the last user turn, or names of structural flags, with their share of the
-    label's logit; empty unless asked for. They quote the prompt, so they don't belong in a log.
+    personal, harness. `doubt` is why it abstained, one of the `DOUBTS`, or empty. `terms` are pieces of the last user
+    turn, or names of structural flags, with their share of the label's logit; empty unless asked for. They quote the
+    prompt, so they don't belong in a log.
     """
 
     label: str
@@ -118,6 +128,7 @@ class Prediction:
     artefact: str
     difficulty: float = DIFFICULTY_MIN
     flags: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +225,9 @@ class IntentClassifier:
     def _nothing(self) -> Prediction:
         share = 1.0 / len(INTENTS)
         posterior = dict.fromkeys(INTENTS, share)
-        return Prediction(INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id)
+        return Prediction(
+            INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id, doubt=NO_WORDS
+        )
 
     def _soberly(self, texts: Sequence[Said], *, terms: bool) -> Reading:
         """The judgement, the features and the text of the last turn, without courtesies and dressing where they matter.
@@ -322,11 +335,17 @@ class IntentClassifier:
             for flag in one.flags[len(one.flags) - one.shapes :]:
                 shape = self._shapes[flag]
                 said -= share * (shape[best] - shape[_MEAN])
-        unsupported = said < EVIDENCE_MIN or (len(found) == 1 and is_follow_up(last.text))
-        fits_nothing = evidence[_NOTHING] + bias[_NOTHING] > 0.0
-        abstained = (
-            not last.has_evidence or unsupported or fits_nothing or confidence < self._artefact.thresholds[language]
-        )
+        doubt = ""
+        if not last.has_evidence:
+            doubt = NO_WORDS
+        elif len(found) == 1 and is_follow_up(last.text):
+            doubt = FOLLOW_UP
+        elif said < EVIDENCE_MIN:
+            doubt = LITTLE_EVIDENCE
+        elif evidence[_NOTHING] + bias[_NOTHING] > 0.0:
+            doubt = FITS_NOTHING
+        elif confidence < self._artefact.thresholds[language]:
+            doubt = LOW_CONFIDENCE
         label = INTENTS[best]
         level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
         return Prediction(
@@ -334,11 +353,12 @@ class IntentClassifier:
             confidence=confidence,
             posterior=dict(zip(INTENTS, posterior, strict=True)),
             language=language,
-            abstained=abstained,
+            abstained=bool(doubt),
             terms=self._terms(extract(last.text, spans=True, context=texts[0].context), label) if terms else (),
             artefact=self._artefact.id,
             difficulty=min(max(level, DIFFICULTY_MIN), DIFFICULTY_MAX),
             flags=self._flags(texts[0], last, evidence),
+            doubt=doubt,
         )
 
     def _flags(self, said: Said, last: Features, evidence: Sequence[float]) -> tuple[str, ...]:

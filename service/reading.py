@@ -73,4 +73,5 @@ def _intent(
         difficulty=read.difficulty,
         flags=read.flags,
         parts=tuple(part.intent for part in parts),
+        doubt=read.doubt,
     )

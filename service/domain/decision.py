@@ -55,7 +55,7 @@ class Intent:
     `label` is then only the likeliest guess and must not be trusted alone. `terms` are the strongest pieces of evidence
     for the label with their weights in logits. `artefact` names the classifier and its version. `difficulty` runs from
     1 (any model) to 5 (experts), `None` when nobody judged it. `flags` are names out of code, math, tools, personal,
-    harness. `parts` are the intents of the steps of a compound request, in order.
+    harness. `parts` are the intents of the steps of a compound request, in order. `doubt` names why it abstained.
     """
 
     label: str
@@ -68,6 +68,7 @@ class Intent:
     difficulty: float | None = None
     flags: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    doubt: str = ""
 
     @property
     def told(self) -> str:

@@ -124,6 +124,8 @@ def _intent(intent: Intent, *, full: bool) -> dict[str, object]:
         "parts": list(intent.parts),
         "posterior": dict(intent.posterior),
     }
+    if intent.doubt:
+        told["doubt"] = intent.doubt
     if full:
         told["terms"] = [{"term": term, "weight": round(weight, 3)} for term, weight in intent.terms]
     return told

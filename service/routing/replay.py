@@ -115,6 +115,7 @@ def _intent(read: Reader) -> Intent:
         difficulty=None if said.value("difficulty") is None else said.number("difficulty"),
         flags=said.texts("flags"),
         parts=said.texts("parts"),
+        doubt=said.text("doubt") if "doubt" in said else "",
     )
 
 

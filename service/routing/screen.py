@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.domain.decision import Change, Decision, WhatIf
+from service.domain.decision import Change, Decision, Intent, WhatIf
 from service.routing.explain import MONEY_LEVERS, cost_split, grouped
 
 SCREEN_LINES = 30
@@ -20,6 +20,14 @@ REJECTED_SHOWN = 4
 NOTES_SHOWN = 2
 CHANGES_SHOWN = 2
 """Changes told of one alternative; the record has them all."""
+
+_DOUBTS = {
+    "no_words": "nothing to read",
+    "follow_up": "a reply to turns that are not here",
+    "little_evidence": "its words say little",
+    "fits_nothing": "it looks like prompts without a wish",
+    "low_confidence": "close between several",
+}
 
 _IDS_SHOWN = 3
 LEVERS = {
@@ -57,7 +65,7 @@ def _choice(decision: Decision) -> Iterator[str]:
 def _understood(decision: Decision) -> Iterator[str]:
     intent, features = decision.intent, decision.features
     if intent.posterior:
-        sure = "unsure, so the model must be good at every plausible intent" if intent.abstained else "sure enough"
+        sure = _unsure(intent) if intent.abstained else "sure enough"
         likely = sorted(intent.posterior.items(), key=lambda item: -item[1])[:3]
         hard = "" if intent.difficulty is None else f" · difficulty {intent.difficulty:.1f} of 5"
         yield (
@@ -75,6 +83,11 @@ def _understood(decision: Decision) -> Iterator[str]:
         yield "  intent    not classified: the request names its model"
     needs = [*sorted(features.needs), *sorted(features.modalities)]
     yield f"  request   about {features.sizes.input_tokens:,} input tokens; needs {', '.join(needs) or 'text'}"
+
+
+def _unsure(intent: Intent) -> str:
+    doubt = f" ({_DOUBTS.get(intent.doubt, intent.doubt)})" if intent.doubt else ""
+    return f"unsure{doubt}, so the model must be good at every plausible intent"
 
 
 def _why(decision: Decision) -> Iterator[str]:

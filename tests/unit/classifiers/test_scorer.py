@@ -15,7 +15,7 @@ from classifiers import ArtefactError, IntentClassifier
 from classifiers.corpus import read_corpus
 from classifiers.language import LANGUAGES
 from classifiers.rows import read_rows
-from classifiers.scorer import softmax
+from classifiers.scorer import DOUBTS, FITS_NOTHING, FOLLOW_UP, NO_WORDS, softmax
 from classifiers.taxonomy import INTENTS
 from classifiers.terms import TERM_CHARS_MAX, TERMS_MAX
 
@@ -89,6 +89,21 @@ def test_no_evidence_is_an_abstention(classifier, text):
     assert _said(classifier, text).abstained
 
 
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        ("", NO_WORDS),
+        ("???", NO_WORDS),
+        ("continue", FOLLOW_UP),
+        ("继续", FOLLOW_UP),
+        ("IMG_20240817_113042.jpg", FITS_NOTHING),
+    ],
+)
+def test_an_abstention_says_why(classifier, text, doubt):
+    """The first reason that holds; a person who sees a posterior of 1.00 asks for it."""
+    assert _said(classifier, text).doubt == doubt
+
+
 def test_evidence_is_not_an_abstention(classifier):
     """Positive control for the test above: plain requests are covered."""
     assert not _said(classifier, "Translate this into French: good evening").abstained
@@ -150,6 +165,7 @@ def test_every_conversation_has_a_posterior(turns):
     assert said.language in LANGUAGES
     assert said.artefact == classifier.id
     assert classifier.predict(turns) == said
+    assert said.doubt in (DOUBTS if said.abstained else ("",))
 
 
 _LOADED = IntentClassifier.load()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from scenery import WordClassifier, a_chat, an_intent
@@ -64,6 +64,12 @@ def test_parts_are_read_of_a_compound_request_only():
     """They cost some predictions more."""
     assert read_intent(Reader(an_intent("compound")), a_chat(), explained=False).parts == ("coding", "translation")
     assert read_intent(Reader(an_intent("coding")), a_chat(), explained=False).parts == ()
+
+
+def test_why_the_classifier_abstained_is_kept():
+    """The caller who wonders at `unsure` is told."""
+    unsure = replace(an_intent("coding", abstained=True), doubt="follow_up")
+    assert read_intent(Reader(unsure), a_chat(), explained=False).doubt == "follow_up"
 
 
 def test_the_judge_reads_what_the_classifier_saw():

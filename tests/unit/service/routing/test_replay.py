@@ -307,6 +307,15 @@ def test_a_changed_digit_of_the_posterior_is_noticed():
     assert differences(told(intent=an_intent("coding", 0.5, abstained=True)), again) == ("intent",)
 
 
+def test_why_it_was_unsure_is_recorded():
+    """And a record from before it was told is still reproduced."""
+    found = told(intent=replace(an_intent("coding", 0.5, abstained=True), doubt="fits_nothing"))
+    assert found["intent"]["doubt"] == "fits_nothing"
+    assert differences(found, replay(found, CATALOG)) == ()
+    del found["intent"]["doubt"]
+    assert differences(found, replay(found, CATALOG)) == ()
+
+
 def test_the_parts_and_the_difficulty_of_a_request_are_recorded():
     """Both change what is expected of a model."""
     compound = an_intent("compound", parts=("coding", "math"), difficulty=4.25, flags=("code",))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
+from classifiers.scorer import DOUBTS
 from service.domain.catalog import PolicySpec, Provider
 from service.domain.decision import NOT_CLASSIFIED
 from service.routing.screen import SCREEN_LINES, screen
@@ -43,12 +44,20 @@ def test_the_screen_of_an_unsure_and_of_an_unread_request():
     """Abstention and pinning are said in words."""
     unsure = an_intent("coding", posterior={"coding": 0.5, "math": 0.4, "logic": 0.1}, abstained=True)
     text = screen(decided(a_chat(), CATALOG, intent=unsure))
-    assert "good at every plausible intent" in text
+    assert "unsure, so the model must be good at every plausible intent" in text
     assert "judged by coding, math" in text
     pinned = screen(decided(a_chat(model="m01"), CATALOG, intent=NOT_CLASSIFIED))
     assert "the request names its model" in pinned
     assert "policies" not in pinned
     assert "expected unknown" in screen(decided(a_chat(), a_catalog(a_model("m", None))))
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_why_it_is_unsure_is_said(doubt):
+    """In words for each reason that the classifier has, not in its name for it."""
+    text = screen(decided(a_chat(), CATALOG, intent=replace(SURE, abstained=True, doubt=doubt)))
+    assert "unsure (" in text
+    assert doubt not in text
 
 
 def test_a_baseline_that_can_not_serve_is_said():

@@ -11,13 +11,16 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --req
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 10
 
-$(BIN)/coe: requirements.lock requirements-build.lock pyproject.toml
+$(BIN)/coe: requirements.lock requirements-build.lock pyproject.toml hatch_build.py $(wildcard classifiers/_kernel*.[ch])
 	@echo "installing into $(VENV) (once; every package is checked against its hash)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s" % sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements-build.lock
 	@$(PIP) -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@HATCH_BUILD_NO_HOOKS=true \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# The hook by itself, because pip would hide its warning. It needs a directory to name, and writes nothing there.
+	@$(BIN)/python -m hatchling build -t wheel:editable --hooks-only -d $(VENV)
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/coe requirements-dev.lock
@@ -60,4 +63,4 @@ bench: $(VENV)/.dev ## what the router adds to a request, and what reading a pro
 	@$(BIN)/python bench/classify.py
 
 clean: ## remove the environment and caches, never data
-	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache dist build classifiers/_kernel*.so classifiers/_kernel*.pyd

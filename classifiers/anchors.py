@@ -27,7 +27,7 @@ ANCHOR_CJK: Final = 4
 ANCHORS_MAX: Final = 3 * max(ANCHOR_WORDS, ANCHOR_CJK)
 
 START_SEED: Final = 0x6A09E667F3BCC908
-_END_SEED: Final = 0x3C6EF372FE94F82B
+END_SEED: Final = 0x3C6EF372FE94F82B
 
 _SHIFT: Final = 64 - BUCKET_BITS
 _HAN: Final = re.compile(b"[%c%c]{1,%d}" % (HAN, KANA, ANCHOR_CJK))
@@ -54,7 +54,7 @@ def _han_anchors(text: str, *, closing: bool) -> list[int]:
     for fold in reversed(folds) if closing else folds:
         hashed = (hashed * BASE + fold) & WRAP if closing else (hashed + fold * power) & WRAP
         power = power * BASE & WRAP
-        found.append(bucket_of(hashed ^ (_END_SEED if closing else START_SEED)))
+        found.append(bucket_of(hashed ^ (END_SEED if closing else START_SEED)))
     return found
 
 
@@ -104,9 +104,9 @@ def anchor_rows(folded: Folded, hashes: Hashes) -> list[int]:
         return found + _han_anchors(folded.text[han[0] : han[1]], closing=True)
     last = hashes[max(words - 2, 0) : words].tolist()
     if last:
-        found.append(bucket_of(last[-1] ^ _END_SEED))
+        found.append(bucket_of(last[-1] ^ END_SEED))
     if len(last) > 1:
-        found.append(bucket_of(((last[0] * MIX + last[1]) & WRAP) ^ _END_SEED))
+        found.append(bucket_of(((last[0] * MIX + last[1]) & WRAP) ^ END_SEED))
     return found
 
 

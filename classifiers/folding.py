@@ -46,9 +46,13 @@ WRAP: Final = (1 << 64) - 1
 
 _ASCII_KINDS: Final = KIND_TABLE[:256].tobytes()
 _ASCII_FOLDS: Final = FOLD_TABLE[:256]
-_QUOTED_PAIRS_MAX: Final = 16
+QUOTED_PAIRS_MAX: Final = 16
+GRAIN: Final = 2.0**20
+"""Weights are whole multiples of 1 / GRAIN: few enough that sums of their squares are exact in doubles."""
+
 _QUOTED: Final = np.float32(QUOTED_WEIGHT)
 _PAYLOAD: Final = np.float32(PAYLOAD_WEIGHT)
+_GRAIN: Final = np.float32(GRAIN)
 
 
 def _power_tables() -> tuple[Hashes, Hashes]:
@@ -62,11 +66,21 @@ def _power_tables() -> tuple[Hashes, Hashes]:
     return np.array(powers, dtype=np.uint64), np.array(inverses, dtype=np.uint64)
 
 
-def _edge_tables() -> tuple[Weights, ...]:
-    """For each length of a text: the weight of a position by its distance from the nearer end."""
+def _by_distance() -> Weights:
+    """The weight of a position by its distance from the nearer end."""
     distance = np.arange(FOLDED_CHARS_MAX + 1, dtype=np.float64)
     decay = np.exp(-np.maximum(distance - EDGE_FULL_CHARS, 0.0) / EDGE_DECAY_CHARS)
-    ahead = (EDGE_FLOOR + (1.0 - EDGE_FLOOR) * decay).astype(np.float32)
+    return _grained((EDGE_FLOOR + (1.0 - EDGE_FLOOR) * decay).astype(np.float32))
+
+
+def _grained(weights: Weights) -> Weights:
+    rounded: Weights = np.rint(weights * _GRAIN) / _GRAIN
+    return rounded
+
+
+def _edge_tables() -> tuple[Weights, ...]:
+    """For each length of a text: the weights of its positions."""
+    ahead = BY_DISTANCE
     behind = ahead[::-1].copy()
     tables = []
     for length in range(FOLDED_CHARS_MAX + 1):
@@ -77,6 +91,7 @@ def _edge_tables() -> tuple[Weights, ...]:
     return tuple(tables)
 
 
+BY_DISTANCE: Final = _by_distance()
 _POWERS, _INVERSES = _power_tables()
 _EDGES: Final = _edge_tables()
 
@@ -150,11 +165,11 @@ class Folded:
                     end = self.last_line
             if end > begin:
                 edge[begin:end] *= _PAYLOAD
-        return edge
+        return _grained(edge)
 
     def _discount_quotes(self, edge: Weights) -> None:
         kinds, at = self.kinds, 0
-        for _ in range(_QUOTED_PAIRS_MAX):
+        for _ in range(QUOTED_PAIRS_MAX):
             opened = kinds.find(QUOTATION, at)
             if opened < 0:
                 break

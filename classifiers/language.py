@@ -12,10 +12,10 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from classifiers.alphabet import HAN, HANGUL, KANA, LATIN, LATIN_ACCENTED, OTHER_LETTER
-from classifiers.folding import Folded
 
 ENGLISH: Final = "en"
 CHINESE: Final = "zh"
@@ -66,17 +66,8 @@ FOREIGN_WORDS: Final = (
 """Function words, and the imperatives that open requests. A word of both lists counts for neither."""
 
 
-def _table(mark: int) -> bytes:
-    return bytes(hint & mark for hint in range(256))
-
-
-_ENGLISH_ONLY: Final = _table(ENGLISH_MARK)
-_FOREIGN_ONLY: Final = _table(FOREIGN_MARK)
-
-
-def language_of(folded: Folded, hints: bytes) -> str:
-    """One of `LANGUAGES` for a text. `hints` has a byte per word, which may hold `ENGLISH_MARK` or `FOREIGN_MARK`."""
-    counts = folded.counts
+def language_of(counts: Sequence[int], english: int, foreign: int, *, opens_in_english: bool) -> str:
+    """One of `LANGUAGES` for a text, from its characters by kind and its function words of English and of others."""
     latin, han, kana = counts[LATIN] + counts[LATIN_ACCENTED], counts[HAN], counts[KANA]
     elsewhere = counts[HANGUL] + counts[OTHER_LETTER]
     east = han + kana
@@ -84,25 +75,12 @@ def language_of(folded: Folded, hints: bytes) -> str:
         return UNDETERMINED
     if elsewhere > max(east, latin // 2):
         return OTHER
-    functions = hints.translate(_ENGLISH_ONLY)
-    english = functions.count(ENGLISH_MARK)
     if east:
-        opening = english > 0 and _opens_in_english(folded, functions)
         if kana >= KANA_SHARE * east and east * LATIN_PER_HAN >= latin:
-            return ENGLISH if opening else OTHER
-        if han and not opening and han * LATIN_PER_HAN >= latin:
+            return ENGLISH if opens_in_english else OTHER
+        if han and not opens_in_english and han * LATIN_PER_HAN >= latin:
             return CHINESE
     if not latin:
         return CHINESE if han else OTHER
-    foreign = float(hints.translate(_FOREIGN_ONLY).count(FOREIGN_MARK))
-    foreign += ACCENT_WEIGHT * min(counts[LATIN_ACCENTED], ACCENTS_MAX)
-    return OTHER if foreign > english + FOREIGN_MARGIN else ENGLISH
-
-
-def _opens_in_english(folded: Folded, functions: bytes) -> bool:
-    """Whether enough English stands before the first Han character or kana."""
-    first = min(at for at in (folded.kinds.find(HAN), folded.kinds.find(KANA)) if at >= 0) - 1
-    before = int(folded.starts.searchsorted(first))
-    if ENGLISH_MARK not in functions[:before]:
-        return False
-    return int((folded.ends[:before] - folded.starts[:before]).sum()) >= OPENING_LATIN
+    strange = foreign + ACCENT_WEIGHT * min(counts[LATIN_ACCENTED], ACCENTS_MAX)
+    return OTHER if strange > english + FOREIGN_MARGIN else ENGLISH

@@ -28,7 +28,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from classifiers.anchors import BUCKETS
-from classifiers.features import ROWS, cue_buckets, extract, opening_buckets
+from classifiers.cues import cue_buckets, opening_buckets
+from classifiers.features import ROWS, extract
 from classifiers.rows import Row
 from classifiers.taxonomy import HEADS, INTENTS, NOTHING
 from classifiers.turns import user_texts

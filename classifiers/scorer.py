@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from operator import mul
 from pathlib import Path
 from typing import Final, Self, TypeAlias
 
@@ -35,6 +36,7 @@ from classifiers.compound import pieces
 from classifiers.courtesy import uncourteous, without_sentences
 from classifiers.dressing import ends, undressed
 from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
+from classifiers.kernel import weigh
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
 from classifiers.sayings import asks_about_material
@@ -310,16 +312,14 @@ class IntentClassifier:
 
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
         last = found[0]
-        rows = [self.weights_of(features.buckets) for features in found]
-        # einsum, not BLAS: no threads, one order of summation, so the same turns give the same bits.
-        evidence = np.einsum("i,ij->j", last.values, rows[0]).tolist()
+        sums = [weigh(features.buckets, features.values, self._places, self._weights) for features in found]
+        evidence = sums[0]
         shares = [1.0]
         if len(found) > 1:
             # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
             norm = sum(said.weight * said.weight for said in texts) ** 0.5
             shares = [said.weight / norm for said in texts]
-            sums = [np.einsum("i,ij->j", one.values, taken) for one, taken in zip(found, rows, strict=True)]
-            evidence = sum(share * total for share, total in zip(shares, sums, strict=True)).tolist()
+            evidence = [sum(map(mul, shares, column)) for column in zip(*sums, strict=True)]
         bias = self._bias
         language = last.language
         cooling = 1.0 / self._artefact.temperatures[language]

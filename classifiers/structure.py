@@ -27,7 +27,6 @@ from classifiers.alphabet import (
     QUOTATION,
     SLASH,
 )
-from classifiers.folding import Folded
 from classifiers.language import CHINESE, ENGLISH, LANGUAGES
 
 EVIDENCE_FLAGS: Final = (
@@ -185,12 +184,14 @@ def _speakers(text: str) -> bool:
     return opened >= _MANY
 
 
-def flags(folded: Folded, language: str, actions: int) -> list[int]:
-    """Places in `FLAGS` of what holds for a selection, ascending; `actions` is how many kinds of it asks for."""
-    text, counts = folded.text, folded.counts
+def flags(text: str, counts: Sequence[int], line_breaks: int, language: str, actions: int) -> list[int]:
+    """Places in `FLAGS` of what holds for a selection, ascending.
+
+    `counts` are its characters by kind, `line_breaks` those inside it, `actions` how many kinds of action it asks for.
+    """
     found = _punctuation(text, counts) if any(counts[MATHS:]) else []
-    if folded.line_breaks:
-        found += _lines(text, folded.line_breaks)
+    if line_breaks:
+        found += _lines(text, line_breaks)
     else:
         found.append(_ONE_LINE)
     end = text[-8:].rstrip()[-1:]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from classifiers import kernel
 from service import __version__, telemetry
 from service.config import Settings
 from service.errors import CoeError, ConfigurationError, RegistryError
@@ -82,6 +83,7 @@ class House:
             registry=self.pipeline.catalog.version,
             offer=self.pipeline.catalog.offer,
             simulated=self.simulated,
+            kernel=kernel.STATE,
         )
 
     async def close(self) -> None:

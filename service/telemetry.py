@@ -34,7 +34,7 @@ REGISTRY_REFUSED = "registry_refused"
 STRONG_SHARE_HIGH = "strong_share_high"
 
 EVENTS = {
-    STARTED: "the router is ready to answer; fields: version, registry, offer, simulated",
+    STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
     STOPPED: "the router has settled everything and stops",
     REQUEST: "a request was answered; fields: request_id, decision_id, model, provider, status, attempts, total_ms",
     ATTEMPT_FAILED: "an attempt failed; fields: request_id, attempt_id, deployment, cause, upstream_status",

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from classifiers import IntentClassifier
-from classifiers.features import cue_buckets
+from classifiers.cues import cue_buckets
 from classifiers.model import load_cues
 from classifiers.rows import Row
 from classifiers.taxonomy import INDEX

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 from typing import Final
@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.features import ROWS, Features
+from classifiers.kernel import compiled_type, weigh_known
 from classifiers.language import LANGUAGES
 from classifiers.quality.signals import (
     TINY,
@@ -117,6 +118,7 @@ class QualityModel:
     __slots__ = (
         "_arrays",
         "_centroids",
+        "_compiled",
         "_familiar",
         "_incumbent",
         "_per_typical",
@@ -143,12 +145,35 @@ class QualityModel:
         # einsum, not BLAS, here and below: no threads, one order of summation.
         np.einsum("i,ij,jk->ik", arrays.scales, arrays.codes.astype(np.float32), arrays.mixing, out=self._rows[1:])
         self._table = arrays.table.astype(np.float64)
-        self._tables = [self._of_language(place) for place in range(len(LANGUAGES))]
+        self._tables = np.stack([self._of_language(place) for place in range(len(LANGUAGES))])
         self._prior: list[float] = arrays.topic_prior.astype(np.float64).tolist()
         self._per_typical: list[float] = (1.0 / arrays.topic_typical.astype(np.float64)).tolist()
         self._centroids = arrays.centroids.astype(np.float64)
         self._familiar: list[float] = arrays.familiar.astype(np.float64).tolist()
         self._incumbent = int(arrays.base.argmax())
+        self._compiled = self._by_kernel()
+
+    def _by_kernel(self) -> Callable[..., float] | None:
+        """`logits` from C, where the kernel was built."""
+        ground, shape = compiled_type("Ground"), self.shape
+        if ground is None:
+            return None
+        built: Callable[..., float] = ground(
+            slots=self._slots,
+            rows=self._rows,
+            tables=self._tables,
+            base=self._arrays.base.astype(np.float64),
+            centroids=self._centroids,
+            prior=np.array(self._prior, dtype=np.float64),
+            per_typical=np.array(self._per_typical, dtype=np.float64),
+            familiar=np.array(self._familiar, dtype=np.float64),
+            counts=(shape.topics, shape.linear, shape.dense, shape.clusters, len(INTENTS)),
+            figures=(
+                *(shape.temperature, shape.sharpness, shape.gate_low, shape.gate_high),
+                *(shape.known_low, shape.known_high, ALWAYS_OPEN),
+            ),
+        ).logits
+        return built
 
     def _of_language(self, place: int) -> Doubles:
         """The rows of the table that a prompt of one language can use: the intents of the others are zero for it."""
@@ -161,15 +186,10 @@ class QualityModel:
         """What an artefact of this model holds."""
         return self._arrays
 
-    def point(self, features: Features) -> tuple[Doubles, float]:
+    def point(self, features: Features) -> tuple[list[float], float]:
         """(q,) topic scores, linear scores, dense coordinates of a prompt, and the share of it that is known."""
-        slots = self._slots.take(features.buckets, mode="clip")
-        known = slots.nonzero()[0]
-        values = features.values
-        heard = values.take(known)
-        rows = self._rows.take(slots.take(known), axis=0, mode="clip")
-        mass = float(values.dot(values))
-        return np.einsum("i,ij->j", heard, rows).astype(np.float64), float(heard.dot(heard)) / max(mass, TINY)
+        point, known, mass = weigh_known(features.buckets, features.values, self._slots, self._rows)
+        return point, known / max(mass, TINY)
 
     def signals(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float, float]:
         """(s,) signals of a prompt, how much they count for it, and how much trust they deserve."""
@@ -192,9 +212,8 @@ class QualityModel:
         known = min(max((share - shape.known_low) / max(shape.known_high - shape.known_low, TINY), 0.0), 1.0)
         trust = known
         linear_end = shape.topics + shape.linear
-        dense = point[linear_end:]
-        length = math.sqrt(float(dense.dot(dense)))
-        numbers: list[float] = point[:linear_end].tolist()
+        length = math.hypot(*point[linear_end:])
+        numbers = point[:linear_end]
         if shape.topics:
             scores = numbers[: shape.topics]
             sharp = shape.temperature
@@ -210,7 +229,7 @@ class QualityModel:
             numbers[: shape.topics] = shares
         found = [np.array(numbers, dtype=np.float64), posterior]
         if shape.clusters:
-            near = self._centroids.dot(dense)
+            near = self._centroids.dot(np.array(point[linear_end:], dtype=np.float64))
             near *= shape.sharpness / max(length, TINY)
             near -= np.maximum.reduce(near)
             np.exp(near, out=near)
@@ -244,8 +263,12 @@ class QualityModel:
 
     def logits(self, features: Features, posterior: Doubles, language: str) -> tuple[Doubles, float]:
         """(m,) logits as the table has them, before priors and margin, and how much trust they deserve."""
+        place = _LANGUAGE_PLACE.get(language, _UNDETERMINED)
+        if self._compiled is not None:
+            out = np.empty(len(self.models), dtype=np.float64)
+            return out, self._compiled(features.buckets, features.values, posterior, place, out)
         found, known, trust = self._signals(features, posterior)
-        result = np.einsum("i,ij->j", found, self._tables[_LANGUAGE_PLACE.get(language, _UNDETERMINED)])
+        result = np.einsum("i,ij->j", found, self._tables[place])
         result *= known
         result += self._arrays.base
         return result, trust

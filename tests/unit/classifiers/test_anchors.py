@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import anchors as a
-from classifiers.features import cue_buckets, extract, opening_buckets
+from classifiers.cues import cue_buckets, opening_buckets
+from classifiers.features import extract
 from classifiers.folding import Folded
 
 

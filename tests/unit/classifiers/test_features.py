@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import features as f
-from classifiers import turns
+from classifiers import scanning, turns
 
 HEAD, TAIL = turns.HEAD_CHARS, turns.TAIL_CHARS
 
@@ -56,7 +56,7 @@ def test_blocks_have_their_length(text):
     """A long text is not louder than a short one: the hashed part is bounded by the block scales."""
     found = f.extract(text)
     hashed = found.values[: len(found.values) - len(found.flags)]
-    limit = f.SCALE_WORDS**2 + f.SCALE_CHARS**2 + f.SCALE_ANCHORS**2
+    limit = sum(scale**2 for scale in (*f.SCALE_HASHED, f.SCALE_ANCHORS))
     assert float(hashed @ hashed) <= limit + 1e-3
 
 
@@ -87,51 +87,14 @@ def test_case_width_and_blanks_do_not_matter():
     assert one.buckets[:hashed].tolist() == other.buckets[: len(other.buckets) - len(other.flags)].tolist()
 
 
-@pytest.mark.parametrize(
-    ("cue", "text"),
-    [
-        ("translate", "Please translate this"),
-        ("act as", "I want you to act as a pirate"),
-        ("翻译", "帮我翻译一下"),
-        ("角色扮演", "来玩角色扮演吧"),
-    ],
-)
-def test_a_cue_is_found_in_a_text(cue, text):
-    """The row that training ties is the row that a text lights up."""
-    assert set(f.cue_buckets(cue)) <= set(f.extract(text).buckets.tolist())
-
-
-@pytest.mark.parametrize(
-    ("cue", "text"),
-    [
-        ("translate", "Translate this to French"),
-        ("翻译", "翻译这句话"),
-        ("act as", "Act as a pirate"),
-        ("总结", "一段很长的话，讲了很多事情。\n总结一下"),
-    ],
-)
-def test_an_opening_cue_is_found_at_the_opening(cue, text):
-    """At the start of the text, or of its last line; and nowhere else."""
-    row = f.opening_buckets(cue)[0]
-    assert row in f.extract(text).buckets
-    assert row not in f.extract("well, " + text.replace("\n", " ")).buckets
-
-
-@pytest.mark.parametrize("cue", ["", "...", "one two three", "脑筋急转弯", "用Python"])
-def test_a_cue_that_could_never_fire_is_refused(cue):
-    """With what to write instead."""
-    with pytest.raises(ValueError, match="write"):
-        f.cue_buckets(cue)
-
-
 def test_the_fingerprint_moves_with_the_tuning(monkeypatch):
     """An artefact of other features can't be loaded by mistake."""
     before = f.fingerprint()
     assert before == f.fingerprint()
-    monkeypatch.setattr(f, "SCALE_CHARS", 0.9)
+    monkeypatch.setattr(scanning, "STEM_CHARS", 6)
     assert f.fingerprint() != before
     monkeypatch.undo()
-    monkeypatch.setattr(f, "CJK_NEAR", f.CJK_NEAR + 1)
+    monkeypatch.setattr(scanning, "CJK_NEAR", f.CJK_NEAR + 1)
     assert f.fingerprint() != before
 
 

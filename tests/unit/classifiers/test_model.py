@@ -7,7 +7,8 @@ import pytest
 import scipy.sparse as sp
 
 from classifiers import model as m
-from classifiers.features import ROWS, cue_buckets
+from classifiers.cues import cue_buckets
+from classifiers.features import ROWS
 from classifiers.rows import Row
 from classifiers.taxonomy import INDEX
 

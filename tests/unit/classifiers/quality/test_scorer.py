@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from stage import ROOT
 
+from classifiers import kernel
 from classifiers.features import extract
 from classifiers.language import LANGUAGES
 from classifiers.quality import scorer
@@ -90,7 +91,7 @@ def test_the_point_is_the_weighted_sum_of_rows():
 def test_the_short_way_to_signals_is_the_long_one():
     """Topic and cluster shares of one prompt equal the bulk formulas; linear scores are as they come."""
     model, features = _model(), _read()
-    point, _ = model.point(features)
+    point = np.array(model.point(features)[0])
     found, _, _ = model.signals(features, EVEN, "en")
     assert np.allclose(found[:2], topic_shares(point[:2], model.arrays.topic_prior.astype(float), 5.0))
     assert found[2] == point[2]
@@ -103,7 +104,7 @@ def test_the_short_way_to_familiarity_is_the_long_one():
     features, mixed = _read(), 0
     for seed in range(12):
         model = _model(_shape(gate_low=low, gate_high=high), seed=seed)
-        point, _ = model.point(features)
+        point = np.array(model.point(features)[0])
         signs = familiar_signs(
             point[:2], model.arrays.topic_prior.astype(float), model.arrays.topic_typical.astype(float), 5.0, point[3:]
         )
@@ -113,6 +114,32 @@ def test_the_short_way_to_familiarity_is_the_long_one():
         assert trust == pytest.approx(np.clip((known - low) / 100.0, 0, 1), abs=1e-6)
         mixed += min(point[:2]) < 0.0 < max(point[:2])
     assert mixed, "scores of both signs were among them"
+
+
+@pytest.mark.skipif(
+    kernel.STATE != kernel.COMPILED, reason="no compiled kernel here: Python judges, nothing to compare"
+)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gate_low": -50.0, "gate_high": 50.0},
+        {"gate_low": -2.0, "gate_high": 2.0, "known_low": 0.1, "known_high": 0.9},
+        {"known_low": 2.0, "known_high": 3.0},
+    ],
+)
+def test_the_kernel_gives_what_python_gives(changes, monkeypatch):
+    """Logits and trust of every language, with the gate open, half open and shut, but for the last bits of a sum."""
+    texts = ("simmer the onion slowly with butter", "simmer the quokka", "zzyzx", "慢慢炖洋葱 with butter", "?!")
+    for seed in range(12):
+        model = _model(_shape(**changes), seed=seed)
+        told = [(_read(text), EVEN, language) for text in texts for language in (*LANGUAGES, "tlh")]
+        compiled = [model.logits(*one) for one in told]
+        monkeypatch.setattr(model, "_compiled", None)
+        for one, (logits, trust) in zip(told, compiled, strict=True):
+            again, same = model.logits(*one)
+            assert logits == pytest.approx(again, rel=1e-12, abs=1e-12)
+            assert trust == pytest.approx(same, rel=1e-12, abs=1e-12)
 
 
 def test_unknown_ground_leaves_the_base():

@@ -14,6 +14,7 @@ import pytest
 from scenery import a_catalog, a_model
 from stage import coe, registry
 
+from classifiers import kernel
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
 from service.cli.serve import PORTS, PROVIDERS_SHOWN, WORKERS, _banner
 from service.config import Settings
@@ -134,8 +135,9 @@ def test_it_says_what_it_serves_and_ends_with_0(file, routers):
     assert f"http://127.0.0.1:{router.port}/v1" in lines[0]
     assert lines[1] == "  2 models at 1 provider: alpha"
     assert "SIMULATED" not in "\n".join(lines)
-    events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
-    assert events == ["started", "stopped"]
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [one["event"] for one in events] == ["started", "stopped"]
+    assert events[0]["kernel"] == kernel.STATE
 
 
 def test_the_banner_counts_who_can_be_called():

@@ -1,0 +1,164 @@
+"""The compiled reading of texts: `scanning.scan` and the weighing of features from C, where `_kernel` was built.
+
+Where on the path: `features.extract` asks `compiled_scan`, the scorers ask `weigh` and `weigh_known`. Where nothing was
+compiled at installation NumPy does the same, in about twice the time.
+
+Invariants:
+1. The kernel gives the bits that NumPy gives. One that doesn't, for it was built from other sources, is not used.
+2. `STATE` says which one runs: a router that is slower than it could be says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from classifiers import alphabet, anchors, folding, language, scanning
+from classifiers.cues import CJK_SIZES, HINTS
+from classifiers.scanning import ROOM, Scan
+
+SPECIMENS: Final = (
+    'Translate "see you at 6:30" into French, then e-mail it: thanks!',
+    "Résumé of the following text\n\nThe  Ferry was late; nobody minded.\n- one\n- two\nIs 3 < 5?",
+    "请把下面这段话总结成两句话：２０２３年，他学会了用Python写代码。",
+    "春夏秋冬又一年，かなも少しある。" * 14 + "写完再译",
+    'Which 27" monitor is best for the eyes?',
+    "```\ndef f(x):\n    return x ** 2\n```\nпочему? なぜ 😀 " + "Long middle part of a pasted text. " * 16,
+    "Please summarise what 小王 said:\n他说明天不来了。\nThanks",
+    " ",
+)
+"""Texts that hold a little of everything that is read."""
+
+_PER_CHARACTER: Final = len(CJK_SIZES)
+"""Features that a character can give at most: an n-gram of each size. A word gives three, and its blank none."""
+
+COMPILED: Final = "compiled"
+NOT_BUILT: Final = "not built"
+OUTDATED: Final = "built from other sources"
+
+Singles: TypeAlias = npt.NDArray[np.float32]
+Buckets: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = npt.NDArray[np.int32]
+Scanning: TypeAlias = Callable[[str], Scan]
+
+
+def _figures() -> dict[str, int]:
+    """What the kernel has to know besides tables."""
+    return {
+        "word_kinds": alphabet.WORD_KINDS,
+        "han": alphabet.HAN,
+        "kana": alphabet.KANA,
+        "quotation": alphabet.QUOTATION,
+        "kinds": alphabet.KINDS,
+        "stem": scanning.STEM_CHARS,
+        "near": scanning.CJK_NEAR,
+        "everywhere": scanning.CJK_EVERYWHERE,
+        "sizes": CJK_SIZES[-1],
+        "action_words": scanning.ACTION_WORDS,
+        "action_pairs": scanning.ACTION_PAIRS,
+        "action_mask": language.ACTION_MASK,
+        "english_mark": language.ENGLISH_MARK,
+        "foreign_mark": language.FOREIGN_MARK,
+        "opening_latin": language.OPENING_LATIN,
+        "instruction_min": folding.INSTRUCTION_CHARS_MIN,
+        "instruction_max": folding.INSTRUCTION_CHARS_MAX,
+        "last_line_max": folding.LAST_LINE_CHARS_MAX,
+        "quotes_max": folding.QUOTED_PAIRS_MAX,
+        "anchor_words": anchors.ANCHOR_WORDS,
+        "anchor_cjk": anchors.ANCHOR_CJK,
+        "bucket_bits": anchors.BUCKET_BITS,
+    }
+
+
+def scanning_by(built: ModuleType) -> Scanning:
+    """`scanning.scan` from C."""
+    reader = built.Reader(
+        kinds=alphabet.KIND_TABLE,
+        folds=alphabet.FOLD_TABLE,
+        hints=HINTS,
+        edge=folding.BY_DISTANCE,
+        figures=_figures(),
+        seeds=(folding.BASE, folding.MIX, anchors.START_SEED, anchors.END_SEED),
+        weights=(folding.PAYLOAD_WEIGHT, folding.QUOTED_WEIGHT, folding.GRAIN),
+    )
+    read = reader.scan
+
+    def scan(text: str) -> Scan:
+        room = _PER_CHARACTER * len(text) + ROOM
+        buckets, values = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
+        return Scan(buckets, values, *read(text, buckets, values))
+
+    return scan
+
+
+def agrees(compiled: Scanning, text: str) -> bool:
+    """Whether the kernel and NumPy read the same in a text, to the last bit."""
+    return _told(compiled(text)) == _told(scanning.scan(text))
+
+
+def _told(found: Scan) -> tuple[object, ...]:
+    """All that a scan says but for where its features stand."""
+    end = found.features + found.anchors
+    bits = found.buckets[:end].tobytes(), found.values[: found.features].tobytes()
+    functions = found.english, found.foreign, found.opens_in_english
+    return (*bits, found.anchors, tuple(found.counts), *functions, found.actions, found.line_breaks)
+
+
+def choose(name: str = "classifiers._kernel") -> tuple[ModuleType | None, Scanning | None, str]:
+    """The compiled module and its reading, when they can be used, and which of the three states this is."""
+    try:
+        built = importlib.import_module(name)
+    except ImportError:
+        return None, None, NOT_BUILT
+    found = scanning_by(built)
+    if not all(agrees(found, text) for text in SPECIMENS):
+        return None, None, OUTDATED
+    return built, found, COMPILED
+
+
+_built, compiled_scan, STATE = choose()
+
+
+def weigh(buckets: Buckets, values: Singles, places: Places, rows: Singles) -> list[float]:
+    """(j,) sum of value times row over the features: `rows` (r, j), `places` say which row a bucket has.
+
+    Row 0 is zeros, and that of every unknown bucket.
+    """
+    sums: list[float]
+    if _built is not None:
+        sums, _, _ = _built.weigh(buckets, values, places, rows)
+        return sums
+    # einsum, not BLAS: no threads, one order of summation, so the same features give the same bits.
+    taken = rows.take(places.take(buckets, mode="clip"), axis=0, mode="clip")
+    sums = np.einsum("i,ij->j", values, taken).tolist()
+    return sums
+
+
+def weigh_known(buckets: Buckets, values: Singles, places: Places, rows: Singles) -> tuple[list[float], float, float]:
+    """`weigh`, and the sums of the squared values of known features (whose place is not 0) and of all."""
+    sums: list[float]
+    if _built is not None:
+        sums, heard_mass, mass = _built.weigh(buckets, values, places, rows)
+        return sums, heard_mass, mass
+    found = places.take(buckets, mode="clip")
+    known = found.nonzero()[0]
+    heard = values.take(known)
+    sums = np.einsum("i,ij->j", heard, rows.take(found.take(known), axis=0, mode="clip")).tolist()
+    return sums, _squares(heard), _squares(values)
+
+
+def _squares(values: Singles) -> float:
+    """The sum of squares, one after the other as the kernel adds them."""
+    if not len(values):
+        return 0.0
+    return float(np.add.accumulate(np.square(values, dtype=np.float64))[-1])
+
+
+def compiled_type(name: str) -> Any | None:  # noqa: ANN401 # a type of C has no other one
+    """A type of the kernel, when it can be used."""
+    return None if _built is None else getattr(_built, name)

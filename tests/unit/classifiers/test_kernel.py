@@ -1,0 +1,288 @@
+"""The compiled kernel: the same bits as NumPy, or it is not used; and no way to read or write where it must not."""
+
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from classifiers import IntentClassifier, kernel, scanning
+from classifiers.alphabet import FOLD_TABLE, KIND_TABLE
+from classifiers.corpus import read_corpus
+from classifiers.features import extract
+from classifiers.turns import HEAD_CHARS, TAIL_CHARS, select
+
+CORPUS = Path(__file__).parents[3] / "classifiers" / "corpus"
+built = pytest.mark.skipif(
+    kernel.STATE == kernel.NOT_BUILT and not shutil.which("cc"),
+    reason="no C compiler here: NumPy reads, nothing to test",
+)
+MARKS = 'ab É"“「」:： \n\t.?`(){}=+/\\9７中文字かな한я😀\ud800\0\u3000'
+TEXTS = st.one_of(
+    st.text(max_size=HEAD_CHARS + TAIL_CHARS + 1),
+    st.text(alphabet=MARKS, max_size=HEAD_CHARS + TAIL_CHARS + 1),
+    st.lists(
+        st.sampled_from(["please send ", "中文", "秋かな", "résumé", "\n", ": ", '"', "word", " "]), max_size=90
+    ).map(lambda parts: "".join(parts)[: HEAD_CHARS + TAIL_CHARS + 1]),
+)
+
+
+@built
+def test_it_runs_where_it_can_be_built():
+    """Where a compiler is, installing has built it, and it agrees with NumPy on all specimens."""
+    assert kernel.STATE == kernel.COMPILED
+
+
+@built
+@limits(max_examples=600, deadline=None)
+@given(TEXTS)
+@example("")
+@example("x" * (HEAD_CHARS + TAIL_CHARS + 1))
+@example("中" * (HEAD_CHARS + TAIL_CHARS + 1))
+@example("a中" * 350)
+@example('"' * 700)
+@example("a " * 350)
+@example("\n" * 700)
+def test_it_reads_what_numpy_reads(text):
+    """Counts, rows and weights of any text, to the last bit."""
+    assert kernel.agrees(kernel.compiled_scan, text)
+
+
+@built
+def test_it_judges_what_numpy_judges(monkeypatch):
+    """Posterior, flags, language and terms of real prompts, with several turns, to the last bit."""
+    rows = list(read_corpus(CORPUS))[::60]
+    classifier = IntentClassifier.load()
+    turns = [[("user", one.prompt), ("assistant", "yes"), ("user", two.prompt)] for one, two in pairwise(rows)]
+    compiled = [classifier.read(one) for one in turns]
+    monkeypatch.setattr(kernel, "_built", None)
+    monkeypatch.setattr(kernel, "compiled_scan", None)
+    for (said, features), one in zip(compiled, turns, strict=True):
+        again, same = classifier.read(one)
+        assert said == again
+        assert features.buckets.tolist() == same.buckets.tolist()
+        assert features.values.tobytes() == same.values.tobytes()
+
+
+@built
+@pytest.mark.parametrize("text", ["Translate this into French: good evening", "把这段话翻译成英文", "...", "a"])
+def test_it_weighs_what_numpy_weighs(text, monkeypatch):
+    """Sums and squares to the last bit, with rows that are known and rows that are not."""
+    features = extract(text)
+    generator = np.random.default_rng(3)
+    places = generator.integers(0, 3, 2**21).astype(np.int32)
+    rows = generator.normal(size=(3, 47)).astype(np.float32)
+    rows[0] = 0.0
+    told = features.buckets, features.values, places, rows
+    compiled = kernel.weigh(*told), kernel.weigh_known(*told)
+    monkeypatch.setattr(kernel, "_built", None)
+    assert compiled == (kernel.weigh(*told), kernel.weigh_known(*told))
+
+
+@built
+def test_one_that_reads_otherwise_is_not_used(monkeypatch):
+    """Built from other sources, it would give other answers with nobody noticing."""
+    real = kernel._built
+
+    def other(**told):
+        return real.Reader(**{**told, "figures": {**told["figures"], "stem": 6}})
+
+    monkeypatch.setitem(sys.modules, "classifiers.other", SimpleNamespace(Reader=other))
+    assert kernel.choose("classifiers.other") == (None, None, kernel.OUTDATED)
+    monkeypatch.setitem(sys.modules, "classifiers.same", SimpleNamespace(Reader=real.Reader))
+    assert kernel.choose("classifiers.same")[2] == kernel.COMPILED
+
+
+def test_without_it_numpy_reads(monkeypatch):
+    """What can't be imported was not built: no error, and the state says so."""
+    assert kernel.choose("classifiers.nothing_of_this_name") == (None, None, kernel.NOT_BUILT)
+    monkeypatch.setattr(kernel, "compiled_scan", None)
+    monkeypatch.setattr(kernel, "_built", None)
+    assert (
+        IntentClassifier.load().predict([("user", "Translate this into French: good evening")]).label == "translation"
+    )
+
+
+@pytest.fixture
+def reader():
+    """A reader with the real tables."""
+    return _reader()
+
+
+def _reader(**changed):
+    told = {
+        "kinds": KIND_TABLE,
+        "folds": FOLD_TABLE,
+        "hints": kernel.HINTS,
+        "edge": kernel.folding.BY_DISTANCE,
+        "figures": kernel._figures(),
+        "seeds": (1, 2, 3, 4),
+        "weights": (0.4, 0.5, 2.0**20),
+    }
+    return kernel._built.Reader(**{**told, **changed})
+
+
+def _arrays(room):
+    return np.full(room, -7, dtype=np.int64), np.full(room, -7.0, dtype=np.float32)
+
+
+@built
+def test_it_writes_only_where_there_is_room(reader):
+    """Arrays that are too short are refused, and nothing behind their end is touched."""
+    text = select("what a long text, 中文 " * 40)
+    needed = sum(reader.scan(text, *_arrays(4_000))[:2])
+    buckets, values = _arrays(needed)
+    assert sum(reader.scan(text, buckets, values)[:2]) == needed
+    for room in (0, 1, needed - 1):
+        buckets, values = _arrays(needed + 8)
+        with pytest.raises(ValueError, match="fit"):
+            reader.scan(text, buckets[:room], values)
+        with pytest.raises(ValueError, match="fit"):
+            reader.scan(text, buckets, values[:room])
+        assert (buckets[room:][-8:] == -7).all()
+        assert (values[room:][-8:] == -7.0).all()
+
+
+@built
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("x" * (HEAD_CHARS + TAIL_CHARS + 2), *_arrays(9_000)), ValueError),
+        ((b"bytes", *_arrays(10)), TypeError),
+        (("text",), TypeError),
+        (("text", np.zeros(10), np.zeros(10)), TypeError),
+        (("text", *(one[::2] for one in _arrays(50))), (ValueError, BufferError)),
+        (("text", np.zeros(50, np.int64), np.broadcast_to(np.float32(1), (50,))), (ValueError, BufferError)),
+    ],
+)
+def test_what_it_can_not_read_is_refused(reader, arguments, error):
+    """Too long, not a text, arrays of another kind, with gaps, or read-only."""
+    with pytest.raises(error):
+        reader.scan(*arguments)
+
+
+@built
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"kinds": KIND_TABLE[:-1]},
+        {"kinds": np.full(65_536, 31, np.uint8)},
+        {"folds": FOLD_TABLE[:100]},
+        {"hints": kernel.HINTS[:-1]},
+        {"edge": np.ones(700, np.float32)},
+        {"edge": np.ones(800, np.float64)},
+        {"figures": {}},
+        {"figures": {**kernel._figures(), "bucket_bits": 40}},
+        {"figures": {**kernel._figures(), "kinds": 64}},
+        {"figures": {**kernel._figures(), "sizes": 300}},
+        {"figures": {**kernel._figures(), "near": -1}},
+        {"figures": {**kernel._figures(), "stem": "five"}},
+        {"seeds": (1, 2, 3)},
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(changed):
+    """What is looked up is never looked up outside of a table."""
+    with pytest.raises((ValueError, TypeError)):
+        _reader(**changed)
+
+
+@built
+@pytest.mark.parametrize(
+    ("buckets", "places", "error"),
+    [([4], [1] * 4, IndexError), ([-1], [1] * 4, IndexError), ([0], [9] * 4, IndexError), ([0], [-1] * 4, IndexError)],
+)
+def test_it_looks_up_only_what_is_there(buckets, places, error):
+    """A bucket without a place, a place without a row."""
+    rows = np.ones((2, 3), dtype=np.float32)
+    told = np.array(buckets, np.int64), np.ones(len(buckets), np.float32), np.array(places, np.int32), rows
+    with pytest.raises(error):
+        kernel._built.weigh(*told)
+
+
+@built
+def test_it_weighs_only_what_fits():
+    """As many values as buckets, no more columns than there is space for, two dimensions of rows."""
+    one, two = np.zeros(1, np.int64), np.zeros(2, np.float32)
+    places, rows = np.zeros(4, np.int32), np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="as many values"):
+        kernel._built.weigh(one, two, places, rows)
+    with pytest.raises(ValueError, match="512 columns"):
+        kernel._built.weigh(one, two[:1], places, np.ones((2, 513), np.float32))
+    with pytest.raises(TypeError, match="rows"):
+        kernel._built.weigh(one, two[:1], places, rows[0])
+    with pytest.raises(TypeError):
+        kernel._built.weigh(one)
+
+
+def _ground(**changed):
+    told = {
+        "slots": np.array([0, 1, 1], np.int32),
+        "rows": np.ones((2, 5), np.float32),
+        "tables": np.ones((4, 7, 3)),
+        "base": np.zeros(3),
+        "centroids": np.eye(2),
+        "prior": np.zeros(2),
+        "per_typical": np.ones(2),
+        "familiar": np.ones(10),
+        "counts": (2, 1, 2, 2, 2),
+        "figures": (5.0, 4.0, -1.0, 1.0, 0.0, 1.0, -1e6),
+    }
+    return kernel._built.Ground(**{**told, **changed})
+
+
+@built
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"slots": np.array([0, 1, 1])},
+        {"rows": np.ones((2, 6), np.float32)},
+        {"tables": np.ones((4, 8, 3))},
+        {"tables": np.ones((4, 7, 4))},
+        {"base": np.zeros(4)},
+        {"base": np.zeros(3, np.float32)},
+        {"centroids": np.eye(3)},
+        {"prior": np.zeros(3)},
+        {"per_typical": np.zeros(1)},
+        {"familiar": np.ones(9)},
+        {"counts": (2, 1, 2, 2, 600)},
+        {"counts": (2, -1, 4, 2, 2)},
+        {"figures": (1.0,)},
+    ],
+)
+def test_ground_whose_tables_do_not_fit_is_refused(changed):
+    """An artefact is checked when it is read; what C looks up is checked again."""
+    with pytest.raises((ValueError, TypeError)):
+        _ground(**changed)
+
+
+@built
+def test_ground_is_asked_only_what_it_knows():
+    """A language without a table, another number of intents or models, features out of its tables."""
+    ground, out = _ground(), np.empty(3)
+    buckets, values, posterior = np.array([1, 2]), np.ones(2, np.float32), np.array([0.5, 0.5])
+    assert 0.0 <= ground.logits(buckets, values, posterior, 3, out) <= 1.0
+    for told in (
+        (buckets, values, posterior, 4, out),
+        (buckets, values, posterior, -1, out),
+        (buckets, values, posterior[:1], 0, out),
+        (buckets, values, posterior, 0, out[:2]),
+        (buckets, values[:1], posterior, 0, out),
+    ):
+        with pytest.raises(ValueError, match="needed"):
+            ground.logits(*told)
+    with pytest.raises(IndexError):
+        ground.logits(np.array([1, 3]), values, posterior, 0, out)
+    with pytest.raises(TypeError):
+        ground.logits(buckets, values, posterior, "en", out)
+
+
+def test_a_scan_without_words_holds_nothing():
+    """Both say so of blanks and marks alone."""
+    found = (kernel.compiled_scan or scanning.scan)("?! ")
+    assert (found.features, found.anchors, found.english) == (0, 0, 0)

@@ -1,16 +1,21 @@
-/* Reading a text in one pass, and weighing its features: what `scanning` and `weighing` do with NumPy, without starting
- * a hundred array operations. The same bits, or it is wrong: tests/unit/classifiers/test_kernel.py holds the two together.
+/* Reading a text, weighing its features, and what a quality artefact makes of them: what `scanning`, `kernel` and
+ * `quality.scorer` do with NumPy, without starting a hundred array operations. tests/unit/classifiers/test_kernel.py
+ * holds the two together.
  *
- * Where on the path: `features.extract` calls `Reader.scan` once per text, `scorer` and `quality.scorer` call `weigh`.
+ * Where on the path: `features.extract` calls `Reader.scan` once per text, `scorer` calls `weigh`, `quality.scorer`
+ * calls `Ground.logits`.
  *
  * Invariants:
- * 1. A text is at most TEXT_MAX characters (ValueError otherwise), so every array here has a fixed size; what is written
- *    to the caller's arrays is checked against their length first.
- * 2. No rule lives here alone: what a character is, which words ask for an action, how much a position counts come as
- *    tables from Python; languages and structural flags are judged in Python from the counts that this returns.
+ * 1. A text is at most TEXT_MAX characters (ValueError otherwise), so every array here has a fixed size; what is
+ *    written to the caller's arrays is checked against their length first.
+ * 2. What a character is, which words ask for an action, how much a position counts come as tables from Python, which
+ *    never change; languages and structural flags are judged in Python from the counts that this returns.
  * 3. Sums run in the order of the features, and floats are never contracted (-ffp-contract=off).
- * 4. No state changes after `Reader` was made: threads may share one.
+ * 4. No state changes after `Reader` and `Ground` were made: threads and interpreters may share them.
  */
+#ifndef COE_SOURCES
+#define COE_SOURCES "" /* hatch_build.py names the hash of these files */
+#endif
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
@@ -112,7 +117,8 @@ static int read_figures(Figures *into, PyObject *told) {
 static int is_sound(const Reader *self) {
     const Figures *is = &self->figures;
     if (self->kinds.shape[0] != POINTS || self->folds.shape[0] != POINTS || self->edge.shape[0] < TEXT_MAX) return 0;
-    if (is->bucket_bits < 1 || is->bucket_bits > 30 || self->hints.shape[0] != (Py_ssize_t)1 << is->bucket_bits) return 0;
+    if (is->bucket_bits < 1 || is->bucket_bits > 30) return 0;
+    if (self->hints.shape[0] != (Py_ssize_t)1 << is->bucket_bits) return 0;
     if (is->kinds > KINDS_MAX || is->han >= is->kinds || is->kana >= is->kinds || is->quotation >= is->kinds) return 0;
     if (is->action_mask > 31 || is->sizes > 255) return 0;
     const uint8_t *kinds = self->kinds.buf;
@@ -174,7 +180,9 @@ static int prepare(PyObject *module) {
                         PyModule_AddObjectRef(module, "Ground", ground) < 0 ? -1 : 0;
     Py_XDECREF(reader);
     Py_XDECREF(ground);
-    return added;
+    if (!added && PyModule_AddIntConstant(module, "TEXT_MAX", TEXT_MAX) < 0) return -1;
+    if (!added && PyModule_AddIntConstant(module, "COLUMNS_MAX", COLUMNS_MAX) < 0) return -1;
+    return added ? added : PyModule_AddStringConstant(module, "SOURCES", COE_SOURCES);
 }
 
 static PyMethodDef functions[] = {
@@ -182,7 +190,16 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, prepare}, {0, NULL}};
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, prepare},
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "_kernel", "Reading and weighing texts; see the head of _kernel.c.", 0, functions, slots,

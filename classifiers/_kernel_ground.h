@@ -56,7 +56,7 @@ static double familiarity(const Ground *self, const float *scores, const double 
 }
 
 /* Exponentials of logits less their maximum, in place; returns their sum. `kept` gets the logits that were raised. */
-static double raise(double *logits, Py_ssize_t count, double *kept) {
+static double exponentials(double *logits, Py_ssize_t count, double *kept) {
     double highest = -INFINITY, total = 0.0;
     for (Py_ssize_t one = 0; one < count; one++) highest = fmax(highest, logits[one]);
     for (Py_ssize_t one = 0; one < count; one++) {
@@ -76,21 +76,21 @@ static double signals_of(const Ground *self, const float *point, double *found) 
     if (self->topics) {
         for (Py_ssize_t topic = 0; topic < self->topics; topic++)
             found[topic] = self->temperature * point[topic] + prior[topic];
-        double total = raise(found, self->topics, logits);
+        double total = exponentials(found, self->topics, logits);
         for (Py_ssize_t topic = 0; topic < self->topics; topic++) found[topic] /= total;
         if (self->gate_high > self->always_open) trust = familiarity(self, point, found, logits, total, length);
     }
     for (Py_ssize_t one = 0; one < self->linear; one++) found[self->topics + one] = point[self->topics + one];
-    double *near = found + self->topics + self->linear;
+    double *beside = found + self->topics + self->linear;
     for (Py_ssize_t cluster = 0; cluster < self->clusters; cluster++) {
         const double *centroid = (const double *)self->held[CENTROIDS].buf + cluster * self->dense;
         double product = 0.0;
         for (Py_ssize_t one = 0; one < self->dense; one++) product += centroid[one] * dense[one];
-        near[cluster] = product * (self->sharpness / fmax(length, TINY));
+        beside[cluster] = product * (self->sharpness / fmax(length, TINY));
     }
     if (self->clusters) {
-        double total = raise(near, self->clusters, NULL);
-        for (Py_ssize_t cluster = 0; cluster < self->clusters; cluster++) near[cluster] /= total;
+        double total = exponentials(beside, self->clusters, NULL);
+        for (Py_ssize_t cluster = 0; cluster < self->clusters; cluster++) beside[cluster] /= total;
     }
     return trust;
 }
@@ -149,9 +149,11 @@ static void ground_dealloc(Ground *self) {
 /* Whether the tables are as long as what looks into them assumes. */
 static int ground_is_sound(const Ground *self) {
     const Py_buffer *held = self->held;
+    const Py_ssize_t counts[] = {self->topics, self->linear, self->dense, self->clusters, self->intents};
+    for (size_t one = 0; one < sizeof counts / sizeof counts[0]; one++)
+        if (counts[one] < 0 || counts[one] > COLUMNS_MAX) return 0;
     const Py_ssize_t point = self->topics + self->linear + self->dense;
     const Py_ssize_t signals = self->topics + self->linear + self->clusters + self->intents;
-    if (self->topics < 0 || self->linear < 0 || self->dense < 0 || self->clusters < 0 || self->intents < 0) return 0;
     return point <= COLUMNS_MAX && signals <= COLUMNS_MAX && held[ROWS].shape[1] == point &&
            held[TABLES].shape[1] == signals && held[TABLES].shape[2] == self->models &&
            held[CENTROIDS].shape[0] == self->clusters && (!self->clusters || held[CENTROIDS].shape[1] == self->dense) &&
@@ -160,8 +162,8 @@ static int ground_is_sound(const Ground *self) {
 }
 
 static PyObject *ground_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-    static char *names[] = {"slots", "rows", "tables", "base", "centroids", "prior", "per_typical", "familiar", "counts",
-                            "figures", NULL};
+    static char *names[] = {"slots", "rows", "tables", "base", "centroids", "prior", "per_typical", "familiar",
+                            "counts", "figures", NULL};
     static const Py_ssize_t sizes[] = {sizeof(int32_t), sizeof(float), 8, 8, 8, 8, 8, 8};
     static const int dimensions[] = {1, 2, 3, 1, 2, 1, 1, 1};
     PyObject *given[TABLES_HELD];

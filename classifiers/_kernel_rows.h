@@ -11,7 +11,8 @@
 
 #define COLUMNS_MAX 512
 
-/* A contiguous buffer of `size` bytes an item and `ndim` dimensions, or a TypeError. */
+/* A contiguous buffer of `size` bytes an item and `ndim` dimensions, or a TypeError. What the items are is not asked:
+ * the callers are `classifiers` alone, and the sizes differ where a mistake would be easy. */
 static int view(PyObject *object, Py_buffer *into, const char *name, Py_ssize_t size, int ndim, int flags) {
     if (PyObject_GetBuffer(object, into, PyBUF_C_CONTIGUOUS | flags) < 0) return -1;
     if (into->itemsize == size && into->ndim == ndim) return 0;
@@ -53,8 +54,8 @@ static int add_rows(Weighed *into, const Py_buffer *buckets, const Py_buffer *va
     return 0;
 }
 
-PyDoc_STRVAR(weigh_doc, "weigh(buckets, values, places, rows) -> (sums, known, all): the sum of value times row over the "
-                        "features whose place is not 0, a float per column, and the squares of those and of all values.");
+PyDoc_STRVAR(weigh_doc, "weigh(buckets, values, places, rows) -> (sums, known, all): the sum of value times row over "
+                        "the features whose place is not 0, a float per column, and the squares of those and of all.");
 
 static PyObject *weigh(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;

@@ -16,18 +16,20 @@
 /* Kinds of characters and other figures that `kernel` hands over; see `alphabet`, `folding`, `features`, `anchors`. */
 typedef struct {
     int word_kinds, han, kana, quotation, kinds;
-    int stem, near, everywhere, sizes, action_words, action_pairs;
+    int stem, at_ends, everywhere, sizes, action_words, action_pairs;
     int action_mask, english_mark, foreign_mark, opening_latin;
     int instruction_min, instruction_max, last_line_max, quotes_max;
     int anchor_words, anchor_cjk, bucket_bits;
 } Figures;
 
 static const char *const FIGURE_NAMES[] = {
-    "word_kinds", "han", "kana", "quotation", "kinds", "stem", "near", "everywhere", "sizes", "action_words",
+    "word_kinds", "han", "kana", "quotation", "kinds", "stem", "at_ends", "everywhere", "sizes", "action_words",
     "action_pairs", "action_mask", "english_mark", "foreign_mark", "opening_latin", "instruction_min",
     "instruction_max", "last_line_max", "quotes_max", "anchor_words", "anchor_cjk", "bucket_bits",
 };
 enum { FIGURES = sizeof(FIGURE_NAMES) / sizeof(FIGURE_NAMES[0]) };
+
+_Static_assert(sizeof(Figures) == FIGURES * sizeof(int), "every figure has its name");
 
 #define KINDS_MAX 32
 
@@ -216,12 +218,12 @@ static void put_grams(const Reader *self, const Text *text, Found *found) {
     }
     for (int size = 1; size <= is->sizes; size++) {
         int places = text->length - size + 1, grams = 0, seen = 0;
-        int at_ends = size != is->everywhere && places > 2 * is->near;
+        int skips = size != is->everywhere && places > 2 * is->at_ends;
         for (int at = 0; at < places; at++) grams += run[at] >= size;
         for (int at = 0; at < places; at++) {
             if (run[at] < size) continue;
             int place = seen++;
-            if (at_ends && at >= is->near && at < places - is->near) continue;
+            if (skips && at >= is->at_ends && at < places - is->at_ends) continue;
             uint64_t hash = 0, power = 1;
             for (int inner = 0; inner < size; inner++, power *= self->base) hash += text->folds[at + inner] * power;
             int bucket = bucket_of(self, hash);

@@ -1,6 +1,6 @@
 """What kind of character a code point is, and what it is folded to: two tables over the basic multilingual plane.
 
-Where on the path: `features` looks every character up here, `language` counts the classes.
+Where on the path: `folding` and the compiled kernel look every character up here, `language` judges by the counts.
 
 Invariants:
 1. The tables are built from the ranges below and from one-to-one case pairs of Latin, Greek and Cyrillic, never from
@@ -152,3 +152,7 @@ KIND_TABLE: Final = _kind_table()
 
 FOLD_TABLE: Final = _fold_table(KIND_TABLE)
 """(65536,) uint64: code point to folded code point."""
+
+# The compiled kernel has checked them once and looks up without asking again.
+KIND_TABLE.flags.writeable = False
+FOLD_TABLE.flags.writeable = False

@@ -66,6 +66,7 @@ def _hint_table() -> npt.NDArray[np.uint8]:
     for function_words, mark in ((english - foreign, ENGLISH_MARK), (foreign - english, FOREIGN_MARK)):
         for word in sorted(function_words):
             table[cue_buckets(word)] |= np.uint8(mark)
+    table.flags.writeable = False
     return table
 
 

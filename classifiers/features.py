@@ -3,7 +3,7 @@
 Where on the path: `scorer.read` and `model.fit` call `extract` on what `turns` selected; nothing else knows how a
 bucket number comes about. `scanning` hashes the text, or the compiled `kernel` in its place; language and structural
 flags are judged here from what they counted.
-Any change here that moves a number changes `fingerprint`: an artefact trained under another one is refused.
+Any change here that moves a number by a hundredth changes `fingerprint`: an artefact of another one is refused.
 
 Invariants:
 1. Work is bounded. Of a text of any length only `HEAD_CHARS + TAIL_CHARS` characters are sliced out (fewer for earlier

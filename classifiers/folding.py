@@ -1,6 +1,6 @@
 """One selection as arrays: folded characters, running sums for hashing, words, weights of positions.
 
-Where on the path: `features.extract` builds one `Folded` per text and reads everything off it.
+Where on the path: `scanning.scan` builds one `Folded` per text and reads everything off it; `_kernel_text.h` is its twin.
 
 Invariants:
 1. Case and width are folded, digits are one digit, every blank is one blank: see `alphabet`.
@@ -70,7 +70,9 @@ def _by_distance() -> Weights:
     """The weight of a position by its distance from the nearer end."""
     distance = np.arange(FOLDED_CHARS_MAX + 1, dtype=np.float64)
     decay = np.exp(-np.maximum(distance - EDGE_FULL_CHARS, 0.0) / EDGE_DECAY_CHARS)
-    return _grained((EDGE_FLOOR + (1.0 - EDGE_FLOOR) * decay).astype(np.float32))
+    table = _grained((EDGE_FLOOR + (1.0 - EDGE_FLOOR) * decay).astype(np.float32))
+    table.flags.writeable = False
+    return table
 
 
 def _grained(weights: Weights) -> Weights:
@@ -131,7 +133,7 @@ class Folded:
             kinds = np.frombuffer(self.kinds, dtype=np.uint8)
             running = _ASCII_FOLDS.take(np.frombuffer(plain, dtype=np.uint8))
         else:
-            points = np.frombuffer(spaced.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+            points = np.frombuffer(spaced.encode("utf-32-le", "surrogatepass"), dtype="<u4")
             kinds = KIND_TABLE.take(points, mode="clip")
             self.kinds = kinds.tobytes()
             running = FOLD_TABLE.take(points, mode="clip")

@@ -4,14 +4,17 @@ Where on the path: `features.extract` asks `compiled_scan`, the scorers ask `wei
 compiled at installation NumPy does the same, in about twice the time.
 
 Invariants:
-1. The kernel gives the bits that NumPy gives. One that doesn't, for it was built from other sources, is not used.
+1. The kernel reads what NumPy reads, to the last bit; its sums of products may differ in the last bit where NumPy fuses
+   multiplications and additions (on ARM, for one). One that was built from other sources is not used.
 2. `STATE` says which one runs: a router that is slower than it could be says so.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +24,7 @@ import numpy.typing as npt
 from classifiers import alphabet, anchors, folding, language, scanning
 from classifiers.cues import CJK_SIZES, HINTS
 from classifiers.scanning import ROOM, Scan
+from classifiers.turns import HEAD_CHARS, TAIL_CHARS
 
 SPECIMENS: Final = (
     'Translate "see you at 6:30" into French, then e-mail it: thanks!',
@@ -36,6 +40,15 @@ SPECIMENS: Final = (
 
 _PER_CHARACTER: Final = len(CJK_SIZES)
 """Features that a character can give at most: an n-gram of each size. A word gives three, and its blank none."""
+
+_PER_ASCII: Final = 2
+"""Without Han: a word and a pair for every two characters, a stem for every six."""
+
+COLUMNS_MAX: Final = 512
+"""The widest row that is added up. An artefact of ours has some 130."""
+
+TEXT_MAX: Final = HEAD_CHARS + TAIL_CHARS + 1
+"""The longest selection: two parts and a line break between them."""
 
 COMPILED: Final = "compiled"
 NOT_BUILT: Final = "not built"
@@ -56,7 +69,7 @@ def _figures() -> dict[str, int]:
         "quotation": alphabet.QUOTATION,
         "kinds": alphabet.KINDS,
         "stem": scanning.STEM_CHARS,
-        "near": scanning.CJK_NEAR,
+        "at_ends": scanning.CJK_NEAR,
         "everywhere": scanning.CJK_EVERYWHERE,
         "sizes": CJK_SIZES[-1],
         "action_words": scanning.ACTION_WORDS,
@@ -89,7 +102,7 @@ def scanning_by(built: ModuleType) -> Scanning:
     read = reader.scan
 
     def scan(text: str) -> Scan:
-        room = _PER_CHARACTER * len(text) + ROOM
+        room = (_PER_ASCII if text.isascii() else _PER_CHARACTER) * len(text) + ROOM
         buckets, values = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
         return Scan(buckets, values, *read(text, buckets, values))
 
@@ -109,14 +122,30 @@ def _told(found: Scan) -> tuple[object, ...]:
     return (*bits, found.anchors, tuple(found.counts), *functions, found.actions, found.line_breaks)
 
 
+def sources() -> str:
+    """What the C files beside this one are, in 16 hex characters, as the build tells it to the module.
+
+    They lie there in a wheel, too.
+    """
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("_kernel*.[ch]")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def choose(name: str = "classifiers._kernel") -> tuple[ModuleType | None, Scanning | None, str]:
     """The compiled module and its reading, when they can be used, and which of the three states this is."""
     try:
         built = importlib.import_module(name)
-    except ImportError:
+        if (built.SOURCES, built.TEXT_MAX, built.COLUMNS_MAX) != (sources(), TEXT_MAX, COLUMNS_MAX):
+            return None, None, OUTDATED
+        found = scanning_by(built)
+        if not all(agrees(found, text) for text in SPECIMENS):
+            return None, None, OUTDATED
+    except ModuleNotFoundError:
         return None, None, NOT_BUILT
-    found = scanning_by(built)
-    if not all(agrees(found, text) for text in SPECIMENS):
+    except (ImportError, AttributeError, TypeError, ValueError):
+        # Whatever another version of it does otherwise: NumPy reads, and the state says why.
         return None, None, OUTDATED
     return built, found, COMPILED
 

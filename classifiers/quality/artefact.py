@@ -35,6 +35,7 @@ from classifiers.artefact import (
     ArtefactError,
 )
 from classifiers.features import ROWS, fingerprint
+from classifiers.kernel import COLUMNS_MAX
 from classifiers.language import LANGUAGES
 from classifiers.quality.scorer import Arrays, QualityModel, Shape
 from classifiers.quality.signals import FAMILIAR
@@ -162,6 +163,8 @@ def _check(found: Mapping[str, npt.NDArray[Any]], shape: Shape, models: Sequence
     outputs = shape.topics + shape.linear + shape.dense
     if max((known + 1) * max(outputs, width), shape.count * len(models)) > CELLS_MAX:
         raise ArtefactError(f"{path}: unpacks to more than {CELLS_MAX} cells; {_AGAIN}")
+    if max(outputs, shape.count - (len(LANGUAGES) - 1) * len(INTENTS)) > COLUMNS_MAX:
+        raise ArtefactError(f"{path}: a prompt has more than {COLUMNS_MAX} outputs or signals; {_AGAIN}")
     wanted: dict[str, tuple[int, ...]] = {
         "buckets": (known,),
         "codes": (known, width),
@@ -179,8 +182,8 @@ def _check(found: Mapping[str, npt.NDArray[Any]], shape: Shape, models: Sequence
         array = found[name]
         if array.shape != size:
             raise ArtefactError(f"{path}: {name} is {array.shape}, wanted {size}; {_AGAIN}")
-        if not np.isfinite(array).all():
-            raise ArtefactError(f"{path}: {name} holds values that are not finite; {_AGAIN}")
+        if not np.isfinite(array).all() or (array.size and np.abs(array.astype(np.float64)).max() > NUMBER_MAX):
+            raise ArtefactError(f"{path}: {name} holds values that are not finite, or out of bounds; {_AGAIN}")
     buckets = found["buckets"]
     if len(buckets) and (buckets.min() < 0 or buckets.max() >= ROWS or len(np.unique(buckets)) != len(buckets)):
         raise ArtefactError(f"{path}: buckets are out of bounds or named twice; {_AGAIN}")

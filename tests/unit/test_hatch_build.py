@@ -22,11 +22,12 @@ TINY = """
 #ifdef __FAST_MATH__
 #error "floats may be reordered"
 #endif
-static volatile double near_one[2] = {1 + 0x1p-30, 1 - 0x1p-30};
-/* 0 when the product is rounded by itself, as NumPy does it; -2^-60 when it is contracted with the sum. */
+static volatile double near_one[2] = {1 + 0x1p-30, 1 - 0x1p-30}, denormal = 0x1p-1060;
+/* 0 when the product is rounded by itself, as NumPy does it; -2^-60 when it is contracted with the sum; 1 when denormals
+ * were switched off for the process. */
 static PyObject *residue(PyObject *self, PyObject *none) {
     double left = near_one[0], right = near_one[1];
-    return PyFloat_FromDouble(left * right - 1);
+    return PyFloat_FromDouble(left * right - 1 + (denormal * 0.5 == 0));
 }
 static PyMethodDef methods[] = {{"residue", residue, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "classifiers._kernel", NULL, -1, methods};

@@ -91,6 +91,8 @@ def test_a_changed_byte_is_refused(saved):
         (lambda m: m["shape"].update(gate_low=float("nan")), "out of bounds"),
         (lambda m: m["shape"].pop("margin"), "'shape'"),
         (lambda m: m["shape"].update(topics=m["shape"]["topics"] + 1), "wanted"),
+        (lambda m: m["shape"].update(topics=600), "more than 512"),
+        (lambda m: m["shape"].update(clusters=500), "more than 512"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(saved, change, words):
@@ -107,6 +109,7 @@ def test_a_manifest_that_does_not_fit_is_refused(saved, change, words):
         ("table", lambda m: m.arrays.table[:-1], "table"),
         ("base", lambda m: m.arrays.base.astype(np.float64), "base"),
         ("scales", lambda m: np.full_like(m.arrays.scales, np.inf), "finite"),
+        ("mixing", lambda m: np.full_like(m.arrays.mixing, 3e38), "out of bounds"),
         ("buckets", lambda m: np.zeros_like(m.arrays.buckets), "named twice"),
         ("buckets", lambda m: m.arrays.buckets + np.int32(10**7), "out of bounds"),
         ("topic_typical", lambda m: -m.arrays.topic_typical, "negative"),

@@ -1,6 +1,7 @@
 """How a text opens and how it ends, as rows of the features: that is where an instruction stands.
 
-Where on the path: `scanning.scan` asks once per text; `_kernel_text.h` has the twin. Few numbers, so plain integers beat arrays here.
+Where on the path: `scanning.scan` asks once per text; `_kernel_text.h` has the twin. Few numbers, so plain integers
+beat arrays here.
 
 Invariants:
 1. The row of an opening is that of the words or Han characters themselves under another seed, wherever they stand: a

@@ -1,6 +1,7 @@
 """One selection as arrays: folded characters, running sums for hashing, words, weights of positions.
 
-Where on the path: `scanning.scan` builds one `Folded` per text and reads everything off it; `_kernel_text.h` is its twin.
+Where on the path: `scanning.scan` builds one `Folded` per text and reads everything off it; `_kernel_text.h` is its
+twin.
 
 Invariants:
 1. Case and width are folded, digits are one digit, every blank is one blank: see `alphabet`.

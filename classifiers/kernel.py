@@ -137,7 +137,7 @@ def choose(name: str = "classifiers._kernel") -> tuple[ModuleType | None, Scanni
     """The compiled module and its reading, when they can be used, and which of the three states this is."""
     try:
         built = importlib.import_module(name)
-        if (built.SOURCES, built.TEXT_MAX, built.COLUMNS_MAX) != (sources(), TEXT_MAX, COLUMNS_MAX):
+        if (sources(), TEXT_MAX, COLUMNS_MAX) != (built.SOURCES, built.TEXT_MAX, built.COLUMNS_MAX):
             return None, None, OUTDATED
         found = scanning_by(built)
         if not all(agrees(found, text) for text in SPECIMENS):

@@ -4,8 +4,8 @@ Where on the path: steps 6 and 9 of `pipeline`, which owns the order; this room 
 
 Invariants
 1. `open` returns only when the row is as durable as promised; when it raises, nothing may be sent.
-2. Every attempt that was opened gets one terminal row, also when the request is cancelled: rows are written in tasks of
-   their own, never in the `finally` of something that may be cancelled again.
+2. Every attempt that was opened gets one terminal row, also when the request is cancelled: rows are written without
+   waiting, or in tasks of their own, never in the `finally` of something that may be cancelled again.
 3. A journal that fails to take a terminal row is logged; it never takes the answer away from the caller.
 4. `settled` is the drain: it waits for attempts that are still open too, since a server that stops cancels its requests
    without waiting until they have cleaned up.
@@ -48,6 +48,9 @@ SETTLE_S = 5.0
 """How long the drain waits for open attempts; what is open then is closed by recovery at the next start."""
 
 _POLL_S = 0.02
+
+_UNWRITTEN = (LedgerUnavailable, EntryOrderError, ValueError)
+"""Why a row is not in the journal: it is logged, and the caller keeps the answer."""
 
 _TOLD = {COMPLETE: 200, CLIENT_LEFT: 499, CALLER_STALLED: 499, ROUTER_STOPPING: 503, INTERNAL_ERROR: 500}
 
@@ -193,7 +196,8 @@ class Settler:
         work.costs.append(row.cost_pusd)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
-        await asyncio.shield(self._run(self._write(row)))
+        if not self._written_at_once(row):
+            await asyncio.shield(self._run(self._write(row)))
         return row
 
     def settle_later(self, work: Work, attempt: Attempt, ended: str) -> asyncio.Task[TerminalEntry]:
@@ -236,10 +240,20 @@ class Settler:
         task.add_done_callback(self._running.discard)
         return task
 
+    def _written_at_once(self, row: TerminalEntry) -> bool:
+        """Write a row without a task of its own, where nothing has to be waited for: nothing can cancel that."""
+        try:
+            if not self._ledger.terminal_at_once(row):
+                return False
+        except _UNWRITTEN as problem:
+            self._log.error(telemetry.SETTLE_FAILED, attempt_id=row.attempt_id, error=str(problem))
+        self._open.discard(row.attempt_id)
+        return True
+
     async def _write(self, row: TerminalEntry) -> None:
         try:
             await self._ledger.append_terminal(row)
-        except (LedgerUnavailable, EntryOrderError, ValueError) as problem:
+        except _UNWRITTEN as problem:
             self._log.error(telemetry.SETTLE_FAILED, attempt_id=row.attempt_id, error=str(problem))
         finally:
             self._open.discard(row.attempt_id)

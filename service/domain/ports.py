@@ -290,6 +290,10 @@ class LedgerWriter(Protocol):
         """Exactly once per attempt."""
         ...
 
+    def terminal_at_once(self, entry: TerminalEntry) -> bool:
+        """`append_terminal` where durability needs no waiting; false, and nothing done, where it does."""
+        ...
+
     async def append_decision(self, record: Mapping[str, object]) -> None:
         """The decision record, for replay and `/v1/decisions/{id}`."""
         ...

@@ -85,12 +85,18 @@ class Journal:
         In mode `always` a failed sync raises although the row is written: it is not certain to survive a power cut.
         Don't append it again.
         """
-        if self.writer.sync != "always":
-            self.writer.write_terminal(entry)
+        if self.terminal_at_once(entry):
             return
         synced, done = _outcome()
         self.writer.write_terminal(entry, done)
         await synced
+
+    def terminal_at_once(self, entry: TerminalEntry) -> bool:
+        """The same without a coroutine in modes that wait for nothing; false, and nothing written, in mode `always`."""
+        if self.writer.sync == "always":
+            return False
+        self.writer.write_terminal(entry)
+        return True
 
     async def append_decision(self, record: Mapping[str, object]) -> None:
         """Write a decision record (JSON values, with an `id`); never waits for a sync: the open row after it does."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import httpx
 
@@ -22,6 +22,9 @@ from service.errors import Broken, NoReply, NotSent
 
 CONNECTIONS_MAX = 2_000
 KEEPALIVE_MAX = 200
+PORT_MAX = 65_535
+"""uvloop dials a larger one modulo its size: some other port of the same host."""
+
 KEEPALIVE_S = 30.0  # shorter than the 60 s at which most vendors' load balancers hang up
 
 
@@ -29,12 +32,10 @@ class HttpxTransport:
     """A pool of connections to every vendor."""
 
     def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
-        self._client = httpx.AsyncClient(
+        # The transport of httpx without its client, which keeps cookies and reads where redirects lead.
+        self._client = httpx.AsyncHTTPTransport(
             verify=verify,
             trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(None),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=KEEPALIVE_MAX,
@@ -45,14 +46,16 @@ class HttpxTransport:
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """See `Transport.send`."""
         try:
-            message = self._client.build_request(
+            message = httpx.Request(
                 request.method,
                 request.url,
                 headers=list(request.headers),
                 content=request.body,
-                timeout=httpx.Timeout(None, connect=request.connect_s, pool=request.connect_s),
+                extensions={"timeout": {"connect": request.connect_s, "pool": request.connect_s}},
             )
-            response = await self._client.send(message, stream=True)
+            if (message.url.port or 0) > PORT_MAX:
+                raise httpx.InvalidURL("no such port")
+            response = await self._client.handle_async_request(message)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
@@ -60,7 +63,7 @@ class HttpxTransport:
         except (httpx.LocalProtocolError, UnicodeError, ExceptionGroup):
             # The group holds what the event loop thinks of an impossible port; connecting is all that groups tasks.
             raise NotSent("the request could not be written as HTTP", cause="invalid_request") from None
-        except httpx.HTTPError:
+        except (httpx.HTTPError, ssl.SSLError):  # what TLS says after its greeting comes through as it is
             raise NoReply("the vendor hung up before it answered", cause="hung_up") from None
         return _HttpxResponse(response)
 
@@ -84,14 +87,47 @@ class _HttpxResponse:
         return self._response.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        response = self._response
         try:
-            async for chunk in self._response.aiter_raw():
+            async for chunk in response.aiter_raw():
                 yield chunk
-        except httpx.HTTPError:
+        except (httpx.HTTPError, ssl.SSLError):
             raise Broken("the vendor's answer was cut", cause="cut") from None
+        if _said_more(response):
+            await response.extensions["network_stream"].aclose()  # the pool does not reuse what is closed
+        if _ends_with_connection(response) and _without_goodbye(response):
+            raise Broken("the vendor's answer was cut", cause="cut")
 
     async def aclose(self) -> None:
         await self._response.aclose()
+
+
+def _said_more(response: httpx.Response) -> bool:
+    """Whether bytes lie behind an answer that was read: httpcore would take them for the answer to the next request.
+
+    There is no public way to ask. Where the layout is not what we know, the connection is lost and nothing else.
+    """
+    held: Any = response.stream
+    for name in ("_httpcore_stream", "_stream", "_connection", "_h11_state"):
+        held = getattr(held, name, None)
+    return held is None or bool(held.trailing_data[0])
+
+
+def _ends_with_connection(response: httpx.Response) -> bool:
+    """Whether the body has no length and no chunks, so that only the end of the connection says that it is whole."""
+    framed = "content-length" in response.headers or "transfer-encoding" in response.headers
+    return not framed and response.status_code not in (204, 304)
+
+
+def _without_goodbye(response: httpx.Response) -> bool:
+    """Whether a connection over TLS ended without the goodbye of TLS, which httpcore does not ask for."""
+    tls = response.extensions["network_stream"].get_extra_info("ssl_object")
+    try:
+        return tls is not None and bool(tls.read(1))
+    except ssl.SSLZeroReturnError:
+        return False
+    except ssl.SSLError:
+        return True
 
 
 def _connect_cause(problem: Exception) -> str:
@@ -104,5 +140,8 @@ def _connect_cause(problem: Exception) -> str:
             return "connect_refused"
         if isinstance(seen, OSError) and type(seen).__name__ == "gaierror":
             return "dns"
+        if isinstance(seen, BaseExceptionGroup):  # a name with several addresses: the first speaks for all
+            seen = seen.exceptions[0]
+            continue
         seen = seen.__cause__ or seen.__context__
     return "connect_failed"

@@ -1,0 +1,286 @@
+"""One connection to a vendor: writes a request, parses what comes back, and knows at every moment what was sent.
+
+Where on the path: `transport_native` keeps a pool of these. llhttp (by httptools) does the parsing and is strict: no
+bare line feeds, no folded lines, one framing; what it can't know, where a body ends that the vendor ends by hanging up,
+is known here.
+
+Invariants
+1. A failure before the head of the answer is `NoReply` (the request may have been carried out), after it `Broken`. That
+   nothing was sent is for the pool to say: it alone connects.
+2. An answer is whole only when its framing says so: a length that was reached, a last chunk, or, where the vendor gave
+   neither, an end without an error.
+3. A connection serves another request only after an answer that was read to its end, that allows it, with the request
+   written to its end and not a byte too many received.
+4. Nothing grows without limit: the head, trailers and chunk lines, and what was received but not read (`PENDING_MAX`;
+   beyond it the socket is not read, so the vendor has to wait).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, cast
+
+import httptools
+
+from service.errors import Broken, NoReply, UpstreamError
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""Of an answer's head with whatever interim answers stand before it, and of framing between two pieces of a body."""
+
+HEADERS_MAX: Final = 128
+
+PENDING_MAX: Final = 256 * 1024
+"""Received bytes that wait to be read; a quarter of it is where reading goes on."""
+
+_NO_BODY: Final = frozenset({204, 304})
+_CHUNKED: Final = b"chunked"
+_STATUS_MIN: Final = 100
+_STATUS_FINAL: Final = 200
+"""Below it answers are interim: another one follows."""
+
+
+class Connection(asyncio.Protocol):
+    """See the module. One exchange at a time: `begin`, then `head`, then `chunks` until their end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._poll: select.poll | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._paused = False
+        self._lost = False
+        self._dirty = False
+        self._problem: UpstreamError | None = None
+        self._exchanging = False
+        self._headed = False
+        self._complete = True
+        self._by_length = False
+        self._by_end = False
+        self._interim = False
+        self._framing_bytes = 0
+        self.status = 0
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.idle_since = 0.0
+
+    # What the pool asks.
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be written: the exchange is over, and nothing speaks against it."""
+        transport = self._transport
+        if transport is None or self._lost or self._dirty or not self._complete or self._pending:
+            return False
+        if transport.is_closing():
+            return False
+        return transport.get_write_buffer_size() == 0
+
+    def is_stale(self) -> bool:
+        """Whether the vendor has said anything, or hung up, since the last answer: asked right before a reuse.
+
+        The event loop may not have looked at the socket yet, so it is looked at here.
+        """
+        return not self.reusable or self._poll is None or bool(self._poll.poll(0))
+
+    def begin(self, message: bytes) -> None:
+        """Write a request. From here on it may have been carried out."""
+        assert self._transport is not None  # noqa: S101 # the pool hands out connected ones only
+        self._parser = httptools.HttpResponseParser(self)
+        self.status, self.fields = 0, []
+        self._exchanging, self._headed, self._complete = True, False, False
+        self._by_length = self._by_end = self._interim = False
+        self._framing_bytes = 0
+        self._transport.write(message)
+
+    async def head(self) -> None:
+        """Return when the head of the answer is there; raises `NoReply`."""
+        while not self._headed:
+            if self._problem is not None:
+                raise self._problem
+            await self._wait()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; raises `Broken` when it breaks, after what had arrived."""
+        while True:
+            if self._pending:
+                chunk = self._pending.popleft() if len(self._pending) == 1 else self._joined()
+                self._pending_bytes = 0
+                if self._paused:
+                    self._resume()
+                yield chunk
+            elif self._complete:
+                return
+            elif self._problem is not None:
+                raise self._problem
+            else:
+                await self._wait()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent or unread."""
+        self._dirty = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _joined(self) -> bytes:
+        whole = b"".join(self._pending)
+        self._pending.clear()
+        return whole
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._transport is not None and not self._lost:
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _fail(self) -> None:
+        """The answer can't be finished: say so to who reads it, and close."""
+        if not self._complete and self._problem is None:
+            if self._headed:
+                self._problem = Broken("the vendor's answer was cut", cause="cut")
+            else:
+                self._problem = NoReply("the vendor hung up before it answered", cause="hung_up")
+        self.abort()
+        self._wake()
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not derived from it
+        socket = transport.get_extra_info("socket")
+        self._poll = select.poll()
+        self._poll.register(socket.fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._complete:
+            # Nobody asked: the start of an answer that belongs to nobody, or an error before a hang-up.
+            self._fail()
+            return
+        assert self._parser is not None  # noqa: S101 # made in `begin`
+        self._framing_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail()
+            return
+        if self._framing_bytes > HEAD_BYTES_MAX:
+            self._fail()
+            return
+        if self._pending_bytes > PENDING_MAX and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: the vendor sends nothing more, so nothing more is worth sending."""
+        self._ended(clean=True)
+        return False
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._lost = True
+        self._poll = None
+        self._ended(clean=problem is None)
+
+    def _ended(self, *, clean: bool) -> None:
+        if not self._complete and clean and self._headed and self._by_end and self._said_goodbye():
+            self._complete = True
+        self._dirty = True
+        self._fail()
+
+    def _said_goodbye(self) -> bool:
+        """Whether an end over TLS is the vendor's: without its goodbye anybody on the way may have cut the answer."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        """A second answer where one was asked for: the connection is of no more use."""
+        if self._complete:
+            self._dirty = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or of trailers, which mean nothing here."""
+        if self._headed or self._complete:
+            return
+        if len(self.fields) >= HEADERS_MAX:
+            raise ValueError("too many header fields")
+        name = name.lower()
+        if name == b"content-length":
+            self._by_length = True
+        elif name == b"transfer-encoding":
+            # Another coding was not asked for, and nobody here would undo it.
+            if self._by_length or value.strip().lower() != _CHUNKED:
+                raise ValueError("an unknown transfer coding")
+            self._by_length = True
+        self.fields.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """The head is there, or that of an interim answer."""
+        if self._complete or self._parser is None:
+            return
+        status = self._parser.get_status_code()
+        if status < _STATUS_MIN:
+            raise ValueError("no such status")
+        if status < _STATUS_FINAL:
+            self._interim = True
+            self.fields.clear()
+            self._by_length = False
+            return
+        self.status, self._headed = status, True
+        self._by_end = not self._by_length and status not in _NO_BODY
+        self._framing_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._complete:
+            return
+        self._pending.append(body)
+        self._pending_bytes += len(body)
+        self._framing_bytes = 0
+
+    def on_message_complete(self) -> None:
+        """The framing says that the answer is whole, unless it was an interim one."""
+        if self._interim:
+            self._interim = False
+            return
+        if self._complete or self._parser is None:
+            return
+        self._complete = True
+        if not self._parser.should_keep_alive():
+            self._dirty = True
+
+
+def header_map(fields: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Fields by lower-case name; those that are repeated are joined by commas, as HTTP allows."""
+    found: dict[str, str] = {}
+    for name, value in fields:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found

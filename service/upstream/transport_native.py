@@ -1,0 +1,263 @@
+"""The seam to the network, on asyncio and httptools alone: a pool of keep-alive connections to every vendor.
+
+Where on the path: `upstream.client` calls `send`, as it does on `transport_httpx`, which stays for proxies and HTTP/2.
+tests/contract/test_transports.py holds both to the same contract (docs/adr/0007-native-transport.md).
+
+Invariants
+1. Only the URL it is given is dialled: no redirects, no proxies, TLS verified and named (SNI).
+2. `NotSent` only when not a byte of the request left this machine: it could not be written, or no connection came
+   about.
+3. A request is written to one connection and never again to another: a vendor that took it may bill it.
+4. An idle connection is looked at before it is used again; one that the vendor closed is not.
+5. At most `CONNECTIONS_MAX` connections; who waits for one waits no longer than for connecting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from service.domain.ports import UpstreamRequest, UpstreamResponse
+from service.errors import NotSent
+from service.upstream.native_connection import Connection, header_map
+
+CONNECTIONS_MAX: Final = 2_000
+KEEPALIVE_MAX: Final = 200
+"""Idle connections kept, all vendors together."""
+
+KEEPALIVE_S: Final = 30.0  # shorter than the 60 s at which most vendors' load balancers hang up
+
+ORIGINS_REMEMBERED: Final = 1_024
+"""Addresses whose parts are remembered: a registry has a few hundred."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_UNWRITABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TARGET: Final = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """The parts of a URL: where to connect, and what to ask for. `host` is what TLS verifies."""
+
+    tls: bool
+    host: str
+    port: int
+    authority: str
+    target: str
+
+    @property
+    def origin(self) -> tuple[bool, str, int]:
+        return self.tls, self.host, self.port
+
+
+class NativeTransport:
+    """A pool of connections to every vendor. Use it from one event loop."""
+
+    def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
+        """`verify` is a context, or whether certificates are checked against the bundled authorities."""
+        self._tls = verify if isinstance(verify, ssl.SSLContext) else _tls_context(verify=verify)
+        self._idle: dict[tuple[bool, str, int], deque[Connection]] = {}
+        self._idle_count = 0
+        self._open = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """See `Transport.send`."""
+        address, message = _written(request)
+        connection = self._take_idle(address.origin) or await self._connected(address, request.connect_s)
+        try:
+            connection.begin(message)
+            await connection.head()
+        except BaseException:
+            self._drop(connection)
+            raise
+        return _NativeResponse(self, connection, address.origin)
+
+    async def aclose(self) -> None:
+        """Close every idle connection; those in use close when they are given back."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for waiting in self._idle.values():
+            while waiting:
+                self._drop(waiting.pop())
+        self._idle.clear()
+        self._idle_count = 0
+
+    def give_back(self, connection: Connection, origin: tuple[bool, str, int]) -> None:
+        """Keep a connection for the next request, or close it."""
+        if self._closed or not connection.reusable or self._idle_count >= KEEPALIVE_MAX:
+            self._drop(connection)
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(origin, deque()).append(connection)
+        self._idle_count += 1
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEEPALIVE_S, self._swept)
+
+    def _take_idle(self, origin: tuple[bool, str, int]) -> Connection | None:
+        """The connection that was used last, so that those nobody needs grow old."""
+        waiting = self._idle.get(origin)
+        while waiting:
+            connection = waiting.pop()
+            self._idle_count -= 1
+            if not connection.is_stale():
+                return connection
+            self._drop(connection)
+        return None
+
+    def _swept(self) -> None:
+        """Close what was idle too long; come again while anything is idle."""
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        old = loop.time() - KEEPALIVE_S
+        for origin, waiting in list(self._idle.items()):
+            while waiting and (waiting[0].idle_since <= old or not waiting[0].reusable):
+                self._idle_count -= 1
+                self._drop(waiting.popleft())
+            if not waiting:
+                del self._idle[origin]
+        if self._idle:
+            self._sweep = loop.call_later(KEEPALIVE_S / 4, self._swept)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._open -= 1
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    async def _connected(self, address: _Address, within_s: float) -> Connection:
+        """A new connection; raises `NotSent`."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._open >= CONNECTIONS_MAX and not self._drop_an_idle_one():
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._waiting.append(waiter)
+                    await waiter
+                return await self._connect(address)
+        except TimeoutError:
+            raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
+        except (OSError, UnicodeError) as problem:
+            raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
+
+    async def _connect(self, address: _Address) -> Connection:
+        self._open += 1
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                Connection,
+                address.host,
+                address.port,
+                ssl=self._tls if address.tls else None,
+                server_hostname=address.host if address.tls else None,
+            )
+        except BaseException:
+            self._open -= 1
+            raise
+        return connection
+
+    def _drop_an_idle_one(self) -> bool:
+        """Make room: an idle connection to some other vendor is worth less than a request that waits."""
+        for waiting in self._idle.values():
+            if waiting:
+                self._idle_count -= 1
+                self._drop(waiting.popleft())
+                return True
+        return False
+
+
+class _NativeResponse:
+    """An answer whose head has arrived."""
+
+    __slots__ = ("_connection", "_headers", "_origin", "_transport", "status")
+
+    def __init__(self, transport: NativeTransport, connection: Connection, origin: tuple[bool, str, int]) -> None:
+        self._transport = transport
+        self._connection: Connection | None = connection
+        self._origin = origin
+        self._headers: Mapping[str, str] = header_map(connection.fields)
+        self.status = connection.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        if self._connection is None:
+            raise RuntimeError("the answer was closed")
+        return self._connection.chunks()
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._transport.give_back(connection, self._origin)
+
+
+def _tls_context(*, verify: bool) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(verify=verify, trust_env=False)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@lru_cache(maxsize=ORIGINS_REMEMBERED)
+def _address(url: str) -> _Address:
+    """Raises ValueError for what can't be dialled."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if parts.scheme not in _PORTS or not host or parts.username is not None or parts.password is not None:
+        raise ValueError("not an http or https URL with a host")
+    port = parts.port or _PORTS[parts.scheme]
+    ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
+    shown = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
+    authority = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not _TARGET.fullmatch(target) or not _TARGET.fullmatch(authority):
+        raise ValueError("characters that can't stand in a URL")
+    return _Address(parts.scheme == "https", ascii_host, port, authority, target)
+
+
+def _written(request: UpstreamRequest) -> tuple[_Address, bytes]:
+    """Where a request goes, and its bytes; raises `NotSent` when it can't be written as HTTP."""
+    try:
+        address = _address(request.url)
+        lines = [f"{request.method} {address.target} HTTP/1.1", f"host: {address.authority}"]
+        for name, value in request.headers:
+            if not _FIELD.fullmatch(name) or _UNWRITABLE.search(value):
+                raise ValueError("a header field that can't be written")
+            lines.append(f"{name}: {value.strip()}")
+        if request.body or request.method not in ("GET", "HEAD"):
+            lines.append(f"content-length: {len(request.body)}")
+        lines.append("\r\n")
+        head = "\r\n".join(lines).encode("latin-1")
+    except ValueError:
+        # Not chained: what the error quotes may be a secret.
+        raise NotSent("the request could not be written as HTTP", cause="invalid_request") from None
+    return address, head + request.body
+
+
+def _connect_cause(problem: BaseException) -> str:
+    """A short stable word for why no connection came about."""
+    if isinstance(problem, ssl.SSLError | ssl.CertificateError):
+        return "tls"
+    if isinstance(problem, socket.gaierror | UnicodeError):
+        return "dns"
+    # Several addresses that all refused come as one error without a number.
+    refused = isinstance(problem, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(problem)
+    return "connect_refused" if refused else "connect_failed"

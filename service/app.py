@@ -33,7 +33,7 @@ from service.ledger.sinks import open_sink
 from service.pipeline import Pipeline
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
-from service.upstream.transport_httpx import HttpxTransport
+from service.upstream.transports import open_transport
 
 
 def build(
@@ -49,7 +49,8 @@ def build(
         except ArtefactError as problem:
             raise ConfigurationError(f"the intent classifier can't be loaded: {problem}") from problem
     clock = SystemClock()
-    transport = HttpxTransport()
+    proxy = settings.upstream_proxy
+    transport = open_transport(settings.transport.value, proxy.get_secret_value() if proxy else None)
     journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
     shares = StrongShares(
         limit=settings.strong_share_max,

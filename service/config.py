@@ -34,6 +34,13 @@ class OnDisconnect(StrEnum):
     DRAIN = "drain"
 
 
+class TransportName(StrEnum):
+    """What speaks HTTP to vendors; see docs/adr/0007-native-transport.md."""
+
+    NATIVE = "native"
+    HTTPX = "httpx"
+
+
 class Settings(BaseSettings):
     """Every setting with its default. docs/settings.md lists them; a test keeps that page complete."""
 
@@ -77,6 +84,15 @@ class Settings(BaseSettings):
     on_disconnect: OnDisconnect = Field(
         default=OnDisconnect.CLOSE,
         description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.",
+    )
+    transport: TransportName = Field(
+        default=TransportName.NATIVE,
+        description="What speaks HTTP to vendors: `native`, or `httpx`, which takes many times the processor time.",
+    )
+    upstream_proxy: SecretStr | None = Field(
+        default=None,
+        description="The forward proxy that all vendors are reached through, `http://user:password@host:port`. It "
+        "takes the httpx transport. Proxies of the environment are ignored.",
     )
     strong_share_max: float = Field(
         default=0.8,

@@ -28,7 +28,7 @@ from service.pipeline import Pipeline
 from service.routing.explain import told_what_if
 from service.routing.replay import NotReplayable, differences, replay
 from service.startup import find_local, read_registry, refuse_unusable
-from service.upstream.transport_httpx import HttpxTransport
+from service.upstream.transports import OpenTransport
 
 INDEX_WAIT_S = 1.0
 """How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
@@ -55,7 +55,7 @@ class House:
     pipeline: Pipeline
     journal: Journal
     indexer: Indexer
-    transport: HttpxTransport
+    transport: OpenTransport
     clock: SystemClock
     simulated: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)

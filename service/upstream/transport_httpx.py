@@ -1,4 +1,4 @@
-"""The seam to the network, on httpx. One method; a faster one may stand beside it (docs/adr/0002-transport-seam.md).
+"""The seam to the network, on httpx: for forward proxies. `transport_native` is the faster one beside it.
 
 Where on the path: `upstream.client` calls `send`. Deadlines other than the connect one are the client's business.
 
@@ -31,11 +31,13 @@ KEEPALIVE_S = 30.0  # shorter than the 60 s at which most vendors' load balancer
 class HttpxTransport:
     """A pool of connections to every vendor."""
 
-    def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, *, verify: ssl.SSLContext | bool = True, proxy: str | None = None) -> None:
+        """`verify` is a context, or whether certificates are checked; `proxy` is the address of a forward proxy."""
         # The transport of httpx without its client, which keeps cookies and reads where redirects lead.
         self._client = httpx.AsyncHTTPTransport(
             verify=verify,
             trust_env=False,
+            proxy=proxy,
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=KEEPALIVE_MAX,
@@ -58,7 +60,7 @@ class HttpxTransport:
             response = await self._client.handle_async_request(message)
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
-        except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
+        except (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol, httpx.InvalidURL) as problem:
             raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
         except (httpx.LocalProtocolError, UnicodeError, ExceptionGroup):
             # The group holds what the event loop thinks of an impossible port; connecting is all that groups tasks.

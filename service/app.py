@@ -16,6 +16,7 @@ from starlette.responses import Response
 from classifiers import ArtefactError, IntentClassifier
 from service import __version__
 from service.api import health, openai
+from service.api.chat import Application
 from service.api.errors import from_framework, render
 from service.api.middleware import RequestId
 from service.config import Settings
@@ -92,7 +93,7 @@ def build(
 
 def _application(house: House, lifespan: object) -> FastAPI:
     docs = is_loopback(house.settings.host)
-    app = FastAPI(
+    app = Application(
         title="coe-router",
         version=__version__,
         redirect_slashes=False,  # a redirect would name a host that the caller chose, and lose the body

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -53,6 +53,9 @@ RETRY_AFTER_S = 1
 
 LINGER_S = 1.0
 """How long the rest of a refused request is read and dropped: closing at once could reset the refusal on its way."""
+
+LEFT = "coe.left"
+"""Where a scope holds what is called when its caller hangs up: a request need not wait for that in another task."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -92,6 +95,9 @@ class Door(HttpToolsProtocol):
         if self._busy() and self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
+            left = cast("dict[str, Any]", self._running.scope).get(LEFT)
+            if left is not None:
+                left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

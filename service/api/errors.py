@@ -43,10 +43,14 @@ def _final(problem: CoeError) -> bool:
 
 def plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Header values as HTTP allows them: model names of local engines may hold anything."""
-    return {
-        name: "".join(character if " " <= character <= "~" else "?" for character in value)
-        for name, value in headers.items()
-    }
+    return {name: plain_value(value) for name, value in headers.items()}
+
+
+def plain_value(value: str) -> str:
+    """One header value as HTTP allows it."""
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join(character if " " <= character <= "~" else "?" for character in value)
 
 
 def unexpected(problem: Exception, request_id: str) -> Response:

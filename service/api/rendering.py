@@ -19,7 +19,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.errors import plain, render
+from service.api.errors import plain, plain_value, render
 from service.config import OnDisconnect
 from service.errors import Broken, Stopping
 from service.ledger.recorder import CALLER_STALLED, CLIENT_LEFT, INTERNAL_ERROR, ROUTER_STOPPING
@@ -38,10 +38,16 @@ _STREAM_HEADERS = {
 }
 
 
-def whole(reply: WholeReply, request_id: str) -> Response:
+async def send_whole(reply: WholeReply, request_id: str, send: Send) -> None:
     """A unary answer: the vendor's bytes."""
-    headers = plain({**reply.headers, "x-request-id": request_id})
-    return Response(reply.body, 200, headers, reply.content_type)
+    fields = [
+        (b"content-length", str(len(reply.body)).encode("ascii")),
+        (b"content-type", plain_value(reply.content_type).encode("ascii")),
+        (b"x-request-id", request_id.encode("ascii")),
+    ]
+    fields += [(name.encode("ascii"), plain_value(value).encode("ascii")) for name, value in reply.headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
 class StreamResponse(Response):

@@ -40,6 +40,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks whom a proxy in front speaks for
         timeout_graceful_shutdown=GRACEFUL_S,
         backlog=BACKLOG,
     )

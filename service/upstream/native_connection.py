@@ -34,7 +34,7 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 128
 
 PENDING_MAX: Final = 256 * 1024
-"""Received bytes that wait to be read; a quarter of it is where reading goes on."""
+"""Received bytes that wait to be read; reading goes on when they were."""
 
 _NO_BODY: Final = frozenset({204, 304})
 _CHUNKED: Final = b"chunked"
@@ -58,7 +58,6 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._dirty = False
         self._problem: UpstreamError | None = None
-        self._exchanging = False
         self._headed = False
         self._complete = True
         self._by_length = False
@@ -82,18 +81,21 @@ class Connection(asyncio.Protocol):
         return transport.get_write_buffer_size() == 0
 
     def is_stale(self) -> bool:
-        """Whether the vendor has said anything, or hung up, since the last answer: asked right before a reuse.
+        """Whether it is of no use: the vendor said something or hung up since the last answer, or reads no more.
 
-        The event loop may not have looked at the socket yet, so it is looked at here.
+        The event loop may not have looked at the socket yet, so it is looked at here. That it takes more is asked because
+        over TLS nobody tells how much of a request still waits to be written.
         """
-        return not self.reusable or self._poll is None or bool(self._poll.poll(0))
+        if not self.reusable or self._poll is None:
+            return True
+        return [happened for _, happened in self._poll.poll(0)] != [select.POLLOUT]
 
     def begin(self, message: bytes) -> None:
         """Write a request. From here on it may have been carried out."""
         assert self._transport is not None  # noqa: S101 # the pool hands out connected ones only
         self._parser = httptools.HttpResponseParser(self)
         self.status, self.fields = 0, []
-        self._exchanging, self._headed, self._complete = True, False, False
+        self._headed, self._complete = False, False
         self._by_length = self._by_end = self._interim = False
         self._framing_bytes = 0
         self._transport.write(message)
@@ -105,9 +107,14 @@ class Connection(asyncio.Protocol):
                 raise self._problem
             await self._wait()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises `Broken` when it breaks, after what had arrived."""
+        return self._chunks(self._parser)
+
+    async def _chunks(self, exchange: httptools.HttpResponseParser | None) -> AsyncIterator[bytes]:
         while True:
+            if self._parser is not exchange:
+                raise RuntimeError("the answer was closed")  # what comes now is the answer to somebody else
             if self._pending:
                 chunk = self._pending.popleft() if len(self._pending) == 1 else self._joined()
                 self._pending_bytes = 0
@@ -166,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are not derived from it
         socket = transport.get_extra_info("socket")
         self._poll = select.poll()
-        self._poll.register(socket.fileno(), select.POLLIN)
+        self._poll.register(socket.fileno(), select.POLLIN | select.POLLOUT)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

@@ -9,7 +9,8 @@ Invariants
    about.
 3. A request is written to one connection and never again to another: a vendor that took it may bill it.
 4. An idle connection is looked at before it is used again; one that the vendor closed is not.
-5. At most `CONNECTIONS_MAX` connections; who waits for one waits no longer than for connecting.
+5. At most `CONNECTIONS_MAX` connections, idle ones and all. Who waits for one waits in line, and no longer than for
+   connecting.
 """
 
 from __future__ import annotations
@@ -71,19 +72,20 @@ class NativeTransport:
         self._idle: dict[tuple[bool, str, int], deque[Connection]] = {}
         self._idle_count = 0
         self._open = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        # One per request, not per connection: whoever is next may take an idle one, or has one closed to make room.
+        self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """See `Transport.send`."""
         address, message = _written(request)
-        connection = self._take_idle(address.origin) or await self._connected(address, request.connect_s)
+        connection = await self._obtained(address, request.connect_s)
         try:
             connection.begin(message)
             await connection.head()
         except BaseException:
-            self._drop(connection)
+            self.give_back(connection, address.origin)
             raise
         return _NativeResponse(self, connection, address.origin)
 
@@ -99,8 +101,9 @@ class NativeTransport:
         self._idle_count = 0
 
     def give_back(self, connection: Connection, origin: tuple[bool, str, int]) -> None:
-        """Keep a connection for the next request, or close it."""
-        if self._closed or not connection.reusable or self._idle_count >= KEEPALIVE_MAX:
+        """End a request: keep its connection for the next one, or close it."""
+        self._slots.release()
+        if self._closed or connection.is_stale() or self._idle_count >= KEEPALIVE_MAX:
             self._drop(connection)
             return
         loop = asyncio.get_running_loop()
@@ -138,27 +141,30 @@ class NativeTransport:
     def _drop(self, connection: Connection) -> None:
         connection.abort()
         self._open -= 1
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                break
 
-    async def _connected(self, address: _Address, within_s: float) -> Connection:
-        """A new connection; raises `NotSent`."""
+    async def _obtained(self, address: _Address, within_s: float) -> Connection:
+        """A slot, and a connection that is nobody else's; raises `NotSent`."""
+        if not self._slots.locked():
+            idle = self._take_idle(address.origin)
+            if idle is not None:
+                await self._slots.acquire()  # there is one, so that this does not wait
+                return idle
         try:
             async with asyncio.timeout(within_s):
-                while self._open >= CONNECTIONS_MAX and not self._drop_an_idle_one():
-                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiting.append(waiter)
-                    await waiter
-                return await self._connect(address)
+                await self._slots.acquire()
+                try:
+                    return self._take_idle(address.origin) or await self._connect(address)
+                except BaseException:
+                    self._slots.release()
+                    raise
         except TimeoutError:
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
         except (OSError, UnicodeError) as problem:
             raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
 
     async def _connect(self, address: _Address) -> Connection:
+        if self._open >= CONNECTIONS_MAX:
+            self._drop_an_idle_one()
         self._open += 1
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
@@ -173,14 +179,13 @@ class NativeTransport:
             raise
         return connection
 
-    def _drop_an_idle_one(self) -> bool:
-        """Make room: an idle connection to some other vendor is worth less than a request that waits."""
+    def _drop_an_idle_one(self) -> None:
+        """Make room. There is one whenever all are taken: a request without a connection holds a slot, too."""
         for waiting in self._idle.values():
             if waiting:
                 self._idle_count -= 1
                 self._drop(waiting.popleft())
-                return True
-        return False
+                return
 
 
 class _NativeResponse:
@@ -219,11 +224,13 @@ def _tls_context(*, verify: bool) -> ssl.SSLContext:
 @lru_cache(maxsize=ORIGINS_REMEMBERED)
 def _address(url: str) -> _Address:
     """Raises ValueError for what can't be dialled."""
+    if " " in url or not url.isprintable():
+        raise ValueError("characters that can't stand in a URL")  # some of which `urlsplit` leaves out
     parts = urlsplit(url)
     host = parts.hostname
     if parts.scheme not in _PORTS or not host or parts.username is not None or parts.password is not None:
         raise ValueError("not an http or https URL with a host")
-    port = parts.port or _PORTS[parts.scheme]
+    port = _PORTS[parts.scheme] if parts.port is None else parts.port
     ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
     shown = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
     authority = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"

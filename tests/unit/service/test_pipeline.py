@@ -62,6 +62,9 @@ class Recording:
         self.rows.append(entry)
         self._note("terminal")
 
+    def terminal_at_once(self, _entry):
+        return False
+
     async def send(self, _request):
         self.calls.append("send")
         if "bug" in self.fails:

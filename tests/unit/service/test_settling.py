@@ -53,6 +53,19 @@ class Ledger:
             raise self.problem
         self.ended.append(entry)
 
+    def terminal_at_once(self, _entry):
+        return False
+
+
+class AtOnce(Ledger):
+    """A ledger that waits for no disk."""
+
+    def terminal_at_once(self, entry):
+        if self.problem:
+            raise self.problem
+        self.ended.append(entry)
+        return True
+
 
 def a_work(**body):
     """A request that was decided."""
@@ -245,3 +258,23 @@ def test_an_unknown_cost_makes_the_sum_unknown():
     assert work.spent_pusd() is None
     work.costs = [5, 0]
     assert work.spent_pusd() == 5
+
+
+async def test_without_a_wait_there_is_no_task(monkeypatch):
+    """Where the journal takes the row at once, nothing is left to cancel, and the attempt is closed."""
+    settler, work, attempt = await opened(AtOnce())
+    monkeypatch.setattr(settler, "_run", None)
+    row = await settler.settle(work, attempt, "complete")
+    assert settler._ledger.ended == [row]
+    assert settler._open == set()
+
+
+@pytest.mark.parametrize("problem", [LedgerUnavailable("full"), EntryOrderError("twice"), ValueError("odd")])
+async def test_a_row_that_is_refused_at_once_is_logged(problem, capfd):
+    """As one that is refused later: the caller keeps the answer, and the drain does not wait for it."""
+    telemetry.configure("INFO")
+    settler, work, attempt = await opened(AtOnce())
+    settler._ledger.problem = problem
+    await settler.settle(work, attempt, "complete")
+    assert settler._open == set()
+    assert f'"attempt_id":"{attempt.entry.attempt_id}"' in capfd.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import threading
@@ -14,9 +13,6 @@ import pytest
 from scenery import eventually
 
 from service.api.chat_body import read_chat
-from service.api.openai import cut_short
-from service.errors import Stopping
-from service.pipeline import StreamReply, WholeReply
 from service.simulator import Script
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
@@ -179,7 +175,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(serving):
 
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(app, monkeypatch):
     """408 and the connection is closed."""
-    monkeypatch.setattr("service.api.openai.BODY_S", 0.2)
+    monkeypatch.setattr("service.api.incoming.BODY_S", 0.2)
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         b"content-length: 100\r\n\r\n{"
@@ -267,7 +263,7 @@ def test_nobody_capable_is_422_with_the_constraint(app):
 
 def test_a_large_body_is_read_in_a_thread_with_the_same_result(app, monkeypatch):
     """Past the bound the loop is not held; the answer does not differ."""
-    monkeypatch.setattr("service.api.openai.PARSE_IN_LOOP_BYTES_MAX", 10)
+    monkeypatch.setattr("service.api.chat.PARSE_IN_LOOP_BYTES_MAX", 10)
     assert app.chat().status_code == 200
     assert post(app, b"[]" + b" " * 20).status_code == 400
 
@@ -281,44 +277,10 @@ def test_where_a_body_is_read_goes_by_its_size(app, monkeypatch, size, in_loop):
         threads.append(threading.current_thread() is app.thread)
         return read_chat(data, headers)
 
-    monkeypatch.setattr("service.api.openai.read_chat", noted)
+    monkeypatch.setattr("service.api.chat.read_chat", noted)
     body = json.dumps(BODY).encode()
     assert post(app, body + b" " * (size - len(body))).status_code == 200
     assert threads == [in_loop]
-
-
-async def test_a_stream_that_began_while_the_router_stops_is_let_go_of():
-    """It was committed in the very moment of the cancellation: settled, and the caller is told."""
-
-    class Committed(StreamReply):
-        def __init__(self):
-            self.endings, self.headers = [], {"x-coe-model": "m"}
-
-        async def abandon(self, ended="client_left"):
-            self.endings.append(ended)
-
-    async def commit(reply):
-        return reply
-
-    reply = Committed()
-    answering = asyncio.create_task(commit(reply))
-    await asyncio.wait({answering})
-    with pytest.raises(Stopping) as caught:
-        await cut_short(answering)
-    assert caught.value.headers == {"x-coe-model": "m"}
-    assert reply.endings == ["router_stopping"]
-
-
-async def test_a_whole_answer_that_is_there_while_the_router_stops_is_given():
-    """It is paid."""
-    reply = WholeReply(b"{}", "application/json", {})
-
-    async def answer():
-        return reply
-
-    answering = asyncio.create_task(answer())
-    await asyncio.wait({answering})
-    assert await cut_short(answering) is reply
 
 
 def test_the_callers_request_id_is_kept(app):

@@ -10,7 +10,7 @@ import pytest
 from scenery import eventually
 
 from service import telemetry
-from service.api.rendering import StreamResponse, whole
+from service.api.rendering import StreamResponse, send_whole
 from service.config import OnDisconnect
 from service.pipeline import WholeReply
 from service.simulator import Fault, Script
@@ -79,13 +79,21 @@ def response(reply, mode=OnDisconnect.CLOSE):
     return StreamResponse(reply, "req_1", mode)
 
 
-def test_a_whole_answer_is_the_vendors_bytes():
+async def test_a_whole_answer_is_the_vendors_bytes():
     """Its type too, and header values that HTTP allows."""
-    made = whole(WholeReply(b'{"a":1}', "application/json; x=y", {"x-coe-model": "模\n"}), "req_1")
-    assert made.body == b'{"a":1}'
-    assert made.headers["content-type"] == "application/json; x=y"
-    assert made.headers["x-coe-model"] == "??"
-    assert made.headers["x-request-id"] == "req_1"
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await send_whole(WholeReply(b'{"a":1}', "application/json; x=y", {"x-coe-model": "模\n"}), "req_1", send)
+    head, body = sent
+    fields = dict(head["headers"])
+    assert (head["status"], body["body"], body["more_body"]) == (200, b'{"a":1}', False)
+    assert fields[b"content-type"] == b"application/json; x=y"
+    assert fields[b"content-length"] == b"7"
+    assert fields[b"x-coe-model"] == b"??"
+    assert fields[b"x-request-id"] == b"req_1"
 
 
 async def test_a_stream_to_its_end():

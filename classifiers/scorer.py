@@ -102,6 +102,7 @@ _WIDTH: Final = _COLUMNS + 1
 """Columns in memory: 15 intents, the heads, and the mean of the intents."""
 
 _DIFFICULTY: Final = len(INTENTS)
+_COMPOUND: Final = INDEX[COMPOUND]
 _FIRST_FLAG: Final = _DIFFICULTY + 1
 _NOTHING: Final = _DIFFICULTY + HEADS.index(NOTHING)
 _FENCE: Final = ROW["code fence"]
@@ -213,10 +214,11 @@ class IntentClassifier:
             return ()
         found: list[Part] = []
         for piece in pieces(texts[0].text):
-            judged = self._judge([Said(1.0, piece)], [extract(piece)], terms=False)
-            label, confidence = _single(judged)
-            if judged.abstained or confidence < PART_CONFIDENCE_MIN:
+            _, posterior, _, doubt = self._weighed([Said(1.0, piece)], [extract(piece)])
+            confidence = max(posterior[:_COMPOUND])  # a piece of a compound request is not itself compound
+            if doubt or confidence < PART_CONFIDENCE_MIN:
                 continue
+            label = INTENTS[posterior.index(confidence)]
             if found and found[-1].intent == label:
                 if confidence > found[-1].confidence:
                     found[-1] = Part(label, confidence, found[-1].text)
@@ -267,7 +269,7 @@ class IntentClassifier:
         return first
 
     def _is_small_talk(self, sentence: str) -> bool:
-        return self._judge([Said(1.0, sentence)], [extract(sentence)], terms=False).label == CHITCHAT
+        return self._weighed([Said(1.0, sentence)], [extract(sentence)])[2] == 0
 
     def _undressed(self, texts: Sequence[Said], found: Sequence[Features], read: Reading, *, terms: bool) -> Reading:
         """A text that looks dear, or like nothing, without its dressing, and on trial without either end."""
@@ -311,9 +313,29 @@ class IntentClassifier:
         return self._judge([last, *texts[1:]], [features, *found[1:]], terms=terms), features, last
 
     def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
+        evidence, posterior, best, doubt = self._weighed(texts, found)
+        last, label = found[0], INTENTS[best]
+        level = evidence[_DIFFICULTY] + self._bias[_DIFFICULTY]
+        return Prediction(
+            label=label,
+            confidence=posterior[best],
+            posterior=dict(zip(INTENTS, posterior, strict=True)),
+            language=last.language,
+            abstained=bool(doubt),
+            terms=self._terms(extract(last.text, spans=True, context=texts[0].context), label) if terms else (),
+            artefact=self._artefact.id,
+            difficulty=min(max(level, DIFFICULTY_MIN), DIFFICULTY_MAX),
+            flags=self._flags(texts[0], last, evidence),
+            doubt=doubt,
+        )
+
+    def _weighed(
+        self, texts: Sequence[Said], found: Sequence[Features]
+    ) -> tuple[Sequence[float], list[float], int, str]:
+        """Evidence per column, the posterior, the place of the likeliest intent, and why to doubt it."""
         last = found[0]
         sums = [weigh(features.buckets, features.values, self._places, self._weights) for features in found]
-        evidence = sums[0]
+        evidence: Sequence[float] = sums[0]
         shares = [1.0]
         if len(found) > 1:
             # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
@@ -329,7 +351,6 @@ class IntentClassifier:
         total_mass = 1.0 / sum(raised)
         posterior = [mass * total_mass for mass in raised]
         best = logits.index(highest)
-        confidence = posterior[best]
         said = evidence[best] - evidence[_MEAN]
         for share, one in zip(shares, found, strict=True):
             for flag in one.flags[len(one.flags) - one.shapes :]:
@@ -344,22 +365,9 @@ class IntentClassifier:
             doubt = LITTLE_EVIDENCE
         elif evidence[_NOTHING] + bias[_NOTHING] > 0.0:
             doubt = FITS_NOTHING
-        elif confidence < self._artefact.thresholds[language]:
+        elif posterior[best] < self._artefact.thresholds[language]:
             doubt = LOW_CONFIDENCE
-        label = INTENTS[best]
-        level = evidence[_DIFFICULTY] + bias[_DIFFICULTY]
-        return Prediction(
-            label=label,
-            confidence=confidence,
-            posterior=dict(zip(INTENTS, posterior, strict=True)),
-            language=language,
-            abstained=bool(doubt),
-            terms=self._terms(extract(last.text, spans=True, context=texts[0].context), label) if terms else (),
-            artefact=self._artefact.id,
-            difficulty=min(max(level, DIFFICULTY_MIN), DIFFICULTY_MAX),
-            flags=self._flags(texts[0], last, evidence),
-            doubt=doubt,
-        )
+        return evidence, posterior, best, doubt
 
     def _flags(self, said: Said, last: Features, evidence: Sequence[float]) -> tuple[str, ...]:
         """Which of the named flags hold, in their order."""
@@ -376,11 +384,6 @@ class IntentClassifier:
 
     def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
         return strongest(features, self.weights_of(features.buckets)[:, INDEX[label]] * features.values)
-
-
-def _single(judged: Prediction) -> tuple[str, float]:
-    """The likeliest intent of one piece: a piece of a compound request is not itself compound."""
-    return max(((name, p) for name, p in judged.posterior.items() if name != COMPOUND), key=lambda item: item[1])
 
 
 def _is_everyday(judged: Prediction) -> bool:

@@ -223,7 +223,7 @@ class Settler:
     def tell(self, work: Work, status: int) -> None:
         """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
         deployment = (work.last or work.decision.chosen).deployment
-        self._log.info(
+        telemetry.note(
             telemetry.REQUEST,
             request_id=work.arrival.request_id,
             decision_id=work.decision.id,

@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import orjson
@@ -62,8 +63,13 @@ METRICS = {
 _SECRET = re.compile(r"(coe-|sk-|bce-v3/|Bearer )[A-Za-z0-9_\-./=]{8,}")
 
 
+_tells_requests = [True]
+"""Whether `note` writes: the level that was configured, where a request can look it up without structlog."""
+
+
 def configure(level: str) -> None:
     """Set up logging for the process. `level` is a standard level name."""
+    _tells_requests[0] = getattr(logging, level) <= logging.INFO
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -85,6 +91,16 @@ def logger() -> Any:  # noqa: ANN401 # structlog's loggers are typed by protocol
     return structlog.get_logger()
 
 
+def note(event: str, **fields: object) -> None:
+    """What `logger().info` writes, for the one event of every request: in a tenth of its time."""
+    if not _tells_requests[0]:
+        return
+    at = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
+    line = orjson.dumps({**fields, "event": event, "level": "info", "timestamp": at}, default=str).decode()
+    # The whole line at once: quotes end a secret as they begin it, and none stands in a line that is as it should be.
+    _STDERR.write(_SECRET.sub(r"\1[redacted]", line) + "\n")
+
+
 class _Stderr:
     """Standard error as it is now. A log that nobody can read any more (a closed pipe) must not fail a request."""
 
@@ -97,6 +113,9 @@ class _Stderr:
         """As `write`."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
+
+
+_STDERR = _Stderr()
 
 
 class _ServerLog(logging.Handler):

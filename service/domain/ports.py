@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.domain.catalog import Deployment, PolicySpec
 from service.domain.chat import ChatRequest
@@ -163,8 +163,7 @@ class Answer:
     usage_flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSignal:
+class StreamSignal(NamedTuple):
     """What one server-sent event means to us. All flags false: pass it on and think nothing of it.
 
     `content`: the caller sees something of the answer (text, reasoning, a tool call, a refusal). `finished_choices` and

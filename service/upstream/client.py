@@ -20,6 +20,7 @@ from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate
 from service.domain.ports import Answer, Clock, Transport, UpstreamResponse, WireProtocol
 from service.errors import Broken, NoReply, UpstreamError
+from service.upstream.patience import Patience
 from service.upstream.sse import Event, EventTooLong, SseTap
 from service.upstream.tally import Tally, bounds_of
 
@@ -180,6 +181,7 @@ class AnswerStream:
         self._clock = clock
         self._bounds = bounds_of(chat, candidate)
         self._chunks = response.chunks()
+        self._patience = Patience()
         self._tap = SseTap()
         self._head: list[bytes] = []
         self._done = False
@@ -247,6 +249,7 @@ class AnswerStream:
 
     async def aclose(self) -> None:
         """Give the connection back when the answer was read to its end, else close it."""
+        self._patience.close()
         if self._done:
             try:
                 async with asyncio.timeout(DRAIN_S):
@@ -262,8 +265,7 @@ class AnswerStream:
         try:
             if within_s is None:
                 return await anext(self._chunks, None)
-            async with asyncio.timeout(max(within_s, 0.0)):
-                return await anext(self._chunks, None)
+            return await self._patience.wait(anext(self._chunks, None), within_s)
         except TimeoutError:
             cause = "timeout_total" if total else "timeout_idle"
             raise Broken("the vendor stopped sending", cause=cause) from None

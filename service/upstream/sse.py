@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EVENT_BYTES_MAX = 8 * 1024 * 1024
 """A real event is a few hundred bytes; a tool call or an image may be megabytes; past this it is an attack."""
@@ -29,8 +29,7 @@ class EventTooLong(Exception):
     """An event outgrew `EVENT_BYTES_MAX`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """`raw` is forwarded. `data` is the joined data lines, or `None` for comments and for events without data."""
 
     raw: bytes
@@ -47,6 +46,11 @@ class SseTap:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by this chunk, in order."""
+        if not self._buffer and len(chunk) <= EVENT_BYTES_MAX and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            # Whole events with plain line ends, as most chunks are: the same without a buffer and a search.
+            for raw in chunk.split(b"\n\n")[:-1]:
+                yield self._event(raw + b"\n\n")
+            return
         self._buffer += chunk
         while self._buffer:
             match = _BLANK_LINE.search(self._buffer, self._looked_at)

@@ -96,6 +96,9 @@ class OpenAIChat:
         if data.strip() == b"[DONE]":
             return StreamSignal(done=True)
         parsed = _object(data, "a stream event")
+        plain = None if "error_in_200" in deployment.provider.quirks else _plain_content(parsed)
+        if plain is not None:
+            return plain
         error = openai_errors.error_in_200(parsed, deployment)
         if error is not None:
             return StreamSignal(error=error)
@@ -136,6 +139,31 @@ class OpenAIChat:
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
         """See `WireProtocol.refusal`."""
         return openai_errors.refusal(status, headers, body, deployment)
+
+
+def _plain_content(parsed: Mapping[str, Any]) -> StreamSignal | None:
+    """What nearly every event of a stream is, told without looking for anything else: some text of one choice."""
+    choices = parsed.get("choices")
+    if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or parsed.get("error"):
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") is not None or choice.get("error"):
+        return None
+    delta, index = choice.get("delta"), choice.get("index")
+    if type(delta) is not dict or len(delta) != 1 or type(index) is not int:
+        return None
+    text = delta.get("content")
+    if type(text) is not str or not text:
+        return None
+    characters, cjk = count_characters(text)
+    return StreamSignal(
+        content=True,
+        seen_choices=(index,),
+        model=_name(parsed.get("model")),
+        id=_name(parsed.get("id")),
+        output_characters=characters,
+        cjk_characters=cjk,
+    )
 
 
 def _says_something(choice: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 import classifiers
-from classifiers.taxonomy import INDEX, INTENTS
+from classifiers.taxonomy import COMPOUND, INDEX, INTENTS
 from service.domain.decision import INTENTS as SERVICE_INTENTS
 
 
@@ -26,3 +26,8 @@ def test_the_words_for_people_agree():
 def test_index_inverts_the_order():
     """INDEX and INTENTS are inverse to each other."""
     assert [INTENTS[place] for place in INDEX.values()] == list(INDEX)
+
+
+def test_compound_stands_last():
+    """The steps of a compound request are judged by the intents before it."""
+    assert INTENTS[-1] == COMPOUND

@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from service.domain.catalog import Deployment, Provider
 from service.domain.money import Usage
+from service.domain.prices import PriceBook
 from service.errors import Broken, Replied
-from service.upstream.protocols import PROTOCOLS
+from service.upstream.protocols import PROTOCOLS, openai_chat
 from service.upstream.protocols.openai_chat import OpenAIChat
 
 WIRE = OpenAIChat()
@@ -209,3 +213,69 @@ def test_names_are_bounded(read):
 def test_refusals(deployment):
     """Are read by `openai_errors`."""
     assert WIRE.refusal(429, {"retry-after": "3"}, b"", deployment()).retry_after_s == 3
+
+
+def _deployment(*quirks):
+    """As the fixture makes it, for a test that runs many times."""
+    provider = Provider("acme", "https://acme.example/v1/", quirks=dict.fromkeys(quirks, ""))
+    return Deployment(provider, "model-1", "wire-1", PriceBook("acme/model-1"))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "index": st.sampled_from([0, 1, "0", None, True]),
+                "finish_reason": st.sampled_from([None, "", "stop", "error"]),
+            },
+            optional={
+                "delta": st.one_of(
+                    st.none(),
+                    st.fixed_dictionaries(
+                        {},
+                        optional={
+                            "content": st.sampled_from([None, "", "hi", "中文", ["x"], 7]),
+                            "role": st.just("assistant"),
+                            "reasoning": st.sampled_from(["", "hm"]),
+                        },
+                    ),
+                ),
+                "error": st.sampled_from([None, {"code": 500}]),
+                "logprobs": st.none(),
+            },
+        ),
+        max_size=2,
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "usage": st.sampled_from([None, {}, {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}]),
+            "error": st.sampled_from([None, {"message": "no"}]),
+            "base_resp": st.sampled_from([{"status_code": 0}, {"status_code": 1002}]),
+            "model": st.sampled_from([None, "", "m", 5]),
+        },
+    ),
+    st.sampled_from([(), ("error_in_200",)]),
+    st.booleans(),
+)
+def test_the_short_way_says_what_the_long_way_says(choices, more, quirks, asked):
+    """Plain content is told without looking for anything else; whatever looks otherwise takes the long way."""
+    data = json.dumps({"id": "c1", "choices": choices, **more}).encode()
+
+    def told():
+        try:
+            found = WIRE.signal(data, _deployment(*quirks), asked_for_usage=asked)
+        except Broken as problem:
+            return problem.cause
+        return found._replace(error=None if found.error is None else found.error.cause)
+
+    short = told()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(openai_chat, "_plain_content", lambda _parsed: None)
+        assert told() == short
+
+
+def test_the_short_way_is_taken():
+    """By what nearly every event is; else it would be no use."""
+    assert openai_chat._plain_content(json.loads(event(delta(content="hi")))) is not None
+    assert openai_chat._plain_content(json.loads(event(delta(content="hi", role="assistant")))) is None

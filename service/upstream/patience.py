@@ -1,0 +1,70 @@
+"""Many waits in a row, each with a deadline, and one timer for all of them.
+
+Where on the path: `upstream.client` waits for every chunk of a stream with it. `asyncio.timeout` makes and cancels a
+timer for each; most chunks arrive long before their deadline, so a timer that looks again when it fires is enough.
+
+Invariants
+1. A wait ends in `TimeoutError` no sooner than its deadline, and, while the loop runs, not noticeably later.
+2. A cancellation from outside passes as it is, also when it comes together with the deadline.
+3. Between waits the timer does nothing but end itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Patience:
+    """One timer. Use it for one wait at a time; the task may change between waits."""
+
+    __slots__ = ("_due", "_expired", "_loop", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._due = 0.0
+        self._expired = False
+
+    async def wait(self, awaitable: Awaitable[T], within_s: float) -> T:
+        """What comes of an awaitable; raises TimeoutError when it takes longer than `within_s` seconds."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 # a coroutine runs in a task
+        before = task.cancelling()
+        self._expired = False
+        self._due = self._loop.time() + max(within_s, 0.0)
+        self._task = task
+        if self._timer is None or self._timer.when() > self._due:
+            self._arm()
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if self._expired and task.uncancel() <= before:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self.close()
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        if self._loop.time() < self._due:
+            self._arm()
+            return
+        self._expired = True
+        self._task.cancel()

@@ -1,0 +1,106 @@
+"""Waits with deadlines on one timer: in time, late, cancelled, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.upstream.patience import Patience
+
+
+async def soon(value, after_s=0.0):
+    """A value, after a while."""
+    await asyncio.sleep(after_s)
+    return value
+
+
+async def test_what_comes_in_time_is_given():
+    """A thousand waits, and at most one timer for them."""
+    patience = Patience()
+    timers = set()
+    for number in range(1_000):
+        assert await patience.wait(soon(number), 60) == number
+        timers.add(patience._timer)
+    assert len(timers) == 1
+    patience.close()
+    assert patience._timer is None
+
+
+async def test_what_comes_too_late_is_a_timeout():
+    """The task goes on, and is not left cancelled."""
+    patience = Patience()
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 0.02)
+    assert asyncio.current_task().cancelling() == 0
+    assert await patience.wait(soon("again", 0.01), 5) == "again"
+    patience.close()
+
+
+async def test_a_shorter_wait_after_a_longer_one():
+    """The timer of the longer one must not set the pace."""
+    patience = Patience()
+    assert await patience.wait(soon(1), 60) == 1
+    before = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 0.02)
+    assert asyncio.get_running_loop().time() - before < 10
+    patience.close()
+
+
+async def test_a_longer_wait_after_a_shorter_one():
+    """The timer of the shorter one fires and must not end it."""
+    patience = Patience()
+    assert await patience.wait(soon(1), 0.03) == 1
+    assert await patience.wait(soon(2, 0.08), 60) == 2
+    patience.close()
+
+
+async def test_a_timer_that_fires_between_waits_harms_nobody():
+    """Nobody waits, nobody is cancelled."""
+    patience = Patience()
+    assert await patience.wait(soon(1), 0.01) == 1
+    await asyncio.sleep(0.05)
+    assert asyncio.current_task().cancelling() == 0
+    assert patience._timer is None
+
+
+async def test_a_cancellation_from_outside_passes():
+    """It is no timeout."""
+    patience = Patience()
+    task = asyncio.create_task(patience.wait(asyncio.sleep(30), 60))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    patience.close()
+
+
+async def test_a_cancellation_together_with_the_deadline_passes():
+    """Whoever cancelled must not be told that it was only late."""
+    patience = Patience()
+    task = asyncio.create_task(patience.wait(asyncio.sleep(30), 60))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    patience._due = 0.0
+    patience._look()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_passes():
+    """As it is."""
+
+    async def fail():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await Patience().wait(fail(), 60)
+
+
+@pytest.mark.parametrize("within_s", [0, -1])
+async def test_no_time_at_all(within_s):
+    """Is a timeout, unless the answer is there already."""
+    patience = Patience()
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), within_s)

@@ -77,6 +77,7 @@ def build(
         indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
         transport=transport,
         clock=clock,
+        shares=shares,
         simulated=simulated,
     )
 

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         default=None,
         description="Secret mixed into key hashes, at least 32 bytes. Default: one is made in the data directory.",
     )
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="The operator's own key, at least 32 characters. /metrics asks for it where the router listens on "
+        "more than loopback.",
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",

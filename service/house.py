@@ -19,12 +19,14 @@ from service import __version__, telemetry
 from service.config import Settings
 from service.errors import CoeError, ConfigurationError, RegistryError
 from service.guard.keys import KeyStore
+from service.guard.strong_share import StrongShares
 from service.learned import read_learned
 from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkMissing
+from service.metrics import LoopWatch
 from service.pipeline import Pipeline
 from service.routing.explain import told_what_if
 from service.routing.replay import NotReplayable, differences, replay
@@ -62,9 +64,11 @@ class House:
     indexer: Indexer
     transport: OpenTransport
     clock: SystemClock
+    shares: StrongShares
     simulated: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
     _indexing: threading.Thread | None = None
+    _loop_watch: LoopWatch | None = None
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     start_problem: ConfigurationError | None = None
 
@@ -80,6 +84,8 @@ class House:
             telemetry.logger().warning(
                 telemetry.RECOVERED, attempts=recovered.attempts_closed, segments=recovered.segments_swept
             )
+        self._loop_watch = LoopWatch(self.pipeline.settler.counters)
+        self._loop_watch.start()
         self._indexing = threading.Thread(target=self.indexer.run, args=(self._stop,), name="indexer", daemon=True)
         self._indexing.start()
         telemetry.logger().info(
@@ -98,6 +104,8 @@ class House:
 
     async def close(self) -> None:
         """Settle what runs, then close the parts in reverse."""
+        if self._loop_watch is not None:
+            self._loop_watch.stop()
         await self.pipeline.settler.settled()
         await self.journal.close()
         self._stop.set()
@@ -105,6 +113,18 @@ class House:
             await asyncio.to_thread(self._indexing.join, 5.0)
         await self.transport.aclose()
         telemetry.logger().info(telemetry.STOPPED)
+
+    def metrics(self) -> str:
+        """What GET /metrics tells."""
+        journal = self.journal.status()
+        gauges = {
+            **self.shares.figures(),
+            telemetry.OPEN_ATTEMPTS: journal.open_attempts,
+            telemetry.JOURNAL_WRITABLE: int(journal.writable),
+            telemetry.JOURNAL_SPILLED: journal.spilled_rows,
+            telemetry.REMEMBERED_DECISIONS: self.pipeline.remembered,
+        }
+        return self.pipeline.settler.counters.text(gauges)
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
         """A decision from the index, with its attempts; for a thread, since it reads a database.

@@ -34,7 +34,7 @@ from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
 from service.errors import AllAttemptsFailed, CoeError, Replied, Stopping, UpstreamError
 from service.guard.strong_share import StrongShareWatch
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING
+from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, read_request
 from service.routing.estimate import within_ceiling
 from service.routing.explain import record
@@ -49,8 +49,8 @@ DECISIONS_KEPT = 2_048
 
 DONE_EVENT = b"data: [DONE]\n\n"
 
-_Remembered = tuple[dict[str, object], list[dict[str, object]], list[int | None]]
-"""A decision record, its attempts as they are shown, and what each ended one cost."""
+_Remembered = tuple[dict[str, object], list[Tried], list[int | None]]
+"""A decision record, its attempts, and what each ended one cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,11 @@ class Pipeline:
         around = Circumstances(decision_id, at, caller, experience=known, lengths=learned.lengths)
         return decide(features_of(chat), intent, catalog, around)
 
+    @property
+    def remembered(self) -> int:
+        """How many decisions are answered from memory."""
+        return len(self._decisions)
+
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:
         """A recent decision with its attempts, or `None` when memory no longer has it."""
         found = self._decisions.get(decision_id)
@@ -157,7 +162,7 @@ class Pipeline:
         told, attempts, costs = found
         known = [cost for cost in costs if cost is not None]
         whole = usd_text(sum(known)) if len(known) == len(attempts) else None
-        return {**told, "attempts": attempts, "cost_usd": whole}
+        return {**told, "attempts": [one.shown() for one in attempts], "cost_usd": whole}
 
     async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
         """The first answer, or 504 when the time of the request is over before it."""
@@ -346,7 +351,7 @@ class StreamReply:
 
 def explanation(work: Work) -> dict[str, object]:
     """The full decision with its attempts: what `coe.explain` adds to an answer."""
-    return {**record(work.decision, full=True), "attempts": work.attempts}
+    return {**record(work.decision, full=True), "attempts": [one.shown() for one in work.attempts]}
 
 
 def _cut_by(problem: BaseException, work: Work, patience: asyncio.Timeout) -> str:

@@ -35,12 +35,12 @@ from service.ledger.recorder import (
     Identity,
     Outcome,
     Timing,
+    Tried,
     ending,
     opening,
-    shown_end,
-    shown_open,
 )
 from service.ledger.writer import EntryOrderError
+from service.metrics import Counters
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.upstream.tally import Tally
 
@@ -85,7 +85,7 @@ class Work:
     baseline: tuple[str, PriceQuote] | None
     told: dict[str, object]
     chain: Chain = NO_CHAIN
-    attempts: list[dict[str, object]] = field(default_factory=list)
+    attempts: list[Tried] = field(default_factory=list)
     costs: list[int | None] = field(default_factory=list)
     last: Candidate | None = None
     waited_s: float = 0.0
@@ -128,6 +128,7 @@ class Settler:
         prefixes: Prefixes | None = None,
     ) -> None:
         self._ledger = ledger
+        self.counters = Counters()
         self._prefixes = prefixes
         self._watch = watch
         self._clock = clock
@@ -161,7 +162,7 @@ class Settler:
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
         self._open.add(entry.attempt_id)
-        work.attempts.append(shown_open(entry))
+        work.attempts.append(Tried(entry))
         work.last = candidate
         return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
 
@@ -192,8 +193,9 @@ class Settler:
             Timing(self._now_ms(), ttft, milliseconds(now - tally.started), work.overhead_ms(now)),
             work.baseline,
         )
-        work.attempts[attempt.entry.attempt_number - 1].update(shown_end(row))
+        work.attempts[attempt.entry.attempt_number - 1].row = row
         work.costs.append(row.cost_pusd)
+        self.counters.attempt(candidate.deployment.id, ended, row.usage, row.cost_pusd, row.ttft_ms)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
         if not self._written_at_once(row):
@@ -223,15 +225,17 @@ class Settler:
     def tell(self, work: Work, status: int) -> None:
         """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
         deployment = (work.last or work.decision.chosen).deployment
+        now, status = self._clock.monotonic(), told_as(CLIENT_LEFT) if work.arrival.gone else status
+        self.counters.request(status, work.overhead_ms(now))
         telemetry.note(
             telemetry.REQUEST,
             request_id=work.arrival.request_id,
             decision_id=work.decision.id,
             model=deployment.model,
             provider=deployment.provider.name,
-            status=told_as(CLIENT_LEFT) if work.arrival.gone else status,
+            status=status,
             attempts=len(work.attempts),
-            total_ms=milliseconds(self._clock.monotonic() - work.arrival.at),
+            total_ms=milliseconds(now - work.arrival.at),
         )
 
     def _run(self, work: Any) -> asyncio.Task[Any]:  # noqa: ANN401 # any coroutine

@@ -54,11 +54,36 @@ EVENTS = {
 STRONG_SHARE_ALARMS = "coe_strong_share_alarms_total"
 STRONG_SHARE_KEYS = "coe_strong_share_keys"
 
+REQUESTS = "coe_requests_total"
+ATTEMPTS = "coe_attempts_total"
+TOKENS = "coe_tokens_total"
+COST = "coe_cost_usd_total"
+OVERHEAD = "coe_overhead_seconds"
+FIRST_CONTENT = "coe_first_content_seconds"
+LOOP_LAG = "coe_loop_lag_seconds"
+LOOP_LAG_MAX = "coe_loop_lag_max_seconds"
+OPEN_ATTEMPTS = "coe_open_attempts"
+JOURNAL_WRITABLE = "coe_journal_writable"
+JOURNAL_SPILLED = "coe_journal_spilled_rows"
+REMEMBERED_DECISIONS = "coe_remembered_decisions"
+
 METRICS = {
+    REQUESTS: "counter: requests that were decided, by the `status` they ended with (499: the caller left)",
+    ATTEMPTS: "counter: attempts at vendors, by `deployment` and by how they `ended` (complete, or a cause)",
+    TOKENS: "counter: tokens that were booked, by `deployment` and by their `kind` (input, output, …)",
+    COST: "counter: what was booked in USD, by `deployment`; attempts of unknown cost add nothing",
+    OVERHEAD: "histogram: our own part of the time of a request, in seconds: all but waiting on vendors",
+    FIRST_CONTENT: "histogram: seconds from an attempt to the first content of its answer",
+    LOOP_LAG: "histogram: how late the event loop comes back to what it was asked to do, in seconds",
+    LOOP_LAG_MAX: "gauge: the largest of these since this page was read last",
+    OPEN_ATTEMPTS: "gauge: attempts that are running now",
+    JOURNAL_WRITABLE: "gauge: 1 while the journal takes rows, else 0: then nothing can be answered",
+    JOURNAL_SPILLED: "gauge: rows that wait in the journal's reserve until its disk has room again",
+    REMEMBERED_DECISIONS: "gauge: decisions that are answered from memory",
     STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
     STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
 }
-"""What each metric means; docs/robustness.md is kept equal to this by a test."""
+"""What each metric means; docs/metrics.md is kept equal to this by a test."""
 
 _SECRET = re.compile(r"(coe-|sk-|bce-v3/|Bearer )[A-Za-z0-9_\-./=]{8,}")
 

@@ -1,4 +1,4 @@
-"""/healthz: alive, nothing else. /readyz: can a request be answered, and what is degraded.
+"""/healthz: alive, nothing else. /readyz: can a request be answered, and what is degraded. /metrics: what was counted.
 
 Readiness fails (503) only for what makes every request fail: no callable model, or a journal that can't be written.
 """
@@ -9,8 +9,11 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api.openai import house_of
+from service.api.errors import render
+from service.api.incoming import admit_operator, read_head
+from service.api.openai import house_of, request_id_of
 from service.catalog.check import check
+from service.errors import CoeError
 
 router = APIRouter()
 
@@ -44,3 +47,14 @@ async def readyz(request: Request) -> Response:
         "degraded": degraded,
     }
     return Response(orjson.dumps(body), 200 if ready else 503, media_type="application/json")
+
+
+@router.get("/metrics", summary="Counters for Prometheus")
+async def metrics(request: Request) -> Response:
+    """In its text format; the operator's only."""
+    house = house_of(request)
+    try:
+        admit_operator(read_head(request.scope["headers"]), house)
+    except CoeError as problem:
+        return render(problem, request_id_of(request))
+    return Response(house.metrics(), 200, media_type="text/plain; version=0.0.4")

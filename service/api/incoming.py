@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 import secrets
 from collections.abc import Iterable
@@ -94,6 +95,22 @@ def admit(head: Head, house: House) -> Caller:
         check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
         check_origin(None if head.origin is None else head.origin.decode("latin-1"))
     return caller
+
+
+def admit_operator(head: Head, house: House) -> None:
+    """Let in who holds the admin key and, on a loopback listener, this machine's own programs; raises Unauthenticated.
+
+    Web pages are kept out of the latter as `admit` does it.
+    """
+    secret, key = _bearer(head.authorization), house.settings.admin_key
+    if key is not None and secret is not None:
+        known = hmac.compare_digest(key.get_secret_value().encode(), secret.encode("utf-8", "surrogatepass"))
+        if known:
+            return
+    if not is_loopback(house.settings.host):
+        raise Unauthenticated("this page is the operator's: send `Authorization: Bearer <COE_ADMIN_KEY>`")
+    check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
+    check_origin(None if head.origin is None else head.origin.decode("latin-1"))
 
 
 def _bearer(values: list[bytes]) -> str | None:

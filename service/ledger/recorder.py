@@ -193,6 +193,21 @@ def shown_end(row: TerminalEntry) -> Mapping[str, object]:
     }
 
 
+@dataclass(slots=True)
+class Tried:
+    """One attempt as its rows say it; `row` is there when it ended. Shown when somebody asks: few do."""
+
+    entry: OpenEntry
+    row: TerminalEntry | None = None
+
+    def shown(self) -> dict[str, object]:
+        """The attempt as `GET /v1/decisions/{id}` shows it."""
+        told = shown_open(self.entry)
+        if self.row is not None:
+            told.update(shown_end(self.row))
+        return told
+
+
 def _lowest(*caps: int | None) -> int | None:
     return min((cap for cap in caps if cap is not None), default=None)
 

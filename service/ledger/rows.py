@@ -145,4 +145,9 @@ def _texts(values: Iterable[str], limit: int) -> list[str | None]:
 
 
 def _known(body: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in body.items() if value is not None and value not in ([], {})}
+    # What is true needs no second look: nearly everything is.
+    return {
+        name: value
+        for name, value in body.items()
+        if value or (value is not None and not isinstance(value, list | dict))
+    }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from service.domain.access import Caller
 from service.domain.decision import Alternative, Candidate, Change, Decision, Intent, WhatIf
@@ -145,8 +146,14 @@ def _figures(decision: Decision) -> dict[str, object]:
         "eligible": ranked.eligible,
         "quality_steps": list(ranked.qualities),
         "expected_cost_pusd": list(ranked.costs),
-        "reasons": digest(json.dumps(decision.rejected.reasons)),
+        "reasons": _digest(tuple(decision.rejected.reasons)),
     }
+
+
+@lru_cache(maxsize=64)
+def _digest(reasons: tuple[tuple[str, str], ...]) -> str:
+    """The name of what rejected whom; the same few sets of reasons come again with every request."""
+    return digest(json.dumps(reasons))
 
 
 def _told(one: Candidate, choices: int, *, full: bool) -> dict[str, object]:

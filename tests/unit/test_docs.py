@@ -69,7 +69,7 @@ def test_log_events():
 
 def test_metrics():
     """Every metric with its meaning."""
-    assert {row[0]: row[1] for row in rows("robustness.md", "How you notice")} == telemetry.METRICS
+    assert {row[0]: row[1] for row in rows("metrics.md")} == telemetry.METRICS
 
 
 def test_routes(tmp_path):

@@ -93,7 +93,7 @@ async def test_the_open_row_says_what_is_intended():
     )
     assert row.tags == ("report", "team")
     assert row.reserved_pusd == work.decision.chosen.reserved_pusd
-    assert (work.attempts[0]["state"], work.last) == ("open", work.decision.chosen)
+    assert (work.attempts[0].shown()["state"], work.last) == ("open", work.decision.chosen)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_a_settled_attempt_is_written_and_told():
     row = await settler.settle(work, attempt, "complete")
     assert ledger.ended == [row]
     assert row.cost_pusd == (1_000 * 1 + 100 * 2) * 10**6
-    assert work.attempts[0]["cost_usd"] == "0.0012"
+    assert work.attempts[0].shown()["cost_usd"] == "0.0012"
     assert work.spent_pusd() == row.cost_pusd
 
 

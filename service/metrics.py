@@ -1,0 +1,163 @@
+"""What happened since start, as plain numbers, and how late the event loop runs. GET /metrics tells it to Prometheus.
+
+Where on the path: `settling` counts every request and attempt as it is written down; `house` starts the watch on the
+loop. The names and their meanings are in `telemetry`.
+
+Invariants
+1. Counting is adding to a number: no lock, no label object, nothing that a request could wait for. One event loop uses
+   it.
+2. Labels are deployments of the registry and short words of ours, never anything that a caller or a vendor chose, and
+   at most `SERIES_MAX` of a kind; what comes later counts as `other`.
+3. Money is added up in pico-USD, as whole numbers, and told as an exact decimal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from service import telemetry
+from service.domain.money import usd_text
+
+SERIES_MAX: Final = 4_096
+OTHER: Final = "other"
+
+OVERHEAD_BOUNDS_S: Final = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+FIRST_CONTENT_BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+LAG_BOUNDS_S: Final = (0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+TICK_S: Final = 0.05
+"""How often the watch on the loop looks: as often as the longest time that it may be held."""
+
+
+class Histogram:
+    """How many observations were at most so large; cumulative only when it is told."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def lines(self, name: str) -> Iterator[str]:
+        """In Prometheus' text format."""
+        total = 0
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            yield f'{name}_bucket{{le="{bound}"}} {total}'
+        yield f"{name}_sum {self._sum:.9g}"
+        yield f"{name}_count {total}"
+
+
+class Counters:
+    """Everything that is counted. One per process."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, ...], int] = {}
+        self._attempts: dict[tuple[str, ...], int] = {}
+        self._tokens: dict[tuple[str, ...], int] = {}
+        self._cost_pusd: dict[tuple[str, ...], int] = {}
+        self._overhead = Histogram(OVERHEAD_BOUNDS_S)
+        self._first_content = Histogram(FIRST_CONTENT_BOUNDS_S)
+        self.lag = Histogram(LAG_BOUNDS_S)
+        self.lag_max_s = 0.0
+
+    def request(self, status: int, overhead_ms: float) -> None:
+        """A request ended: what it was given, and our own part of its time."""
+        _add(self._requests, (str(status),), 1)
+        self._overhead.observe(overhead_ms / 1000)
+
+    def attempt(
+        self, deployment: str, ended: str, usage: Mapping[str, int], cost_pusd: int | None, ttft_ms: float | None
+    ) -> None:
+        """An attempt was settled; an unknown cost adds nothing."""
+        _add(self._attempts, (deployment, ended), 1)
+        for bucket, count in usage.items():
+            if count and bucket != "requests":
+                _add(self._tokens, (deployment, bucket), count)
+        if cost_pusd:
+            _add(self._cost_pusd, (deployment,), cost_pusd)
+        if ttft_ms is not None:
+            self._first_content.observe(ttft_ms / 1000)
+
+    def lagged(self, seconds: float) -> None:
+        """The loop came so much later than it was asked to."""
+        self.lag.observe(seconds)
+        self.lag_max_s = max(self.lag_max_s, seconds)
+
+    def text(self, gauges: Mapping[str, int]) -> str:
+        """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew."""
+        told: list[str] = []
+        for name, meaning in telemetry.METRICS.items():
+            kind, _, words = meaning.partition(": ")
+            told += (f"# HELP {name} {words}", f"# TYPE {name} {kind}", *self._series(name, gauges))
+        self.lag_max_s = 0.0
+        return "\n".join(told) + "\n"
+
+    def _series(self, name: str, gauges: Mapping[str, int]) -> Iterable[str]:
+        if name in gauges:
+            return (f"{name} {gauges[name]}",)
+        if name == telemetry.LOOP_LAG_MAX:
+            return (f"{name} {self.lag_max_s:.6f}",)
+        histograms = {
+            telemetry.OVERHEAD: self._overhead,
+            telemetry.FIRST_CONTENT: self._first_content,
+            telemetry.LOOP_LAG: self.lag,
+        }
+        if name in histograms:
+            return histograms[name].lines(name)
+        counts, labels = {
+            telemetry.REQUESTS: (self._requests, ("status",)),
+            telemetry.ATTEMPTS: (self._attempts, ("deployment", "ended")),
+            telemetry.TOKENS: (self._tokens, ("deployment", "kind")),
+            telemetry.COST: (self._cost_pusd, ("deployment",)),
+        }[name]
+        shown = usd_text if name == telemetry.COST else str
+        return (f"{name}{_labels(labels, values)} {shown(count)}" for values, count in counts.items())
+
+
+class LoopWatch:
+    """Asks the event loop to come back every `TICK_S` seconds, and counts how late it does."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + TICK_S
+        self._timer = loop.call_at(self._due, self._tick, loop)
+
+    def stop(self) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        self._counters.lagged(max(0.0, now - self._due))
+        self._due = now + TICK_S
+        self._timer = loop.call_at(self._due, self._tick, loop)
+
+
+def _add(counts: dict[tuple[str, ...], int], labels: tuple[str, ...], amount: int) -> None:
+    if labels not in counts and len(counts) >= SERIES_MAX:
+        labels = (OTHER,) * len(labels)
+    counts[labels] = counts.get(labels, 0) + amount
+
+
+def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """Deployments are named by whoever wrote the registry or a model server, so quotes and line ends are escaped."""
+    told = (value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for value in values)
+    return "{" + ",".join(f'{name}="{value}"' for name, value in zip(names, told, strict=True)) + "}"

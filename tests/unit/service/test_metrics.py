@@ -1,0 +1,159 @@
+"""What is counted, how it is told, and what it must never hold."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+import httpx
+import pytest
+
+from service import metrics, telemetry
+from service.metrics import Counters, Histogram, LoopWatch
+from service.simulator import Script
+
+GAUGES = dict.fromkeys(
+    (
+        telemetry.STRONG_SHARE_ALARMS,
+        telemetry.STRONG_SHARE_KEYS,
+        telemetry.OPEN_ATTEMPTS,
+        telemetry.JOURNAL_WRITABLE,
+        telemetry.JOURNAL_SPILLED,
+        telemetry.REMEMBERED_DECISIONS,
+    ),
+    0,
+)
+LABEL = r'[a-z]+="(?:[^"\\\n]|\\.)*"'
+LINE = re.compile(rf"[a-z_]+(\{{{LABEL}(,{LABEL})*\}})? -?[0-9.e+-]+")
+
+
+def told(text):
+    """{series: value} of a page; every line is one that Prometheus reads."""
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("# "):
+            assert LINE.fullmatch(line), line
+            series, _, value = line.rpartition(" ")
+            found[series] = value
+    return found
+
+
+def test_everything_is_told_with_its_meaning():
+    """Each metric once, with help and type, also before anything happened."""
+    text = Counters().text(GAUGES)
+    for name, meaning in telemetry.METRICS.items():
+        assert text.count(f"# TYPE {name} {meaning.partition(':')[0]}\n") == 1
+        assert text.count(f"# HELP {name} ") == 1
+
+
+def test_requests_attempts_tokens_and_money():
+    """Added up; money to the last pico-dollar."""
+    counters = Counters()
+    for _ in range(3):
+        counters.request(200, 1.5)
+        counters.attempt("p/m", "complete", {"input": 10, "output": 5, "requests": 1}, 100_000_000_001, 250.0)
+    counters.attempt("p/m", "http_500", {}, None, None)
+    found = told(counters.text(GAUGES))
+    assert found['coe_requests_total{status="200"}'] == "3"
+    assert found['coe_attempts_total{deployment="p/m",ended="complete"}'] == "3"
+    assert found['coe_attempts_total{deployment="p/m",ended="http_500"}'] == "1"
+    assert found['coe_tokens_total{deployment="p/m",kind="input"}'] == "30"
+    assert 'coe_tokens_total{deployment="p/m",kind="requests"}' not in found
+    assert found['coe_cost_usd_total{deployment="p/m"}'] == "0.300000000003"
+    assert found['coe_overhead_seconds_bucket{le="0.001"}'] == "0"
+    assert found['coe_overhead_seconds_bucket{le="0.0025"}'] == "3"
+    assert found["coe_overhead_seconds_count"] == "3"
+    assert found['coe_first_content_seconds_bucket{le="+Inf"}'] == "3"
+
+
+def test_a_histogram_is_cumulative():
+    """A bound counts what equals it."""
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.observe(value)
+    assert list(histogram.lines("h")) == [
+        'h_bucket{le="1.0"} 2',
+        'h_bucket{le="2.0"} 3',
+        'h_bucket{le="+Inf"} 4',
+        "h_sum 12",
+        "h_count 4",
+    ]
+
+
+def test_series_do_not_grow_without_end(monkeypatch):
+    """What comes after the limit is counted, under a name of its own."""
+    monkeypatch.setattr(metrics, "SERIES_MAX", 3)
+    counters = Counters()
+    for number in range(10):
+        counters.attempt(f"p/m{number}", "complete", {}, 1, None)
+    found = told(counters.text(GAUGES))
+    attempts = {name: value for name, value in found.items() if name.startswith("coe_attempts_total")}
+    assert len(attempts) == 4
+    assert attempts['coe_attempts_total{deployment="other",ended="other"}'] == "7"
+
+
+def test_odd_names_stay_one_label():
+    """A model server may name a model anything."""
+    counters = Counters()
+    counters.attempt('p/a"} 1\nevil{x="\\', "complete", {}, 1, None)
+    assert any("evil" in name for name in told(counters.text(GAUGES)))
+
+
+async def test_a_loop_that_is_held_is_noticed(monkeypatch):
+    """As late as it was held; the largest is told once."""
+    monkeypatch.setattr(metrics, "TICK_S", 0.01)
+    counters = Counters()
+    watch = LoopWatch(counters)
+    watch.start()
+    await asyncio.sleep(0.05)
+    time.sleep(0.2)  # to hold the loop is the point
+    await asyncio.sleep(0.05)
+    watch.stop()
+    found = told(counters.text(GAUGES))
+    assert float(found["coe_loop_lag_max_seconds"]) > 0.15
+    assert int(found["coe_loop_lag_seconds_count"]) > 3
+    assert float(told(counters.text(GAUGES))["coe_loop_lag_max_seconds"]) == 0.0
+
+
+def page(app, **headers):
+    """GET /metrics."""
+    return httpx.get(f"{app.url}/metrics", headers=headers, trust_env=False)
+
+
+def test_a_router_counts(serving):
+    """By real requests: what was answered, what failed, what it cost."""
+    app, _ = serving({"alpha": Script()})
+    assert app.chat().status_code == 200
+    assert app.chat(model="nobody").status_code == 404
+    assert app.chat(stream=True).status_code == 200
+    found = told(page(app).text)
+    assert found['coe_requests_total{status="200"}'] == "2"
+    attempts = [value for name, value in found.items() if name.startswith("coe_attempts_total")]
+    assert attempts == ["2"]
+    (cost,) = [value for name, value in found.items() if name.startswith("coe_cost_usd_total")]
+    assert float(cost) > 0
+    assert found["coe_journal_writable"] == "1"
+    assert found["coe_open_attempts"] == "0"
+    assert page(app).headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+def test_the_page_is_the_operators(serving):
+    """On loopback for this machine's programs and no web page, even when callers need keys."""
+    app, _ = serving({"alpha": Script()})
+    app.house.keys.create("k")
+    assert page(app).status_code == 200
+    assert page(app, host="evil.example").status_code == 403
+    assert page(app, origin="https://evil.example").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [(None, 401), ("Bearer wrong", 401), ("Bearer " + "k" * 32, 200), ("Basic " + "k" * 32, 401)]
+)
+def test_off_loopback_it_asks_for_the_admin_key(serving, monkeypatch, sent, status):
+    """And for nothing else: a caller's key opens other doors."""
+    app, _ = serving({"alpha": Script()}, admin_key="k" * 32)
+    monkeypatch.setattr("service.api.incoming.is_loopback", lambda _host: False)
+    reply = page(app, **({} if sent is None else {"authorization": sent}))
+    assert reply.status_code == status
+    assert "kkkk" not in reply.text

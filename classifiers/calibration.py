@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.language import CHINESE, ENGLISH, OTHER, UNDETERMINED
-from classifiers.scorer import softmax
 
 ACCURACY_WANTED: Final = 0.82
 OTHER_THRESHOLD_MIN: Final = 0.8
@@ -87,3 +86,10 @@ def calibrate(logits: Floats, true: Labels, languages: npt.NDArray[np.str_], wei
     temperatures |= {OTHER: careful, UNDETERMINED: careful}
     thresholds |= {OTHER: max(highest, OTHER_THRESHOLD_MIN), UNDETERMINED: highest}
     return Calibration(temperatures, thresholds)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of the last axis; stable for large logits."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    result: Floats = raised / raised.sum(axis=-1, keepdims=True)
+    return result

@@ -213,18 +213,28 @@ class IntentClassifier:
         if not texts:
             return ()
         found: list[Part] = []
+        judged: dict[str, tuple[str, float] | None] = {}
         for piece in pieces(texts[0].text):
-            _, posterior, _, doubt = self._weighed([Said(1.0, piece)], [extract(piece)])
-            confidence = max(posterior[:_COMPOUND])  # a piece of a compound request is not itself compound
-            if doubt or confidence < PART_CONFIDENCE_MIN:
+            if piece not in judged:
+                judged[piece] = self._step(piece)
+            step = judged[piece]
+            if step is None:
                 continue
-            label = INTENTS[posterior.index(confidence)]
+            label, confidence = step
             if found and found[-1].intent == label:
                 if confidence > found[-1].confidence:
                     found[-1] = Part(label, confidence, found[-1].text)
                 continue
             found.append(Part(label, confidence, piece))
         return tuple(found) if len(found) > 1 else ()
+
+    def _step(self, piece: str) -> tuple[str, float] | None:
+        """The likeliest intent of one piece and its share, unless there is doubt."""
+        _, posterior, _, doubt = self._weighed([Said(1.0, piece)], [extract(piece)])
+        confidence = max(posterior[:_COMPOUND])  # a piece of a compound request is not itself compound
+        if doubt or confidence < PART_CONFIDENCE_MIN:
+            return None
+        return INTENTS[posterior.index(confidence)], confidence
 
     def _nothing(self) -> Prediction:
         share = 1.0 / len(INTENTS)
@@ -388,10 +398,3 @@ class IntentClassifier:
 
 def _is_everyday(judged: Prediction) -> bool:
     return judged.label in EVERYDAY and not judged.abstained
-
-
-def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probabilities of the last axis; stable for large logits."""
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: npt.NDArray[np.float64] = raised / raised.sum(axis=-1, keepdims=True)
-    return result

@@ -122,7 +122,6 @@ class House:
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
             telemetry.JOURNAL_WRITABLE: int(journal.writable),
             telemetry.JOURNAL_SPILLED: journal.spilled_rows,
-            telemetry.REMEMBERED_DECISIONS: self.pipeline.remembered,
         }
         return self.pipeline.settler.counters.text(gauges)
 

@@ -149,11 +149,6 @@ class Pipeline:
         around = Circumstances(decision_id, at, caller, experience=known, lengths=learned.lengths)
         return decide(features_of(chat), intent, catalog, around)
 
-    @property
-    def remembered(self) -> int:
-        """How many decisions are answered from memory."""
-        return len(self._decisions)
-
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:
         """A recent decision with its attempts, or `None` when memory no longer has it."""
         found = self._decisions.get(decision_id)

@@ -65,7 +65,6 @@ LOOP_LAG_MAX = "coe_loop_lag_max_seconds"
 OPEN_ATTEMPTS = "coe_open_attempts"
 JOURNAL_WRITABLE = "coe_journal_writable"
 JOURNAL_SPILLED = "coe_journal_spilled_rows"
-REMEMBERED_DECISIONS = "coe_remembered_decisions"
 
 METRICS = {
     REQUESTS: "counter: requests that were decided, by the `status` they ended with (499: the caller left)",
@@ -79,7 +78,6 @@ METRICS = {
     OPEN_ATTEMPTS: "gauge: attempts that are running now",
     JOURNAL_WRITABLE: "gauge: 1 while the journal takes rows, else 0: then nothing can be answered",
     JOURNAL_SPILLED: "gauge: rows that wait in the journal's reserve until its disk has room again",
-    REMEMBERED_DECISIONS: "gauge: decisions that are answered from memory",
     STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
     STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from classifiers import calibration as c
-from classifiers.scorer import softmax
+from classifiers.calibration import softmax
 
 
 def _sample(temperature, n=6_000, seed=1):
@@ -84,3 +84,9 @@ def test_apply_gives_posteriors_and_coverage():
     posterior, covered = fitted.apply(logits, np.array(["en", "zh"]))
     assert posterior.sum(axis=1) == pytest.approx([1.0, 1.0])
     assert covered.tolist() == [True, False]
+
+
+def test_softmax_is_stable():
+    """Large logits don't overflow, rows sum to one."""
+    posterior = softmax(np.array([[1e4, 0.0], [-1e4, -1e4]]))
+    assert posterior.tolist() == [[1.0, 0.0], [0.5, 0.5]]

@@ -15,7 +15,7 @@ from classifiers import ArtefactError, IntentClassifier
 from classifiers.corpus import read_corpus
 from classifiers.language import LANGUAGES
 from classifiers.rows import read_rows
-from classifiers.scorer import DOUBTS, FITS_NOTHING, FOLLOW_UP, NO_WORDS, softmax
+from classifiers.scorer import DOUBTS, FITS_NOTHING, FOLLOW_UP, NO_WORDS
 from classifiers.taxonomy import INTENTS
 from classifiers.terms import TERM_CHARS_MAX, TERMS_MAX
 
@@ -302,9 +302,3 @@ def test_a_directory_without_an_artefact_is_refused(tmp_path):
     """With the path in the message."""
     with pytest.raises(ArtefactError, match=r"manifest\.json"):
         IntentClassifier.load(tmp_path)
-
-
-def test_softmax_is_stable():
-    """Large logits don't overflow, rows sum to one."""
-    posterior = softmax(np.array([[1e4, 0.0], [-1e4, -1e4]]))
-    assert posterior.tolist() == [[1.0, 0.0], [0.5, 0.5]]

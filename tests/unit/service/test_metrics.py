@@ -20,7 +20,6 @@ GAUGES = dict.fromkeys(
         telemetry.OPEN_ATTEMPTS,
         telemetry.JOURNAL_WRITABLE,
         telemetry.JOURNAL_SPILLED,
-        telemetry.REMEMBERED_DECISIONS,
     ),
     0,
 )

@@ -2,7 +2,7 @@
 
 | port | implemented by | table |
 |---|---|---|
-| `Transport` | `upstream/transport_httpx.py` | chosen in `app.py` |
+| `Transport` | `upstream/transport_<name>.py` | `TRANSPORTS` in `upstream/transports.py` |
 | `WireProtocol` | `upstream/protocols/<name>.py` | `PROTOCOLS` |
 | `Policy` | `routing/policies/<name>.py` | `POLICIES` |
 | `Classifier` | `classifiers.scorer` | wired in `app.py` |

@@ -29,7 +29,10 @@ import httptools
 from service.errors import Broken, NoReply, UpstreamError
 
 HEAD_BYTES_MAX: Final = 64 * 1024
-"""Of an answer's head with whatever interim answers stand before it, and of framing between two pieces of a body."""
+"""Of an answer's head with whatever interim answers stand before it, and of framing between two pieces of a body.
+
+Looked at after each read: one read more is taken when the head ends in it.
+"""
 
 HEADERS_MAX: Final = 128
 
@@ -83,8 +86,8 @@ class Connection(asyncio.Protocol):
     def is_stale(self) -> bool:
         """Whether it is of no use: the vendor said something or hung up since the last answer, or reads no more.
 
-        The event loop may not have looked at the socket yet, so it is looked at here. That it takes more is asked because
-        over TLS nobody tells how much of a request still waits to be written.
+        The event loop may not have looked at the socket yet, so it is looked at here. Nor may it be
+        full: over TLS nobody else tells how much of a request still waits to be written.
         """
         if not self.reusable or self._poll is None:
             return True

@@ -45,6 +45,7 @@ ORIGINS_REMEMBERED: Final = 1_024
 _PORTS: Final = {"http": 80, "https": 443}
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNWRITABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BLANKS: Final = " \t"
 _TARGET: Final = re.compile(r"[!-~]+")
 
 
@@ -248,7 +249,7 @@ def _written(request: UpstreamRequest) -> tuple[_Address, bytes]:
         for name, value in request.headers:
             if not _FIELD.fullmatch(name) or _UNWRITABLE.search(value):
                 raise ValueError("a header field that can't be written")
-            lines.append(f"{name}: {value.strip()}")
+            lines.append(f"{name}: {value.strip(_BLANKS)}")
         if request.body or request.method not in ("GET", "HEAD"):
             lines.append(f"content-length: {len(request.body)}")
         lines.append("\r\n")

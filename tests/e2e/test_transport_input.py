@@ -166,7 +166,7 @@ def test_slow_headers_are_closed_at_the_deadline(near, monkeypatch):
 
 def test_slow_bodies_are_answered_at_the_deadline(near, monkeypatch):
     """408 in the shape of every error, and no row."""
-    monkeypatch.setattr("service.api.openai.BODY_S", 0.3)
+    monkeypatch.setattr("service.api.incoming.BODY_S", 0.3)
     told = say(near.books.port, PATH + HOST + JSON + SIZED + b"\r\n" + ASK[:10])
     status, head, body = response(told)
     assert (status, body["error"]["code"]) == (408, "body_timeout")

@@ -58,8 +58,8 @@ lock: ## resolve the lock files again (needs uv); a release must be a week old
 	uv pip compile --group peer $(LOCK) -o requirements-peer.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --exclude-newer "1 week"
 
-bench: $(VENV)/.dev ## what the router adds to a request, and what reading a prompt takes (prints ratios, asserts nothing)
-	@$(BIN)/python bench/overhead.py
+bench: $(VENV)/.dev $(PEER)/.done ## other gateways beside the router, then reading a prompt (prints ratios, asserts nothing)
+	@$(BIN)/python bench/side_by_side.py
 	@$(BIN)/python bench/classify.py
 
 clean: ## remove the environment and caches, never data

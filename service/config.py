@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="The operator's own key, at least 32 characters. /metrics asks for it where the router listens on "
-        "more than loopback.",
+        description="The operator's own key, at least 32 characters. /metrics asks for it; without one it "
+        "is readable on loopback only.",
     )
     log_level: str = Field(
         default="INFO",

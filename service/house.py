@@ -37,7 +37,7 @@ INDEX_WAIT_S = 1.0
 """How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
 
 
-GC_THRESHOLDS = (10_000, 20, 20)
+GC_THRESHOLDS = (2_000, 20, 20)
 """Of the cyclic collector. The defaults look after every 700 objects: some three requests."""
 
 

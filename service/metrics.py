@@ -28,6 +28,11 @@ OVERHEAD_BOUNDS_S: Final = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02
 FIRST_CONTENT_BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LAG_BOUNDS_S: Final = (0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
+_STATUSES: Final = frozenset(
+    {"400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504", "529"}
+)
+"""Statuses of vendors that are told as they are."""
+
 TICK_S: Final = 0.05
 """How often the watch on the loop looks: as often as the longest time that it may be held."""
 
@@ -79,7 +84,7 @@ class Counters:
         self, deployment: str, ended: str, usage: Mapping[str, int], cost_pusd: int | None, ttft_ms: float | None
     ) -> None:
         """An attempt was settled; an unknown cost adds nothing."""
-        _add(self._attempts, (deployment, ended), 1)
+        _add(self._attempts, (deployment, _word(ended)), 1)
         for bucket, count in usage.items():
             if count and bucket != "requests":
                 _add(self._tokens, (deployment, bucket), count)
@@ -155,6 +160,12 @@ def _add(counts: dict[tuple[str, ...], int], labels: tuple[str, ...], amount: in
     if labels not in counts and len(counts) >= SERIES_MAX:
         labels = (OTHER,) * len(labels)
     counts[labels] = counts.get(labels, 0) + amount
+
+
+def _word(ended: str) -> str:
+    """How an attempt ended, in one of few words: a vendor may answer with any of 400 statuses."""
+    status = ended.removeprefix("http_")
+    return ended if status == ended or status in _STATUSES else f"http_{status[:1]}xx"
 
 
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:

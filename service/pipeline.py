@@ -119,6 +119,8 @@ class Pipeline:
         except Exception:
             self.settler.tell(work, told_as(INTERNAL_ERROR))
             raise
+        finally:
+            work.failures.clear()  # an error holds the frames it passed, and those this list: with the prompt
         if isinstance(reply, WholeReply):
             self.settler.tell(work, 200)
         return reply
@@ -211,8 +213,8 @@ class Pipeline:
                 continue
             except BaseException as problem:
                 # Cancelled, or a fault of ours. What was sent may be billed.
-                ended = _cut_by(problem, work, patience)
-                work.settling.append(self.settler.settle_later(work, attempt, ended))
+                work.waited_s += attempt.tally.waited_s
+                work.settling.append(self.settler.settle_later(work, attempt, _cut_by(problem, work, patience)))
                 raise
             work.waited_s += attempt.tally.waited_s
             await self.settler.settle(work, attempt, COMPLETE)
@@ -377,8 +379,7 @@ def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candida
 
 
 def _slow(message: str, *, code: str) -> AllAttemptsFailed:
-    slow = AllAttemptsFailed(message, code=code)
-    slow.status = 504
+    (slow := AllAttemptsFailed(message, code=code)).status = 504
     return slow
 
 

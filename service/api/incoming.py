@@ -29,6 +29,12 @@ BODY_S = 30.0
 """How long a body may take to arrive: a caller that sends a byte a minute would hold its place for ever."""
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,64}")
+_SINGLE = frozenset({b"content-type", b"content-length", b"content-encoding", b"origin", b"x-request-id"})
+"""Besides the `x-coe-*` fields, what may stand once; two servers could choose differently from two."""
+
+_LENGTH_DIGITS = 18
+"""More of them, but for leading zeros, are more than any machine has."""
+
 _JSON = frozenset({"application/json", "text/json"})
 
 
@@ -38,7 +44,10 @@ class CallerLeft(Exception):  # an end, not an error
 
 @dataclass(slots=True)
 class Head:
-    """The header fields that routes look at. `steering` holds the `x-coe-*` fields by lower-case name."""
+    """The header fields that routes look at. `steering` holds the `x-coe-*` fields by lower-case name.
+
+    `repeated` is one that stood twice although it may stand once.
+    """
 
     authorization: list[bytes] = field(default_factory=list)
     hosts: list[bytes] = field(default_factory=list)
@@ -48,6 +57,7 @@ class Head:
     content_length: bytes = b""
     given_id: bytes = b""
     steering: dict[str, str] = field(default_factory=dict)
+    repeated: str | None = None
 
     @property
     def request_id(self) -> str:
@@ -60,24 +70,38 @@ class Head:
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
     """Read the fields of an ASGI scope: names are lower-case bytes."""
     head = Head()
+    seen: set[bytes] = set()
     for name, value in fields:
         if name == b"authorization":
             head.authorization.append(value)
-        elif name == b"host":
+            continue
+        if name == b"host":
             head.hosts.append(value)
+            continue
+        steers = name.startswith(b"x-coe-")
+        if name not in _SINGLE and not steers:
+            continue
+        if name in seen:
+            head.repeated = name.decode("latin-1")
+        seen.add(name)
+        if steers:
+            head.steering[name.decode("latin-1")] = value.decode("latin-1")
         elif name == b"content-type":
-            head.content_type = value if head.content_type is None else head.content_type
+            head.content_type = value
         elif name == b"content-length":
             head.content_length = value
         elif name == b"content-encoding":
             head.content_encoding = value
         elif name == b"origin":
             head.origin = value
-        elif name == b"x-request-id":
-            head.given_id = head.given_id or value
-        elif name.startswith(b"x-coe-"):
-            head.steering[name.decode("latin-1")] = value.decode("latin-1")
+        else:
+            head.given_id = value
     return head
+
+
+def _check_single(head: Head) -> None:
+    if head.repeated is not None:
+        raise InvalidRequest(f"the header `{head.repeated[:50]}` was sent more than once; send it once")
 
 
 def admit(head: Head, house: House) -> Caller:
@@ -86,6 +110,7 @@ def admit(head: Head, house: House) -> Caller:
     Without keys, which only a loopback listener may be, this machine's own programs get in and web pages don't: a page
     in a browser can reach loopback too, so a foreign Host or Origin is refused.
     """
+    _check_single(head)
     caller = house.keys.authenticate(
         _bearer(head.authorization),
         now_ms=int(house.clock.utc().timestamp() * 1000),
@@ -98,16 +123,17 @@ def admit(head: Head, house: House) -> Caller:
 
 
 def admit_operator(head: Head, house: House) -> None:
-    """Let in who holds the admin key and, on a loopback listener, this machine's own programs; raises Unauthenticated.
+    """Let in who holds the admin key; without one, on a loopback listener, this machine's own programs.
 
-    Web pages are kept out of the latter as `admit` does it.
+    Raises Unauthenticated, or Forbidden for web pages, as `admit` does.
     """
-    secret, key = _bearer(head.authorization), house.settings.admin_key
-    if key is not None and secret is not None:
-        known = hmac.compare_digest(key.get_secret_value().encode(), secret.encode("utf-8", "surrogatepass"))
-        if known:
+    _check_single(head)
+    key = house.settings.admin_key
+    if key is not None:
+        secret = _bearer(head.authorization) or ""
+        if hmac.compare_digest(key.get_secret_value().encode("utf-8", "surrogatepass"), secret.encode("latin-1")):
             return
-    if not is_loopback(house.settings.host):
+    if key is not None or not is_loopback(house.settings.host):
         raise Unauthenticated("this page is the operator's: send `Authorization: Bearer <COE_ADMIN_KEY>`")
     check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
     check_origin(None if head.origin is None else head.origin.decode("latin-1"))
@@ -132,7 +158,9 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
         if kind not in _JSON and not kind.endswith("+json"):
             raise UnsupportedMedia("the body must be JSON; send `content-type: application/json`")
     told = head.content_length.decode("latin-1")
-    length = int(told) if told.isdigit() else None
+    length = int(told[-_LENGTH_DIGITS:]) if told.isdigit() else None
+    if length is not None and told[:-_LENGTH_DIGITS].strip("0"):
+        raise _too_large(limit)
     if length is not None and length > limit:
         raise _too_large(limit)
     try:

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         """Return when the head of the answer is there; raises `NoReply`."""
         while not self._headed:
             if self._problem is not None:
-                raise self._problem
+                raise _anew(self._problem)
             await self._wait()
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
             elif self._complete:
                 return
             elif self._problem is not None:
-                raise self._problem
+                raise _anew(self._problem)
             else:
                 await self._wait()
 
@@ -294,3 +294,8 @@ def header_map(fields: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
+
+
+def _anew(problem: UpstreamError) -> UpstreamError:
+    """The same error once more: one that is kept would keep every frame it passed, and the request in them."""
+    return type(problem)(problem.message, cause=problem.cause)

@@ -21,13 +21,13 @@ T = TypeVar("T")
 class Patience:
     """One timer. Use it for one wait at a time; the task may change between waits."""
 
-    __slots__ = ("_due", "_expired", "_loop", "_task", "_timer")
+    __slots__ = ("_due", "_expired", "_loop", "_task", "_timer", "_when")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
-        self._due = 0.0
+        self._due = self._when = 0.0
         self._expired = False
 
     async def wait(self, awaitable: Awaitable[T], within_s: float) -> T:
@@ -38,7 +38,7 @@ class Patience:
         self._expired = False
         self._due = self._loop.time() + max(within_s, 0.0)
         self._task = task
-        if self._timer is None or self._timer.when() > self._due:
+        if self._timer is None or self._when > self._due:
             self._arm()
         try:
             return await awaitable
@@ -47,7 +47,10 @@ class Patience:
                 raise TimeoutError from None
             raise
         finally:
+            if self._expired and task.cancelling() > before:
+                task.uncancel()  # what we waited for answered our cancellation with something else
             self._task = None
+            del task  # an error holds this frame, and the task that error
 
     def close(self) -> None:
         """Let go of the timer."""
@@ -57,6 +60,7 @@ class Patience:
 
     def _arm(self) -> None:
         self.close()
+        self._when = self._due  # not every loop's timers tell
         self._timer = self._loop.call_at(self._due, self._look)
 
     def _look(self) -> None:

@@ -46,7 +46,8 @@ class SseTap:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by this chunk, in order."""
-        if not self._buffer and len(chunk) <= EVENT_BYTES_MAX and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+        whole = chunk.endswith(b"\n\n") and not chunk.endswith(b"\n\n\n") and b"\r" not in chunk
+        if whole and not self._buffer and len(chunk) <= EVENT_BYTES_MAX:
             # Whole events with plain line ends, as most chunks are: the same without a buffer and a search.
             for raw in chunk.split(b"\n\n")[:-1]:
                 yield self._event(raw + b"\n\n")

@@ -92,6 +92,17 @@ def test_series_do_not_grow_without_end(monkeypatch):
     assert attempts['coe_attempts_total{deployment="other",ended="other"}'] == "7"
 
 
+def test_odd_statuses_are_one_word():
+    """A vendor chooses its status, not our series."""
+    counters = Counters()
+    for status in range(430, 500):
+        counters.attempt("p/m", f"http_{status}", {}, None, None)
+    counters.attempt("p/m", "http_429", {}, None, None)
+    found = told(counters.text(GAUGES))
+    assert found['coe_attempts_total{deployment="p/m",ended="http_4xx"}'] == "70"
+    assert found['coe_attempts_total{deployment="p/m",ended="http_429"}'] == "1"
+
+
 def test_odd_names_stay_one_label():
     """A model server may name a model anything."""
     counters = Counters()

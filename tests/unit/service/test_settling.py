@@ -278,3 +278,15 @@ async def test_a_row_that_is_refused_at_once_is_logged(problem, capfd):
     await settler.settle(work, attempt, "complete")
     assert settler._open == set()
     assert f'"attempt_id":"{attempt.entry.attempt_id}"' in capfd.readouterr().err
+
+
+async def test_what_is_counted_is_what_was_written():
+    """The status that the caller got, the time to the first content and not the whole one."""
+    settler, work, attempt = await opened(AtOnce())
+    attempt.tally.first_content = attempt.tally.started + 0.07
+    settler._clock.now += 30.0
+    await settler.settle(work, attempt, "complete")
+    settler.tell(work, 502)
+    told = [*settler.counters._series(telemetry.REQUESTS, {}), *settler.counters._series(telemetry.FIRST_CONTENT, {})]
+    assert 'coe_requests_total{status="502"} 1' in told
+    assert 'coe_first_content_seconds_bucket{le="0.1"} 1' in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,3 +100,29 @@ async def test_a_late_body_is_refused(monkeypatch):
     with pytest.raises(InvalidRequest) as late:
         await read_body(read_head([]), never, 10)
     assert (late.value.status, late.value.headers) == (408, {"connection": "close"})
+
+
+@pytest.mark.parametrize("zeros", [0, 30, 5_000])
+async def test_a_length_with_zeros_before_it_is_a_length(zeros):
+    """However many: a number that Python would not read must not be a fault of ours."""
+    head = read_head([(b"content-length", b"0" * zeros + b"2")])
+    assert await read_body(head, receiving(piece(b"{}")), 10) == b"{}"
+
+
+@pytest.mark.parametrize("length", [b"9" * 19, b"1" + b"0" * 18, b"9" * 5_000, b"0" * 9 + b"1" + b"0" * 20])
+async def test_a_length_beyond_everything_is_too_large(length):
+    """Not its last digits."""
+    with pytest.raises(BodyTooLarge):
+        await read_body(read_head([(b"content-length", length)]), receiving(piece(b"")), 10)
+
+
+@pytest.mark.parametrize(
+    "name", [b"content-type", b"content-encoding", b"origin", b"x-request-id", b"x-coe-max-cost-usd"]
+)
+def test_what_may_stand_once_and_stands_twice_is_refused(name):
+    """A limit that is quietly replaced by a higher one is none."""
+    head = read_head([(name, b"application/json"), (name, b"application/json")])
+    house = SimpleNamespace(settings=SimpleNamespace(admin_key=None, host="127.0.0.1", port=1))
+    for admitted in (incoming.admit, incoming.admit_operator):
+        with pytest.raises(InvalidRequest, match="more than once"):
+            admitted(head, house)

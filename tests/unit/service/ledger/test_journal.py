@@ -178,3 +178,16 @@ async def test_two_journals_on_one_directory_leave_each_other_alone(tmp_path, op
     await second.close()
     await first.close()
     assert contents(tmp_path).faults() == []
+
+
+@pytest.mark.parametrize(("sync", "at_once"), [("group", True), ("interval", True), ("always", False)])
+async def test_only_a_row_that_waits_for_no_disk_is_written_at_once(tmp_path, opening, ending, sync, at_once):
+    """In mode `always` nothing is written without its sync."""
+    journal = Journal(tmp_path, sync=sync)
+    await journal.start()
+    await journal.append_open(opening(1))
+    assert journal.terminal_at_once(ending(1)) is at_once
+    assert journal.status().open_attempts == (0 if at_once else 1)
+    if not at_once:
+        await journal.append_terminal(ending(1))
+    await journal.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from service.upstream.patience import Patience
 
@@ -104,3 +105,34 @@ async def test_no_time_at_all(within_s):
     patience = Patience()
     with pytest.raises(TimeoutError):
         await patience.wait(asyncio.sleep(30), within_s)
+
+
+def test_a_wait_without_time_leaves_a_timer_that_every_loop_knows():
+    """Uvloop makes of a timer that is due a plain callback, which can't tell when it is."""
+
+    async def go():
+        patience = Patience()
+        for _ in range(200):
+            ready = asyncio.get_running_loop().create_future()
+            ready.set_result(1)
+            assert await patience.wait(ready, 0) == 1
+            assert await patience.wait(soon(2), 60) == 2
+        patience.close()
+
+    for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(go())
+
+
+async def test_an_awaitable_that_answers_a_cancellation_with_an_error():
+    """The error passes, and the task is not left cancelled."""
+
+    async def stubborn():
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            raise KeyError("x") from None
+
+    with pytest.raises(KeyError):
+        await Patience().wait(stubborn(), 0.01)
+    assert asyncio.current_task().cancelling() == 0

@@ -47,6 +47,20 @@ async def test_through_a_proxy_everything_goes_to_the_proxy(name):
     assert b"proxy-authorization: basic " in asked[0].lower()
 
 
+async def test_what_runs_here_does_not_go_through_it():
+    """A proxy elsewhere could not reach it, and would see what was meant to stay."""
+    server, asked, address = await _proxy(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno")
+    engine, heard, here = await _proxy(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+    transport = open_transport("native", f"http://{address}")
+    response = await transport.send(UpstreamRequest("POST", f"http://{here}/v1", (), b"{}", 2.0))
+    assert b"".join([chunk async for chunk in response.chunks()]) == b"hi"
+    await response.aclose()
+    await transport.aclose()
+    server.close()
+    engine.close()
+    assert (asked, len(heard)) == ([], 1)
+
+
 async def test_a_proxy_that_refuses_has_sent_nothing():
     """The tunnel to the vendor was never there; its secret is not in the error."""
     server, asked, address = await _proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
@@ -59,7 +73,20 @@ async def test_a_proxy_that_refuses_has_sent_nothing():
     assert "secret" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("proxy", ["ftp://user:secret@127.0.0.1:9", "http://user:secret@127.0.0.1:port", "secret"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "ftp://user:secret@127.0.0.1:9",
+        "socks5://user:secret@127.0.0.1:9",
+        "http://user:secret@127.0.0.1:port",
+        "http://user:secret@127.0.0.1:99999",
+        "http://user:secret@127.0.0.1:9/path",
+        "http://user:secret@127.0.0.1:9?secret",
+        "http://",
+        "secret",
+        "",
+    ],
+)
 def test_what_is_no_proxy_is_refused(proxy):
     """At start, without repeating it."""
     with pytest.raises(ConfigurationError, match="COE_UPSTREAM_PROXY") as refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import time
@@ -14,6 +15,7 @@ from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 
 from service import telemetry
 from service.domain.access import ANONYMOUS
+from service.domain.chat import ChatRequest
 from service.domain.rawjson import TOKENS_MAX
 from service.errors import LedgerUnavailable, NotSent
 from service.pipeline import Pipeline
@@ -557,3 +559,25 @@ def test_a_stream_makes_its_vendor_warm_as_well(serving):
     app, _ = serving({"alpha": Script(), "beta": Script()})
     app.chat(messages=[MANUAL, FIRST], model="beta-model", max_tokens=50, stream=True)
     assert app.chat(messages=SECOND, max_tokens=50).headers["x-coe-provider"] == "beta"
+
+
+@pytest.mark.parametrize(
+    ("script", "body", "status"),
+    [
+        (Script(), {}, 200),
+        (Script(fault=Fault.HANG_UP), {}, 502),
+        (Script(fault=Fault.CUT), {}, 502),
+        (Script(fault=Fault.CUT), {"stream": True}, 200),
+    ],
+)
+def test_what_a_request_leaves_behind_goes_at_once(serving, script, body, status):
+    """Without the cyclic collector: a ring would keep the prompt, some megabytes of it, until it comes round."""
+    app, _ = serving({"alpha": script})
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert app.chat(**body).status_code == status
+        eventually(lambda: not [one for one in gc.get_objects() if isinstance(one, ChatRequest)])
+    finally:
+        gc.enable()

@@ -68,7 +68,7 @@ async def chat(house: House, scope: Scope, receive: Receive, send: Send) -> None
     request_id = head.request_id
     arrived = house.clock.monotonic()
     try:
-        answer = await _answer(house, head, Arriving(request_id, arrived, scope), receive)
+        answer = await _answer(house, head, request_id, arrived, scope, receive)
     except Exception as problem:  # noqa: BLE001 # the last net: whatever it is, it is logged and told as a 500
         answer = unexpected(problem, request_id)
     try:
@@ -81,32 +81,23 @@ async def chat(house: House, scope: Scope, receive: Receive, send: Send) -> None
         raise  # half an answer is out: the server closes the connection, which is the honest signal
 
 
-class Arriving:
-    """A request before it is known what it asks: its id, when it came (monotonic seconds), the server's scope."""
-
-    __slots__ = ("at", "request_id", "scope")
-
-    def __init__(self, request_id: str, at: float, scope: Scope) -> None:
-        self.request_id = request_id
-        self.at = at
-        self.scope = scope
-
-
-async def _answer(house: House, head: Head, arriving: Arriving, receive: Receive) -> WholeReply | Response:
+async def _answer(
+    house: House, head: Head, request_id: str, arrived: float, scope: Scope, receive: Receive
+) -> WholeReply | Response:
     try:
         caller = admit(head, house)
         data = await read_body(head, receive, house.settings.body_bytes_max)
         request = await parsed(data, head)
-        arrival = Arrival(arriving.request_id, caller, arriving.at)
-        reply = await _while_listening(house, request, arrival, arriving.scope, receive)
+        arrival = Arrival(request_id, caller, arrived)
+        reply = await _while_listening(house, request, arrival, scope, receive)
     except CallerLeft:
         return Response(status_code=499)
     except CoeError as problem:
-        return render(problem, arriving.request_id)
+        return render(problem, request_id)
     except asyncio.CancelledError:
-        return render(Stopping(), arriving.request_id)
+        return render(Stopping(), request_id)
     if isinstance(reply, StreamReply):
-        return rendering.StreamResponse(reply, arriving.request_id, house.settings.on_disconnect)
+        return rendering.StreamResponse(reply, request_id, house.settings.on_disconnect)
     return reply
 
 

@@ -38,7 +38,7 @@ _LENGTH_DIGITS = 18
 _JSON = frozenset({"application/json", "text/json"})
 
 
-class CallerLeft(Exception):  # an end, not an error
+class CallerLeft(Exception):
     """The caller hung up before there was anything to answer."""
 
 
@@ -61,10 +61,13 @@ class Head:
 
     @property
     def request_id(self) -> str:
-        """The caller's own id when it is a plain short token, so that logs on both sides meet; else a fresh one."""
-        if _PLAIN_ID.fullmatch(self.given_id):
-            return self.given_id.decode("ascii")
-        return f"req_{secrets.token_hex(12)}"
+        """See `request_id_of`."""
+        return request_id_of(self.given_id)
+
+
+def request_id_of(given: bytes) -> str:
+    """The caller's own id when it is a plain short token, so that logs on both sides meet; else a fresh one."""
+    return given.decode("ascii") if _PLAIN_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> Head:

@@ -6,14 +6,10 @@ on both sides meet; anything else gets a fresh one.
 
 from __future__ import annotations
 
-import re
-import secrets
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import log_unexpected, unexpected
-
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_.\-]{8,64}")
+from service.api.incoming import request_id_of
 
 
 class RequestId:
@@ -27,8 +23,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = given if _PLAIN_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        request_id = request_id_of(next((value for name, value in scope["headers"] if name == b"x-request-id"), b""))
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
 

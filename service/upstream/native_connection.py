@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
     def is_stale(self) -> bool:
         """Whether it is of no use: the vendor said something or hung up since the last answer, or reads no more.
 
-        The event loop may not have looked at the socket yet, so it is looked at here. Nor may it be
-        full: over TLS nobody else tells how much of a request still waits to be written.
+        The event loop may not have looked at the socket yet, so it is looked at here. It must take more, too: over TLS
+        nobody else tells how much of a request still waits to be written.
         """
         if not self.reusable or self._poll is None:
             return True

@@ -93,20 +93,7 @@ def wrk(
     )
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", f"--timeout={ANSWER_S}s"]
     script = ["-s", str(HERE / "wrk.lua"), route.url]
-    before = gateway.cpu_s() if gateway else 0.0
-    done = subprocess.run(  # noqa: S603 # a command of our own
-        ["taskset", "-c", stand.cores.rest, *command, *script],  # noqa: S607 # found on PATH
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 3 * ANSWER_S,
-    )
-    in_time = gateway.cpu_s() - before if gateway else 0.0
-    taken = gateway.quiet_cpu_s() - before if gateway else 0.0
-    if done.returncode != 0:
-        raise NotStarted(f"wrk ended with {done.returncode}: {done.stderr or done.stdout}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    found, in_time, taken = _run(stand, [*command, *script], environment, gateway, seconds)
     good = max(0, found["requests"] - found["refused"])
     return Sample(
         rate=good / found["seconds"],
@@ -122,20 +109,8 @@ def wrk(
 def first_token(stand: Stand, route: Route, gateway: Running | None, *, connections: int, seconds: float) -> Sample:
     """Time from sending a request to the first content of its stream; `rate` is streams per second."""
     plan = client_plan(route, connections, seconds)
-    before = gateway.cpu_s() if gateway else 0.0
-    done = subprocess.run(  # noqa: S603 # a command of our own
-        ["taskset", "-c", stand.cores.rest, sys.executable, str(HERE / "streams.py"), "first", plan],  # noqa: S607 # as above
-        env=clean_environment(stand.home),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 3 * ANSWER_S,
-    )
-    in_time = gateway.cpu_s() - before if gateway else 0.0
-    taken = gateway.quiet_cpu_s() - before if gateway else 0.0
-    if done.returncode != 0:
-        raise NotStarted(f"the stream client ended with {done.returncode}: {done.stderr[-1000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    command = [sys.executable, str(HERE / "streams.py"), "first", plan]
+    found, in_time, taken = _run(stand, command, clean_environment(stand.home), gateway, seconds)
     streams = found["streams"]
     return Sample(
         rate=streams / found["seconds"],
@@ -146,6 +121,27 @@ def first_token(stand: Stand, route: Route, gateway: Running | None, *, connecti
         rss_mib=gateway.rss_mib() if gateway else 0.0,
         failed=found["broken"],
     )
+
+
+def _run(
+    stand: Stand, command: Sequence[str], environment: dict[str, str], gateway: Running | None, seconds: float
+) -> tuple[dict[str, Any], float, float]:
+    """What a client said in its last line; the gateway's processor seconds while it ran, and with what it put off."""
+    before = gateway.cpu_s() if gateway else 0.0
+    done = subprocess.run(  # noqa: S603 # a command of our own
+        ["taskset", "-c", stand.cores.rest, *command],  # noqa: S607 # found on PATH
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds + 3 * ANSWER_S,
+    )
+    in_time = gateway.cpu_s() - before if gateway else 0.0
+    taken = gateway.quiet_cpu_s() - before if gateway else 0.0
+    if done.returncode != 0:
+        raise NotStarted(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-1000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found, in_time, taken
 
 
 def client_plan(route: Route, connections: int, seconds: float) -> str:

@@ -41,7 +41,7 @@ computes as written by default."""
 SOURCES = "classifiers/_kernel*.[ch]"
 REASON_CHARS_MAX = 200
 WARNING = (
-    f"WARNING: {SOURCE} was not compiled: {{reason}}. The router works all the same, but takes about twice as long to "
+    f"WARNING: {SOURCE} was not compiled: {{reason}}. The router works without, but takes several times as long to "
     "read a prompt. To change that, install a C compiler and the headers of this Python, then install the router again "
     "(in a checkout: touch hatch_build.py; make check)."
 )

@@ -7,7 +7,9 @@ At run time (NumPy and the standard library):
     turns        which turns and which part of them are read
     harness      what agents and apps wrap around a person's words, taken off
     dressing, sayings, courtesy    what makes a prompt look dearer, or like small talk, taken off for another reading
+    judging      one text to a posterior, and why to doubt it
     features     text to sparse vector: hashed words, pairs, stems, Han n-grams, anchors
+    scanning, kernel    what a text holds, by NumPy and by the compiled kernel
     folding, anchors, alphabet, language, structure    what the features are made of
     terms        which pieces spoke for an intent
     compound     where one wish ends and the next begins

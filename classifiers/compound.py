@@ -11,7 +11,9 @@ Invariants:
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+from classifiers import kernel
 
 PIECES_MAX: Final = 16
 PIECE_CHARS_MIN: Final = 3
@@ -35,18 +37,33 @@ _LAST: Final = 4
 """So many pieces of the end are kept when there are too many: what is wanted of a long list often stands behind it."""
 
 
+_MARK_FIRST: Final = frozenset("-*•")
+_LINK_FIRST: Final = frozenset("antfl首先再然接之随最顺同另并還順")
+"""How marks (that are no figures) and links begin: few pieces have either."""
+
+splits: Final[Any] = kernel.compiled("split") or _SPLIT.split
+"""The text between all that may join wishes, from C where it can be: `_kernel_words.h` has the twin of the pattern."""
+
+
 def pieces(text: str) -> tuple[str, ...]:
     """The pieces of a text between the marks and words that may join wishes, too short ones left out."""
     found = []
-    for piece in _SPLIT.split(text):
+    for piece in splits(text):
         bare = piece.strip(_EDGES)
-        for lead in (_MARK, _LINKS):
-            start = lead.match(bare[:1].lower() + bare[1:])
-            if start is not None:
-                bare = bare[start.end() :].lstrip(_EDGES)
+        first = bare[:1]
+        if first.isdecimal() or first in _MARK_FIRST:
+            bare = _without(_MARK, bare)
+        if bare[:1].lower() in _LINK_FIRST:
+            bare = _without(_LINKS, bare)
         least = PIECE_CHARS_MIN_LATIN if bare.isascii() else PIECE_CHARS_MIN
         if len(bare) >= least:
             found.append(bare)
     if len(found) > PIECES_MAX:
         found = [*found[: PIECES_MAX - _LAST], *found[-_LAST:]]
     return tuple(found)
+
+
+def _without(lead: re.Pattern[str], bare: str) -> str:
+    """A piece without what leads it."""
+    start = lead.match(bare[:1].lower() + bare[1:])
+    return bare if start is None else bare[start.end() :].lstrip(_EDGES)

@@ -2,7 +2,7 @@
 
 Where on the path: `scorer` reads a text again without its dressing when it looks like a dear one, or like nothing, and
 keeps that reading only if it is sure of something cheaper. So nothing here can make a request dearer, and an everyday
-text never comes here. Pure, standard library only. The features know nothing of it, so weights stay valid.
+text never comes here. Pure. The features know nothing of it, so weights stay valid.
 
 Dressing is
 - disguise: characters that nobody sees, marks on plain letters, Cyrillic letters in Latin words;
@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from operator import eq, ne
+from operator import eq
 from typing import Final
 
-from classifiers.sayings import GRAMMAR, is_about_answers, may_tell, tells_how
+from classifiers.sayings import GRAMMAR, is_about_answers, may_tell, signs, tells_how, wording
 
 LEFT_CHARS_MIN: Final = 8
 LEFT_HAN_MIN: Final = 4
@@ -82,6 +82,7 @@ _LOOK_ALIKES: Final = str.maketrans("аеосрхуіАВЕНКМОРСТХ", "a
 _WRAPPED: Final = re.compile(r"<([A-Za-z][\w-]{0,39})(?:\s[^<>]{0,80})?>(.*)</\1>", re.DOTALL)
 _BRACKETS: Final = r"[\[【]\w{1,20}[\]】][^\n]{0,200}?[\[【]/\w{1,20}[\]】]|[\[【][^\n]{1,120}?[\]】]"
 _SENTENCE: Final = re.compile(_BRACKETS + r"|[^\n.!?。！？;；]+[.!?。！？;；]*|[.!?。！？;；]+")
+_ENDS_OF_SENTENCES: Final = ".!?。！？;；"
 
 # fmt: off
 _OPENINGS: Final = (" ", "\t", "def ", "class ", "import ", "return ", "const ", "let ", "var ", "public ",
@@ -107,7 +108,6 @@ _SAID_TWICE: Final = re.compile("([一-鿿]{2,3})\\1")
 _BETWEEN_SCRAPS: Final = re.compile(r"[\s,，、;；/]+")
 _OPERATOR: Final = re.compile(r"[()\[\]{}<>=+*/\\^$|_#@%&~]")
 _FIGURE: Final = re.compile(_OPERATOR.pattern + r"|(?<![A-Za-z])\d")
-_SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
 _PLAIN: Final = str.maketrans(dict.fromkeys('.,;:!?"“”=-[]', " "))
 _SCRAP: Final = re.compile(r"[^\s，、；]+")
 _BETWEEN: Final = " \t\n,，、;；"
@@ -161,11 +161,11 @@ def ends(text: str) -> Iterator[tuple[str, str, bool]]:
             ahead, _, last = bare.rpartition(mark)
             break
     else:
-        found = list(_SENTENCE.finditer(bare))
-        if len(found) < 2:
+        opened, begin = _SENTENCE.match(bare), _last_sentence(bare)
+        if opened is None or begin == 0:
             return
-        first, behind = bare[: found[0].end()], bare[found[0].end() :]
-        ahead, last = bare[: found[-1].start()], bare[found[-1].start() :]
+        first, behind = opened[0], bare[opened.end() :]
+        ahead, last = bare[:begin], bare[begin:]
     for rest, cut in ((behind, first), (ahead, last)):
         if _says_something(rest.strip()):
             yield rest.strip(), cut.strip(), is_about_answers(cut[:LOOKED_AT].lower())
@@ -251,7 +251,7 @@ def kind_of(line: str, *, alone: bool = False) -> int:
     low = line.lower()
     words = low.split()
     plain = line.isascii()
-    kind = TALK if may_tell(low, plain=plain) else 0
+    kind = TALK if may_tell(low) else 0
     if words and _may_run(words[0], words[: RUN_MIN - 1], words[0][: RUN_HAN_MAX + 1]):
         kind |= RUN_AHEAD
     if words and _may_run(words[-1], words[1 - RUN_MIN :], words[-1][-RUN_HAN_MAX - 1 :]):
@@ -277,8 +277,8 @@ def _stuff(line: str, low: str, words: list[str], *, chinese: bool) -> int:
         kind = _wording(line, low.translate(_PLAIN).split())
     if "```" in line or "$$" in line:
         kind |= FENCE
-    signs = len(_SIGN.findall(line))
-    material = signs > 0 and signs >= SIGN_SHARE_MIN * (len(line) - line.count(" "))
+    found = signs(line)
+    material = found > 0 and found >= SIGN_SHARE_MIN * (len(line) - line.count(" "))
     # An answer to choose, or a step, never stands for nothing.
     if (material or _is_code(low)) and _LABELLED.match(line) is None:
         kind |= MATERIAL
@@ -323,9 +323,9 @@ def _may_be_list(words: list[str]) -> bool:
 
 
 def _list_logit(words: list[str]) -> float:
-    grammar = [word in GRAMMAR for word in words]
-    logit: float = LIST_GRAMMAR * sum(grammar) + LIST_TURNS * sum(map(ne, grammar, grammar[1:]))
-    logit += LIST_NEIGHBOURS * sum(map(eq, words, words[1:]))
+    grammar, turns, repeats = wording(words, GRAMMAR)
+    logit: float = LIST_GRAMMAR * grammar + LIST_TURNS * turns
+    logit += LIST_NEIGHBOURS * repeats
     return LIST_BIAS + logit / len(words)
 
 
@@ -344,17 +344,29 @@ def _scraps(line: str) -> int:
 
 def _without_talk(line: str, *, behind: bool) -> str:
     """A line without the sentences at one end that talk about how to answer."""
-    sentences = list(_SENTENCE.finditer(line))
     if behind:
-        while sentences and tells_how(sentences[-1][0]):
-            line = line[: sentences.pop().start()]
+        begin = _last_sentence(line)
+        while line and tells_how(line[begin:]):
+            line = line[:begin]
+            begin = _last_sentence(line)
         return line.rstrip()
     begin = 0
-    for sentence in sentences:
+    for sentence in _SENTENCE.finditer(line):
         if not tells_how(sentence[0]):
             break
         begin = sentence.end()
     return line[begin:].lstrip()
+
+
+def _last_sentence(line: str) -> int:
+    """Where the last sentence of a line begins: 0 when it is the only one."""
+    if "[" in line or "【" in line:
+        begin = 0
+        for sentence in _SENTENCE.finditer(line):
+            begin = sentence.start()
+        return begin
+    # Without brackets a sentence is what stands between stops, and those behind it.
+    return max(map(line.rstrip(_ENDS_OF_SENTENCES).rfind, _ENDS_OF_SENTENCES)) + 1
 
 
 def _without_run(line: str, *, behind: bool) -> str:

@@ -1,8 +1,7 @@
 """From text to a sparse vector: what the classifier sees of a request. Pure: standard library and NumPy only.
 
-Where on the path: `scorer.read` and `model.fit` call `extract` on what `turns` selected; nothing else knows how a
-bucket number comes about. `scanning` hashes the text, or the compiled `kernel` in its place; language and structural
-flags are judged here from what they counted.
+Where on the path: `judging`, `scorer.read` and `model.fit` call `extract` on what `turns` selected; nothing else knows
+how a bucket number comes about. `scanning` reads the text, or the compiled `kernel` in its place.
 Any change here that moves a number by a hundredth changes `fingerprint`: an artefact of another one is refused.
 
 Invariants:
@@ -27,7 +26,7 @@ from classifiers.alphabet import DIGIT
 from classifiers.anchors import ANCHORS_MAX, BUCKET_BITS, BUCKETS
 from classifiers.cues import CJK_SIZES
 from classifiers.folding import Positions
-from classifiers.language import UNDETERMINED, language_of
+from classifiers.language import UNDETERMINED
 from classifiers.scanning import ACTION_PAIRS, ACTION_WORDS, CJK_EVERYWHERE, CJK_NEAR, STEM_CHARS, scan
 from classifiers.turns import (
     EARLIER_HEAD_CHARS,
@@ -89,11 +88,8 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
         raise ValueError(f"text has {len(text)} characters, more than a selection can have: call select() first")
     compiled = kernel.compiled_scan
     found = scan(text, spans=spans) if spans or compiled is None else compiled(text)
-    counts = found.counts
-    language = language_of(counts, found.english, found.foreign, opens_in_english=found.opens_in_english)
-    flags = structure.flags(text, counts, found.line_breaks, language, found.actions)
-    if context:
-        flags = sorted((*context, *flags))
+    digits, language = found.counts[DIGIT], found.language
+    flags = sorted((*context, *found.flags)) if context else found.flags
     hashed = found.features + found.anchors
     end = hashed + len(flags)
     buckets, values = found.buckets[:end], found.values[:end]
@@ -107,8 +103,8 @@ def extract(text: str, *, spans: bool = False, context: tuple[int, ...] = ()) ->
         flags=tuple(flags),
         shapes=_shapes(flags),
         language=language,
-        has_evidence=language != UNDETERMINED or counts[DIGIT] > 0,
-        digits=counts[DIGIT],
+        has_evidence=language != UNDETERMINED or digits > 0,
+        digits=digits,
         text=text,
     )
 
@@ -118,12 +114,18 @@ def _shapes(flags: Sequence[int]) -> int:
     return len(flags) - bisect_left(flags, structure.FIRST_SHAPE)
 
 
+ANCHOR_VALUES: Final = np.array(
+    [SCALE_ANCHORS / max(count, 1) ** 0.5 for count in range(ANCHORS_MAX + 1)], dtype=np.float32
+)
+"""For each number of anchors: the value of one, since all together have one length."""
+ANCHOR_VALUES.flags.writeable = False
+
+
 def _tails() -> tuple[Values, ...]:
-    """For each number of anchors: their values, which have one length together, and then those of flags."""
+    """For each number of anchors: their values, and then those of flags."""
     flags = np.full(len(structure.FLAGS), SCALE_FLAGS, dtype=np.float32)
     return tuple(
-        np.concatenate((np.full(count, SCALE_ANCHORS / max(count, 1) ** 0.5, dtype=np.float32), flags))
-        for count in range(ANCHORS_MAX + 1)
+        np.concatenate((np.full(count, value, dtype=np.float32), flags)) for count, value in enumerate(ANCHOR_VALUES)
     )
 
 

@@ -12,8 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SCAN_CHARS: Final = 16_384
 BLOCKS_MAX: Final = 12
@@ -79,8 +78,7 @@ APP_CALL_CHARS: Final = 400
 _OPENERS: Final = frozenset("<{[ \n\t\r")
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
+class Unwrapped(NamedTuple):
     """A turn without its wrapping. `noisy` when something was taken off, `by_app` when an app asks for itself."""
 
     text: str

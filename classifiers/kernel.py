@@ -1,7 +1,8 @@
-"""The compiled reading of texts: `scanning.scan` and the weighing of features from C, where `_kernel` was built.
+"""The compiled kernel, where `_kernel` was built: `scanning.scan`, the weighing of features, and what others ask of it.
 
-Where on the path: `features.extract` asks `compiled_scan`, the scorers ask `weigh` and `weigh_known`. Where nothing was
-compiled at installation NumPy does the same, in about twice the time.
+Where on the path: `features.extract` asks `compiled_scan`, the scorers ask `weigh` and `weigh_known`; `judging`,
+`sayings`, `dressing` and `compound` take their own part of the kernel, and have its twin. Where nothing was compiled at
+installation NumPy and Python do the same, in several times the time.
 
 Invariants:
 1. The kernel reads what NumPy reads, to the last bit; its sums of products may differ in the last bit where NumPy fuses
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +23,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from classifiers import alphabet, anchors, folding, language, scanning
+from classifiers import alphabet, anchors, folding, language, scanning, structure
 from classifiers.cues import CJK_SIZES, HINTS
 from classifiers.scanning import ROOM, Scan
 from classifiers.turns import HEAD_CHARS, TAIL_CHARS
@@ -47,6 +49,9 @@ _PER_ASCII: Final = 2
 COLUMNS_MAX: Final = 512
 """The widest row that is added up. An artefact of ours has some 130."""
 
+WIDTH: Final = 24
+"""Columns of a row of weights that `Judge` adds up: intents, heads, their mean, and empty ones to fill registers."""
+
 TEXT_MAX: Final = HEAD_CHARS + TAIL_CHARS + 1
 """The longest selection: two parts and a line break between them."""
 
@@ -58,15 +63,29 @@ Singles: TypeAlias = npt.NDArray[np.float32]
 Buckets: TypeAlias = npt.NDArray[np.int64]
 Places: TypeAlias = npt.NDArray[np.int32]
 Scanning: TypeAlias = Callable[[str], Scan]
+Finder: TypeAlias = Callable[[str], bool]
 
 
 def _figures() -> dict[str, int]:
     """What the kernel has to know besides tables."""
     return {
-        "word_kinds": alphabet.WORD_KINDS,
+        "latin": alphabet.LATIN,
+        "accented": alphabet.LATIN_ACCENTED,
+        "digit": alphabet.DIGIT,
+        "hangul": alphabet.HANGUL,
+        "other_letter": alphabet.OTHER_LETTER,
         "han": alphabet.HAN,
         "kana": alphabet.KANA,
+        "maths": alphabet.MATHS,
+        "code": alphabet.CODE,
+        "question": alphabet.QUESTION,
+        "exclamation": alphabet.EXCLAMATION,
         "quotation": alphabet.QUOTATION,
+        "backtick": alphabet.BACKTICK,
+        "backslash": alphabet.BACKSLASH,
+        "bracket": alphabet.BRACKET,
+        "slash": alphabet.SLASH,
+        "word_kinds": alphabet.WORD_KINDS,
         "kinds": alphabet.KINDS,
         "stem": scanning.STEM_CHARS,
         "at_ends": scanning.CJK_NEAR,
@@ -85,12 +104,14 @@ def _figures() -> dict[str, int]:
         "anchor_words": anchors.ANCHOR_WORDS,
         "anchor_cjk": anchors.ANCHOR_CJK,
         "bucket_bits": anchors.BUCKET_BITS,
+        "latin_per_han": language.LATIN_PER_HAN,
+        "accents_max": language.ACCENTS_MAX,
     }
 
 
-def scanning_by(built: ModuleType) -> Scanning:
-    """`scanning.scan` from C."""
-    reader = built.Reader(
+def reader_by(built: ModuleType) -> Any:  # noqa: ANN401 # a type of C has no other one
+    """The tables that texts are read by, in the hands of C."""
+    return built.Reader(
         kinds=alphabet.KIND_TABLE,
         folds=alphabet.FOLD_TABLE,
         hints=HINTS,
@@ -98,8 +119,15 @@ def scanning_by(built: ModuleType) -> Scanning:
         figures=_figures(),
         seeds=(folding.BASE, folding.MIX, anchors.START_SEED, anchors.END_SEED),
         weights=(folding.PAYLOAD_WEIGHT, folding.QUOTED_WEIGHT, folding.GRAIN),
+        shares=(language.KANA_SHARE, language.ACCENT_WEIGHT, language.FOREIGN_MARGIN),
+        flags=structure.FLAGS,
+        languages=language.LANGUAGES,
     )
-    read = reader.scan
+
+
+def scanning_by(built: ModuleType) -> Scanning:
+    """`scanning.scan` from C."""
+    read = reader_by(built).scan
 
     def scan(text: str) -> Scan:
         room = (_PER_ASCII if text.isascii() else _PER_CHARACTER) * len(text) + ROOM
@@ -119,7 +147,8 @@ def _told(found: Scan) -> tuple[object, ...]:
     end = found.features + found.anchors
     bits = found.buckets[:end].tobytes(), found.values[: found.features].tobytes()
     functions = found.english, found.foreign, found.opens_in_english
-    return (*bits, found.anchors, tuple(found.counts), *functions, found.actions, found.line_breaks)
+    shown = found.actions, found.line_breaks, found.language, tuple(found.flags)
+    return (*bits, found.anchors, tuple(found.counts), *functions, *shown)
 
 
 def sources() -> str:
@@ -137,7 +166,8 @@ def choose(name: str = "classifiers._kernel") -> tuple[ModuleType | None, Scanni
     """The compiled module and its reading, when they can be used, and which of the three states this is."""
     try:
         built = importlib.import_module(name)
-        if (sources(), TEXT_MAX, COLUMNS_MAX) != (built.SOURCES, built.TEXT_MAX, built.COLUMNS_MAX):
+        limits = built.TEXT_MAX, built.COLUMNS_MAX, built.WIDTH
+        if sources() != built.SOURCES or limits != (TEXT_MAX, COLUMNS_MAX, WIDTH):
             return None, None, OUTDATED
         found = scanning_by(built)
         if not all(agrees(found, text) for text in SPECIMENS):
@@ -188,6 +218,41 @@ def _squares(values: Singles) -> float:
     return float(np.add.accumulate(np.square(values, dtype=np.float64))[-1])
 
 
-def compiled_type(name: str) -> Any | None:  # noqa: ANN401 # a type of C has no other one
-    """A type of the kernel, when it can be used."""
+def finder(sayings: tuple[str, ...], *, begin_words: bool = False) -> Finder:
+    """What says whether one of the sayings stands in a text; with `begin_words` those of ASCII must begin a word there.
+
+    Sayings are letters alone where words are to begin.
+    """
+    return finder_by(_built, sayings, begin_words=begin_words)
+
+
+def finder_by(built: ModuleType | None, sayings: tuple[str, ...], *, begin_words: bool) -> Finder:
+    """`finder` by a module, or by Python."""
+    if built is not None:
+        found: Finder = built.Sayings(sayings, begin_words).within
+        return found
+    pattern = re.compile("|".join(map(re.escape, sayings)))
+    if not begin_words:
+        # Searched for one by one in ASCII and all at once elsewhere: each is several times faster there.
+        return lambda text: any(map(text.__contains__, sayings)) if text.isascii() else pattern.search(text) is not None
+
+    def begins_word(text: str) -> bool:
+        # A pattern that said so would be several times slower: it has no first letters to look for.
+        for found in pattern.finditer(text):
+            if not text[found.start() - 1 : found.start()].isalnum() or not found[0].isascii():
+                return True
+        return False
+
+    return begins_word
+
+
+def reader() -> Any:  # noqa: ANN401 # a type of C has no other one
+    """A `Reader` for types of the kernel that read texts themselves. Raises `LookupError` where there is none."""
+    if _built is None:
+        raise LookupError("there is no compiled kernel: ask `compiled` first")
+    return reader_by(_built)
+
+
+def compiled(name: str) -> Any | None:  # noqa: ANN401 # what is of C has no other type
+    """A type or function of the kernel, when it can be used."""
     return None if _built is None else getattr(_built, name)

@@ -1,6 +1,7 @@
 """Which language the instruction is in: English, Chinese, another one, or undetermined.
 
-Where on the path: `features.extract` asks once per text; the answer picks the temperature and the threshold.
+Where on the path: `scanning.scan` asks once per text (`_kernel_flags.h` has the twin); the answer picks the temperature
+and the threshold.
 
 Invariants:
 1. Letters decide. No letters: `und`.

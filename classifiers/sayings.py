@@ -1,6 +1,7 @@
 """Words that `dressing` knows: talk about how to answer and who should, the grammar of English, and short questions.
 
-Where on the path: beside it; `dressing` looks for them at the ends of a text that looks dear, or like nothing.
+Where on the path: beside it; `dressing` looks for them at the ends of a text that looks dear, or like nothing. They are
+looked for by the compiled `kernel` in one pass, or by Python one after the other: the same is found.
 
 Invariant: each English saying holds one of `HOW_STEMS` or `PERSONS`, which spare the search for it.
 """
@@ -8,7 +9,10 @@ Invariant: each English saying holds one of `HOW_STEMS` or `PERSONS`, which spar
 from __future__ import annotations
 
 import re
-from typing import Final
+from operator import eq, ne
+from typing import Any, Final
+
+from classifiers import kernel
 
 SENTENCE_MAX: Final = 240
 """Characters of a sentence that are searched for talk about how to answer."""
@@ -58,17 +62,21 @@ GRAMMAR: Final = frozenset(_GRAMMAR.split())
 """How to answer, how hard it is, who should answer: no sentence of these says what is wanted. What is said outright,
 the words that spare the search for it (each saying holds one), and the words that hold English sentences together."""
 
-_ABOUT_ANSWERS: Final = re.compile(
-    r"answer|repl[iy]|respon[ds]|prompt|request|question|model|system|assistant|tier|expert|scholar|specialist"
-    r"|professor|panel|contest|challenge|capabilit|power|rigou?r|reasoning|inference|verif|careful|slowly|severity"
-    r"|priority|critical|difficult|comput|effort|subtle|watertight|quality"
-    r"|回答|回复|答复|答案|作答|模型|系统|助手|请求|推理|推演|推论|思考|核对|专家|学者|权威|竞赛|决赛|能力|严谨|质量|严重|重要"
-    r"|难题|难度|全力|算力|评审|问题|题目"
+# fmt: off
+ANSWER_WORDS: Final = (
+    "answer", "repli", "reply", "respond", "respons", "prompt", "request", "question", "model", "system", "assistant",
+    "tier", "expert", "scholar", "specialist", "professor", "panel", "contest", "challenge", "capabilit", "power",
+    "rigor", "rigour", "reasoning", "inference", "verif", "careful", "slowly", "severity", "priority", "critical",
+    "difficult", "comput", "effort", "subtle", "watertight", "quality",
+    "回答", "回复", "答复", "答案", "作答", "模型", "系统", "助手", "请求", "推理", "推演", "推论", "思考", "核对",
+    "专家", "学者", "权威", "竞赛", "决赛", "能力", "严谨", "质量", "严重", "重要", "难题", "难度", "全力", "算力",
+    "评审", "问题", "题目",
 )
+# fmt: on
 """Words of people who talk about the answer they want: in a wish, too, so nothing is cut off for them but on trial.
-Each begins a word. A pattern that said so would be several times slower: it has no first letters to look for."""
+Each of ASCII begins a word."""
 
-_MAY_TELL: Final = re.compile("|".join((*HOW_STEMS, *HOW_SAID_ZH, *PERSONS_ZH)))
+_SIGN: Final = re.compile(r"[^\w\s.,!?'\"，。！？、：:；;“”‘’（）()…-]|_")
 _PERSONA: Final = re.compile(
     r"\byou(?:'re| are) (?:an?|the|my) .{0,60}(?:expert|specialist|professional|genius|professor|veteran|experience)"
     r"|\b(?:act|answer|respond) (?:as|like) (?:an?|the) .{0,40}(?:expert|specialist|professor|professional|genius)"
@@ -77,28 +85,36 @@ _PERSONA: Final = re.compile(
     r"|(?:顶级|顶尖|资深|权威).{0,12}(?:专家|教授|医生|律师|顾问|学者)"
 )
 
+_talks_how: Final = kernel.finder((*HOW_SAID, *HOW_SAID_ZH))
+_names_person: Final = kernel.finder((*PERSONS, *PERSONS_ZH))
 
-def may_tell(low: str, *, plain: bool) -> bool:
-    """Whether a line in lower case may talk about how to answer; `plain` when it is ASCII."""
-    # Searched for one by one in ASCII and all at once elsewhere: each is several times faster there.
-    return any(map(low.__contains__, HOW_STEMS)) if plain else _MAY_TELL.search(low) is not None
+may_tell: Final = kernel.finder((*HOW_STEMS, *HOW_SAID_ZH, *PERSONS_ZH))
+"""Whether a line in lower case may talk about how to answer."""
+
+is_about_answers: Final = kernel.finder(ANSWER_WORDS, begin_words=True)
+"""Whether words of a line in lower case talk about the answer that is wanted."""
+
+
+def signs_counted(line: str) -> int:
+    """How many characters are neither of a word nor blank nor punctuation."""
+    return len(_SIGN.findall(line))
+
+
+def words_counted(words: list[str], grammar: frozenset[str]) -> tuple[int, int, int]:
+    """How many words are grammar, how often one of grammar meets one of none, how many are the word before again."""
+    held = list(map(grammar.__contains__, words))
+    return sum(held), sum(map(ne, held, held[1:])), sum(map(eq, words, words[1:]))
+
+
+wording: Final[Any] = kernel.compiled("wording") or words_counted
+signs: Final[Any] = kernel.compiled("signs") or signs_counted
+"""`words_counted` and `signs_counted`, from C where it can be."""
 
 
 def tells_how(sentence: str) -> bool:
     """Whether a sentence talks about how to answer."""
     low = sentence[:SENTENCE_MAX].lower()
-    if any(map(low.__contains__, HOW_SAID)) or any(map(low.__contains__, HOW_SAID_ZH)):
-        return True
-    return any(map(low.__contains__, (*PERSONS, *PERSONS_ZH))) and _PERSONA.search(low) is not None
-
-
-def is_about_answers(low: str) -> bool:
-    """Whether words of a line in lower case talk about the answer that is wanted."""
-    for found in _ABOUT_ANSWERS.finditer(low):
-        before = low[found.start() - 1 : found.start()]
-        if not before.isalnum() or not found[0].isascii():
-            return True
-    return False
+    return _talks_how(low) or (_names_person(low) and _PERSONA.search(low) is not None)
 
 
 MATERIAL_CHARS_MAX: Final = 48

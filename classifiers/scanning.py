@@ -24,7 +24,7 @@ from classifiers.alphabet import HAN, KANA
 from classifiers.anchors import ANCHORS_MAX, BUCKET_BITS, anchor_rows, anchor_spans
 from classifiers.cues import CJK_SIZES, HINTS
 from classifiers.folding import MIX, Folded, Hashes, Positions, Weights
-from classifiers.language import ACTION_MASK, ENGLISH_MARK, FOREIGN_MARK, OPENING_LATIN
+from classifiers.language import ACTION_MASK, ENGLISH_MARK, FOREIGN_MARK, OPENING_LATIN, language_of
 
 STEM_CHARS: Final = 5
 """A longer word also counts by its first characters: `translate`, `translating` and a typo at the end share them."""
@@ -59,8 +59,9 @@ class Scan(NamedTuple):
     `buckets` int64 and `values` float32 have `features` hashed features, then `anchors` rows without a value, then room
     for flags. `counts` are characters by kind, two blanks more than the text has. `english` and `foreign` count
     function words, `opens_in_english` says whether enough English stands before the first Han character, `actions` how
-    many kinds of action are asked for where a wish may stand, `line_breaks` how many stand inside. `starts` and `ends`
-    are where features and anchors stand, if asked for.
+    many kinds of action are asked for where a wish may stand, `line_breaks` how many stand inside. `language` is one of
+    `LANGUAGES`, `flags` are places in `structure.FLAGS`, ascending. `starts` and `ends` are where features and anchors
+    stand, if asked for.
     """
 
     buckets: Positions
@@ -73,6 +74,8 @@ class Scan(NamedTuple):
     opens_in_english: bool
     actions: int
     line_breaks: int
+    language: str
+    flags: Sequence[int]
     starts: Positions = _NO_POSITIONS
     ends: Positions = _NO_POSITIONS
 
@@ -116,17 +119,24 @@ def scan(text: str, *, spans: bool = False) -> Scan:
         edges = np.array(anchor_spans(folded), dtype=np.int64).reshape(-1, 2)
         begin = np.concatenate((begins, edges[:, 0]))
         end = np.concatenate((folded.ends[1:], finishes, edges[:, 1]))
+    english = functions.count(ENGLISH_MARK)
+    foreign = hints[:words].translate(_FOREIGN_ONLY).count(FOREIGN_MARK)
+    opens = folded.has_cjk and _opens_in_english(folded, functions)
+    actions = _actions(hints, words, grams)
+    language = language_of(folded.counts, english, foreign, opens_in_english=opens)
     return Scan(
         buckets=buckets,
         values=values,
         features=features,
         anchors=len(anchors),
         counts=folded.counts,
-        english=functions.count(ENGLISH_MARK),
-        foreign=hints[:words].translate(_FOREIGN_ONLY).count(FOREIGN_MARK),
-        opens_in_english=folded.has_cjk and _opens_in_english(folded, functions),
-        actions=_actions(hints, words, grams),
+        english=english,
+        foreign=foreign,
+        opens_in_english=opens,
+        actions=actions,
         line_breaks=folded.line_breaks,
+        language=language,
+        flags=structure.flags(text, folded.counts, folded.line_breaks, language, actions),
         starts=begin,
         ends=end,
     )

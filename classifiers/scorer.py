@@ -1,6 +1,7 @@
 """From a conversation to an intent: the only module of this package that runs while a request waits.
 
 Where on the path: step 2, before planning. NumPy and the standard library only; scikit-learn is never imported here.
+`judging` says what one text looks like; which texts of a request are read, and which reading counts, is decided here.
 
 Invariants:
 1. Only turns of the role `user` are read: harness text is not the person's wish. Without evidence it abstains: no user
@@ -17,51 +18,41 @@ Invariants:
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib import resources
-from operator import mul
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.anchors import BUCKETS
 from classifiers.artefact import Artefact, ArtefactError
 from classifiers.artefact import load as load_artefact
 from classifiers.compound import pieces
 from classifiers.courtesy import uncourteous, without_sentences
 from classifiers.dressing import ends, undressed
-from classifiers.features import ROWS, SCALE_FLAGS, Features, extract
-from classifiers.kernel import weigh
+from classifiers.features import Features, extract
+from classifiers.judging import ALONE, DOUBTS, FITS_NOTHING, FOLLOW_UP, NO_WORDS, Judgement, Table, judge_by
 from classifiers.language import UNDETERMINED
 from classifiers.personal import has_personal_data
 from classifiers.sayings import asks_about_material
-from classifiers.structure import ROW
-from classifiers.taxonomy import (
-    COMPOUND,
-    DIFFICULTY_MAX,
-    DIFFICULTY_MIN,
-    EVERYDAY,
-    FLAG_HEADS,
-    HEADS,
-    INDEX,
-    INTENTS,
-    NOTHING,
-)
+from classifiers.taxonomy import COMPOUND, DIFFICULTY_MAX, DIFFICULTY_MIN, EVERYDAY, FLAG_HEADS, INDEX, INTENTS
 from classifiers.terms import strongest
-from classifiers.turns import Said, is_follow_up, user_texts
+from classifiers.turns import Said, user_texts
 
-__all__ = ["ArtefactError", "IntentClassifier", "Part", "Prediction"]
+__all__ = [
+    "DOUBTS",
+    "FITS_NOTHING",
+    "FOLLOW_UP",
+    "NO_WORDS",
+    "ArtefactError",
+    "IntentClassifier",
+    "Part",
+    "Prediction",
+]
 
 SHIPPED: Final = "intent-v2"
-
-EVIDENCE_MIN: Final = 0.5
-"""Logits that words, n-grams and marks must add to the label above the mean of all labels. Length and line count don't
-count: every short line looks like small talk, `go on` after a page of code included."""
 
 PART_CONFIDENCE_MIN: Final = 0.4
 """A piece that is less sure than this is no step."""
@@ -85,34 +76,20 @@ SURE_AMID_TALK: Final = 0.7
 SURE_WITHOUT_AN_END: Final = 0.65
 """How sure the rest must be of a text whose end is cut off though nothing tells that it is talk about the answer."""
 
-CHITCHAT: Final = INTENTS[0]
-
-NO_WORDS: Final = "no_words"
-FOLLOW_UP: Final = "follow_up"
-LITTLE_EVIDENCE: Final = "little_evidence"
-FITS_NOTHING: Final = "fits_nothing"
-LOW_CONFIDENCE: Final = "low_confidence"
-DOUBTS: Final = (NO_WORDS, FOLLOW_UP, LITTLE_EVIDENCE, FITS_NOTHING, LOW_CONFIDENCE)
-"""Why a prediction abstains, the first that holds: nothing to read; a reply to turns that are missing; words that say
-little for the label; much like the prompts that fit no intent; a posterior below the threshold of its language."""
-
-_COLUMNS: Final = len(INTENTS) + len(HEADS)
-_MEAN: Final = _COLUMNS
-_WIDTH: Final = _COLUMNS + 1
-"""Columns in memory: 15 intents, the heads, and the mean of the intents."""
-
-_DIFFICULTY: Final = len(INTENTS)
+_CHITCHAT: Final = 0
 _COMPOUND: Final = INDEX[COMPOUND]
-_FIRST_FLAG: Final = _DIFFICULTY + 1
-_NOTHING: Final = _DIFFICULTY + HEADS.index(NOTHING)
-_FENCE: Final = ROW["code fence"]
+_EVERYDAY: Final = frozenset(INDEX[name] for name in EVERYDAY)
+_OF_MATERIAL: Final = (INDEX["coding"], INDEX["math"])
+"""Places of intents in `INTENTS`."""
+
 _CHOICES_FIRST: Final = re.compile(r"[(（]?A[.)、）:：]")
-_OF_MATERIAL: Final = ("coding", "math")
-_FLAGS: Final = (*FLAG_HEADS, "personal", "harness")
+_NAMED: Final = tuple(
+    tuple(name for place, name in enumerate(FLAG_HEADS) if bits >> place & 1) for bits in range(1 << len(FLAG_HEADS))
+)
+"""The flags that bits of a judgement name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a conversation is about.
 
     `posterior` maps all intents, in order, to calibrated probabilities. `language` is `en`, `zh`, `other` or `und`
@@ -134,8 +111,7 @@ class Prediction:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One step of a compound request. `text` is a piece of the last user turn: it doesn't belong in a log."""
 
     intent: str
@@ -143,26 +119,30 @@ class Part:
     text: str
 
 
-Reading: TypeAlias = tuple[Prediction, Features, Said]
-"""A judgement, the features it was made of, and the text they are of."""
+class _Around(NamedTuple):
+    """What stands around a text that is read: its context, and how much it and each earlier turn counts."""
+
+    context: tuple[int, ...]
+    shares: tuple[float, ...]
+    earlier: tuple[Any, ...]
+
+
+_NOTHING_AROUND: Final = _Around((), ALONE, ())
+
+Reading: TypeAlias = tuple[Judgement, str]
+"""A judgement, and the text that it is of."""
 
 
 class IntentClassifier:
     """A verified artefact, unpacked for scoring. Immutable after `load`, so threads may share it."""
 
-    __slots__ = ("_artefact", "_bias", "_places", "_shapes", "_weights")
+    __slots__ = ("_artefact", "_judges", "_table")
 
     def __init__(self, artefact: Artefact) -> None:
         """Put the known rows side by side, with an empty one for all others."""
-        weights = np.zeros((len(artefact.rows) + 1, _WIDTH), dtype=np.float32)
-        weights[1:, :_COLUMNS] = artefact.weights
-        weights[:, _MEAN] = weights[:, : len(INTENTS)].mean(axis=1)
-        self._weights = weights
-        self._places = np.zeros(ROWS, dtype=np.int32)
-        self._places[artefact.rows] = np.arange(1, len(weights), dtype=np.int32)
-        self._bias = artefact.bias.astype(np.float64).tolist()
-        self._shapes: list[list[float]] = (SCALE_FLAGS * self.weights_of(np.arange(BUCKETS, ROWS))).tolist()
         self._artefact = artefact
+        self._table = Table(artefact)
+        self._judges = judge_by(self._table)
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Self:
@@ -179,17 +159,25 @@ class IntentClassifier:
         return self._artefact.id
 
     def weights_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """(n, 20) weights of rows of the features: intents, heads, the mean of the intents."""
-        return self._weights.take(self._places.take(rows, mode="clip"), axis=0, mode="clip")
+        """(n, 24) weights of rows of the features: intents, heads, the mean of the intents, empty ones."""
+        return self._table.of(rows)
 
     def predict(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> Prediction:
         """Classify (role, text) turns, oldest first; with `terms`, also say which pieces of the text spoke for it."""
-        return self.read(turns, terms=terms)[0]
+        texts = user_texts(turns)
+        if not texts:
+            return self._nothing()
+        first, last = self._soberly(texts)
+        return self._prediction(texts[0], first, last, terms=terms)
 
     def read(self, turns: Sequence[tuple[str, str]], *, terms: bool = False) -> tuple[Prediction, Features | None]:
         """`predict`, and the features of the last user turn for whoever reads more off them; `None` without one."""
         texts = user_texts(turns)
-        return self._soberly(texts, terms=terms)[:2] if texts else (self._nothing(), None)
+        if not texts:
+            return self._nothing(), None
+        first, last = self._soberly(texts)
+        features = last[0].features or extract(last[1], context=texts[0].context)
+        return self._prediction(texts[0], first, last, terms=terms), features
 
     def explain(self, turns: Sequence[tuple[str, str]], label: str | None = None) -> tuple[tuple[str, float], ...]:
         """The strongest evidence in the last user turn for a label (default: the predicted one), heaviest first.
@@ -201,8 +189,8 @@ class IntentClassifier:
         texts = user_texts(turns)
         if not texts:
             return ()
-        judged, _, read = self._soberly(texts, terms=False)
-        return self._terms(extract(read.text, spans=True, context=read.context), label or judged.label)
+        _, (judged, text) = self._soberly(texts)
+        return self._terms(text, texts[0].context, INDEX[label] if label else judged.best)
 
     def parts(self, turns: Sequence[tuple[str, str]]) -> tuple[Part, ...]:
         """The steps of a request, in order: its pieces, judged one by one; none when they don't differ.
@@ -230,11 +218,11 @@ class IntentClassifier:
 
     def _step(self, piece: str) -> tuple[str, float] | None:
         """The likeliest intent of one piece and its share, unless there is doubt."""
-        _, posterior, _, doubt = self._weighed([Said(1.0, piece)], [extract(piece)])
-        confidence = max(posterior[:_COMPOUND])  # a piece of a compound request is not itself compound
-        if doubt or confidence < PART_CONFIDENCE_MIN:
+        judged = self._judge(piece, _NOTHING_AROUND)
+        confidence = max(judged.posterior[:_COMPOUND])  # a piece of a compound request is not itself compound
+        if judged.doubt or confidence < PART_CONFIDENCE_MIN:
             return None
-        return INTENTS[posterior.index(confidence)], confidence
+        return INTENTS[judged.posterior.index(confidence)], confidence
 
     def _nothing(self) -> Prediction:
         share = 1.0 / len(INTENTS)
@@ -243,158 +231,126 @@ class IntentClassifier:
             INTENTS[0], share, posterior, UNDETERMINED, abstained=True, terms=(), artefact=self.id, doubt=NO_WORDS
         )
 
-    def _soberly(self, texts: Sequence[Said], *, terms: bool) -> Reading:
-        """The judgement, the features and the text of the last turn, without courtesies and dressing where they matter.
+    def _prediction(self, said: Said, first: Reading, last: Reading, *, terms: bool) -> Prediction:
+        """What the last of the readings says, with what the first one of the whole text can't unsay."""
+        judged, text = last
+        flags = _NAMED[judged.named]
+        # Whatever is left out of a reading, the request still holds it.
+        if has_personal_data(first[1], first[0].digits) or (
+            text is not first[1] and has_personal_data(text, judged.digits)
+        ):
+            flags = (*flags, "personal")
+        if said.noisy:
+            flags = (*flags, "harness")
+        return Prediction(
+            label=INTENTS[judged.best],
+            confidence=judged.posterior[judged.best],
+            posterior=dict(zip(INTENTS, judged.posterior, strict=True)),
+            language=judged.language,
+            abstained=bool(judged.doubt),
+            terms=self._terms(text, said.context, judged.best) if terms else (),
+            artefact=self._artefact.id,
+            difficulty=min(max(judged.level, DIFFICULTY_MIN), DIFFICULTY_MAX),
+            flags=flags,
+            doubt=judged.doubt,
+        )
+
+    def _soberly(self, texts: Sequence[Said]) -> tuple[Reading, Reading]:
+        """The first reading of the last turn, and the one without courtesies and dressing where they matter.
 
         At most `READINGS_MORE` readings besides the first one, and one of an end that is cut off. What looks like small
         talk is read twice more, and at most eight of its sentences alone.
         """
-        found = [extract(said.text, context=said.context) for said in texts]
-        first = read = self._judge(texts, found, terms=terms), found[0], texts[0]
-        if first[0].label == CHITCHAT:
-            read = self._plainly(texts, found, read, terms=terms)
+        around, text = self._around(texts), texts[0].text
+        first = read = self._judge(text, around), text
+        if first[0].best == _CHITCHAT:
+            read = self._plainly(read, around)
         if not _is_everyday(read[0]):
-            read = self._undressed(texts, found, read, terms=terms)
-        judged = read[0]
-        if "personal" in first[0].flags and "personal" not in judged.flags:
-            # Whatever is left out of a reading, the request still holds it.
-            judged = replace(judged, flags=tuple(one for one in _FLAGS if one in judged.flags or one == "personal"))
-        return judged, read[1], read[2]
+            read = self._undressed(read, around)
+        return first, read
 
-    def _plainly(self, texts: Sequence[Said], found: Sequence[Features], first: Reading, *, terms: bool) -> Reading:
+    def _around(self, texts: Sequence[Said]) -> _Around:
+        """What the readings of the last turn have in common."""
+        if len(texts) == 1:
+            return _Around(texts[0].context, ALONE, ()) if texts[0].context else _NOTHING_AROUND
+        norm = sum(said.weight * said.weight for said in texts) ** 0.5
+        shares = tuple(said.weight / norm for said in texts)
+        earlier = tuple(self._judges.hear(said.text, said.context) for said in texts[1:])
+        return _Around(texts[0].context, shares, earlier)
+
+    def _judge(self, text: str, around: _Around) -> Judgement:
+        """One reading."""
+        return self._judges.judge(text, *around)
+
+    def _plainly(self, first: Reading, around: _Around) -> Reading:
         """Small talk without its courtesies, then without the sentences that alone look like small talk, too."""
-        bare, again = uncourteous(texts[0].text), first
-        if bare != texts[0].text:
-            again = self._again(texts, found, bare, terms=terms)
-            # Small talk is what is left of much small talk, too: an everyday rest has to be surer than the whole.
-            is_wish = not _is_everyday(again[0]) or again[0].confidence > first[0].confidence
-            if again[0].label != CHITCHAT:
-                return again if is_wish else first
+        text = first[1]
+        bare = uncourteous(text)
+        if bare != text:
+            again = self._judge(bare, around)
+            if again.best != _CHITCHAT:
+                # Small talk is what is left of much small talk, too: an everyday rest has to be surer than the whole.
+                is_wish = not _is_everyday(again) or _confidence(again) > _confidence(first[0])
+                return (again, bare) if is_wish else first
         rest = without_sentences(bare, self._is_small_talk)
         if rest != bare:
-            again = self._again(texts, found, rest, terms=terms)
-            surely = not again[0].abstained and again[0].confidence >= SURE_AMID_TALK
-            if surely and again[0].label != CHITCHAT and not _is_everyday(again[0]):
-                return again
+            again = self._judge(rest, around)
+            surely = not again.doubt and _confidence(again) >= SURE_AMID_TALK
+            if surely and again.best not in _EVERYDAY:
+                return again, rest
         return first
 
     def _is_small_talk(self, sentence: str) -> bool:
-        return self._weighed([Said(1.0, sentence)], [extract(sentence)])[2] == 0
+        return self._judge(sentence, _NOTHING_AROUND).best == _CHITCHAT
 
-    def _undressed(self, texts: Sequence[Said], found: Sequence[Features], read: Reading, *, terms: bool) -> Reading:
+    def _undressed(self, read: Reading, around: _Around) -> Reading:
         """A text that looks dear, or like nothing, without its dressing, and on trial without either end."""
         left = READINGS_MORE
-        for bare, firmly in undressed(read[2].text):
-            of_material = read[0].label in _OF_MATERIAL and read[0].confidence >= SURE_OF_MATERIAL
+        for bare, firmly in undressed(read[1]):
+            of_material = read[0].best in _OF_MATERIAL and _confidence(read[0]) >= SURE_OF_MATERIAL
             if of_material and not firmly and asks_about_material(bare):
                 break
-            again = self._again(texts, found, bare, terms=terms)
+            again = self._judge(bare, around)
             left -= 1
-            if _is_everyday(again[0]):
-                return again
+            if _is_everyday(again):
+                return again, bare
             # Without talk, disguise and lists a text says what it says. What may be meant is left out for nothing less
             # than a sure everyday wish.
             if firmly:
-                read = again
-        if not read[0].abstained and read[0].label != COMPOUND:
-            return read
-        for rest, cut, about_answers in ends(read[2].text):
+                read = again, bare
+        if read[0].doubt or read[0].best == _COMPOUND:
+            return self._without_an_end(read, around, left)
+        return read
+
+    def _without_an_end(self, read: Reading, around: _Around, left: int) -> Reading:
+        """A text that says nothing clear, without its first or last block where that is no wish; `left` readings."""
+        judged = read[0]
+        for rest, cut, about_answers in ends(read[1]):
             if left < READINGS_OF_AN_END or _CHOICES_FIRST.match(rest) is not None:
                 break
             # A sure compound has steps that stand apart: only talk about the answer is none of them.
-            if not (read[0].abstained or about_answers):
+            if not (judged.doubt or about_answers):
                 continue
-            again = self._again(texts, found, rest, terms=terms)
+            again = self._judge(rest, around)
             left -= 1
-            if _is_everyday(again[0]) and (about_answers or again[0].confidence >= SURE_WITHOUT_AN_END):
+            if _is_everyday(again) and (about_answers or _confidence(again) >= SURE_WITHOUT_AN_END):
                 # What was cut off may have been the wish: alone it must say little, or be but short talk.
-                alone = self._judge([Said(1.0, cut)], [extract(cut)], terms=False)
-                dear = sum(share for name, share in alone.posterior.items() if name not in EVERYDAY)
+                alone = self._judge(cut, _NOTHING_AROUND)
+                dear = sum(share for place, share in enumerate(alone.posterior) if place not in _EVERYDAY)
                 short = len(cut) <= (TALK_CHARS_MAX if cut.isascii() else TALK_CHARS_MAX // 2)
-                sure = alone.label not in EVERYDAY and alone.confidence >= SURE_OF_MATERIAL
-                is_talk = about_answers and short and not sure and (read[0].abstained or alone.abstained)
-                return again if is_talk or (alone.abstained and dear < DEAR_SHARE_MAX) else read
+                sure = alone.best not in _EVERYDAY and _confidence(alone) >= SURE_OF_MATERIAL
+                is_talk = about_answers and short and not sure and bool(judged.doubt or alone.doubt)
+                return (again, rest) if is_talk or (alone.doubt and dear < DEAR_SHARE_MAX) else read
         return read
 
-    def _again(self, texts: Sequence[Said], found: Sequence[Features], bare: str, *, terms: bool) -> Reading:
-        """The same turns with another text in the last one, judged."""
-        last = replace(texts[0], text=bare)
-        features = extract(bare, context=last.context)
-        return self._judge([last, *texts[1:]], [features, *found[1:]], terms=terms), features, last
-
-    def _judge(self, texts: Sequence[Said], found: Sequence[Features], *, terms: bool) -> Prediction:
-        evidence, posterior, best, doubt = self._weighed(texts, found)
-        last, label = found[0], INTENTS[best]
-        level = evidence[_DIFFICULTY] + self._bias[_DIFFICULTY]
-        return Prediction(
-            label=label,
-            confidence=posterior[best],
-            posterior=dict(zip(INTENTS, posterior, strict=True)),
-            language=last.language,
-            abstained=bool(doubt),
-            terms=self._terms(extract(last.text, spans=True, context=texts[0].context), label) if terms else (),
-            artefact=self._artefact.id,
-            difficulty=min(max(level, DIFFICULTY_MIN), DIFFICULTY_MAX),
-            flags=self._flags(texts[0], last, evidence),
-            doubt=doubt,
-        )
-
-    def _weighed(
-        self, texts: Sequence[Said], found: Sequence[Features]
-    ) -> tuple[Sequence[float], list[float], int, str]:
-        """Evidence per column, the posterior, the place of the likeliest intent, and why to doubt it."""
-        last = found[0]
-        sums = [weigh(features.buckets, features.values, self._places, self._weights) for features in found]
-        evidence: Sequence[float] = sums[0]
-        shares = [1.0]
-        if len(found) > 1:
-            # Turns are added as vectors are: two unit vectors of equal weight must not look twice as sure as one.
-            norm = sum(said.weight * said.weight for said in texts) ** 0.5
-            shares = [said.weight / norm for said in texts]
-            evidence = [sum(map(mul, shares, column)) for column in zip(*sums, strict=True)]
-        bias = self._bias
-        language = last.language
-        cooling = 1.0 / self._artefact.temperatures[language]
-        logits = [(said + base) * cooling for said, base in zip(evidence[:_DIFFICULTY], bias, strict=False)]
-        highest = max(logits)
-        raised = [math.exp(logit - highest) for logit in logits]
-        total_mass = 1.0 / sum(raised)
-        posterior = [mass * total_mass for mass in raised]
-        best = logits.index(highest)
-        said = evidence[best] - evidence[_MEAN]
-        for share, one in zip(shares, found, strict=True):
-            for flag in one.flags[len(one.flags) - one.shapes :]:
-                shape = self._shapes[flag]
-                said -= share * (shape[best] - shape[_MEAN])
-        doubt = ""
-        if not last.has_evidence:
-            doubt = NO_WORDS
-        elif len(found) == 1 and is_follow_up(last.text):
-            doubt = FOLLOW_UP
-        elif said < EVIDENCE_MIN:
-            doubt = LITTLE_EVIDENCE
-        elif evidence[_NOTHING] + bias[_NOTHING] > 0.0:
-            doubt = FITS_NOTHING
-        elif posterior[best] < self._artefact.thresholds[language]:
-            doubt = LOW_CONFIDENCE
-        return evidence, posterior, best, doubt
-
-    def _flags(self, said: Said, last: Features, evidence: Sequence[float]) -> tuple[str, ...]:
-        """Which of the named flags hold, in their order."""
-        flags = [
-            name
-            for place, name in enumerate(FLAG_HEADS, start=_FIRST_FLAG)
-            if evidence[place] + self._bias[place] > 0.0 or (name == "code" and _FENCE in last.flags)
-        ]
-        if has_personal_data(last.text, last.digits):
-            flags.append("personal")
-        if said.noisy:
-            flags.append("harness")
-        return tuple(flags)
-
-    def _terms(self, features: Features, label: str) -> tuple[tuple[str, float], ...]:
-        return strongest(features, self.weights_of(features.buckets)[:, INDEX[label]] * features.values)
+    def _terms(self, text: str, context: tuple[int, ...], place: int) -> tuple[tuple[str, float], ...]:
+        features = extract(text, spans=True, context=context)
+        return strongest(features, self._table.of(features.buckets)[:, place] * features.values)
 
 
-def _is_everyday(judged: Prediction) -> bool:
-    return judged.label in EVERYDAY and not judged.abstained
+def _is_everyday(judged: Judgement) -> bool:
+    return judged.best in _EVERYDAY and not judged.doubt
+
+
+def _confidence(judged: Judgement) -> float:
+    return judged.posterior[judged.best]

@@ -1,6 +1,7 @@
 """Structural flags of a text: what its shape says when its words say little.
 
-Where on the path: `features.extract` asks once per text; the flags are the last rows of the weight matrix.
+Where on the path: `scanning.scan` asks once per text (`_kernel_flags.h` has the twin); the flags are the last rows of
+the weight matrix.
 
 Invariants:
 1. Only the selection is read, with a fixed number of passes; a question is only asked of a text that has its marks.

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from classifiers import structure
 from classifiers.harness import Unwrapped, unwrap
@@ -98,8 +97,7 @@ def _closed_up(selection: str) -> str:
     return _BLANKS.sub(" ", selection) if "  " in selection else selection
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One user turn as it is read: its weight, its selection without wrapping, and flags that the text can't show.
 
     `noisy` when an agent's or app's wrapping was taken off, or an app asks for itself.

@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.features import ROWS, Features
-from classifiers.kernel import compiled_type, weigh_known
+from classifiers.kernel import compiled, weigh_known
 from classifiers.language import LANGUAGES
 from classifiers.quality.signals import (
     TINY,
@@ -155,7 +155,7 @@ class QualityModel:
 
     def _by_kernel(self) -> Callable[..., float] | None:
         """`logits` from C, where the kernel was built."""
-        ground, shape = compiled_type("Ground"), self.shape
+        ground, shape = compiled("Ground"), self.shape
         if ground is None:
             return None
         built: Callable[..., float] = ground(

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import IntentClassifier, scorer
-from classifiers.features import extract
 from classifiers.scorer import READINGS_MORE
 from classifiers.turns import HEAD_CHARS, TAIL_CHARS
 
@@ -25,8 +24,8 @@ ORDINARY = ("Please explain how a heat pump works, why it needs less power, and 
 ]
 MEGABYTES = 10 * 1024 * 1024
 
-CALLS_MAX = 16
-"""Times the calls of an ordinary prompt, of which some 90 are seen: those of the compiled kernel are not. The dearest
+CALLS_MAX = 42
+"""Times the calls of an ordinary prompt, of which some 36 are seen: a reading by the compiled kernel is one. The dearest
 honest case reads three turns, an unsure one three texts more; a turn that is all wrapping takes twenty calls."""
 
 READINGS_MAX = 3 + READINGS_MORE
@@ -99,13 +98,20 @@ def test_work_is_bounded(text):
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_few_characters_reach_the_features(text, monkeypatch):
     """However long the text, three turns of a selection at most, and the last one again without its dressing."""
-    lengths = []
+    lengths, real = [], CLASSIFIER._judges
 
-    def noting(selection, **how):
-        lengths.append(len(selection))
-        return extract(selection, **how)
+    class Noting:
+        """Judges, and notes how long what it reads is."""
 
-    monkeypatch.setattr(scorer, "extract", noting)
+        def hear(self, selection, context):
+            lengths.append(len(selection))
+            return real.hear(selection, context)
+
+        def judge(self, selection, *around):
+            lengths.append(len(selection))
+            return real.judge(selection, *around)
+
+    monkeypatch.setattr(CLASSIFIER, "_judges", Noting())
     CLASSIFIER.predict([("user", text), ("assistant", text), ("user", text), ("user", text)])
     assert len(lengths) <= READINGS_MAX
     assert max(lengths, default=0) <= HEAD_CHARS + TAIL_CHARS + 1

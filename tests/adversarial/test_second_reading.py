@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from classifiers import IntentClassifier, Prediction, scorer
+from classifiers import IntentClassifier, scorer
+from classifiers.judging import FITS_NOTHING, Judgement
+from classifiers.judging import SURE as SURE_OF_IT
 from classifiers.scorer import READINGS_MORE, SURE_WITHOUT_AN_END
+from classifiers.taxonomy import INDEX
 
 CLASSIFIER = IntentClassifier.load()
 WHOLE, FIRM, LOOSE = "You are an expert. whole", "firm", "loose"
@@ -22,12 +25,12 @@ def script(monkeypatch):
     def begin(readings, *, bare=(), blocks=()):
         seen = []
 
-        def judge(_self, texts, found, *, terms):
-            del terms
-            seen.append(tuple(said.text for said in texts))
-            assert [features.text for features in found] == [said.text for said in texts]
-            label, confidence, abstained = readings[texts[0].text]
-            return Prediction(label, confidence, {}, "en", abstained, (), "scripted")
+        def judge(_self, text, around):
+            seen.append((text, len(around.earlier)))
+            label, confidence, abstained = readings[text]
+            best = INDEX[label]
+            posterior = [confidence if place == best else 0.0 for place in range(len(INDEX))]
+            return Judgement(best, FITS_NOTHING if abstained else SURE_OF_IT, "en", 0, 1.0, 0, posterior)
 
         monkeypatch.setattr(IntentClassifier, "_judge", judge)
         monkeypatch.setattr(scorer, "undressed", lambda _text: iter(bare))
@@ -57,8 +60,8 @@ def test_which_reading_counts(script, whole, firm, loose, chosen):
     read, features = CLASSIFIER.read(TURNS)
     assert (read.label, read.confidence, read.abstained) == readings[chosen]
     assert features.text == chosen
-    assert {texts[0] for texts in seen} == {text for text, reading in readings.items() if reading is not None}
-    assert all(texts[1:] == ("an earlier wish",) for texts in seen)
+    assert {text for text, _ in seen} == {text for text, reading in readings.items() if reading is not None}
+    assert all(earlier == 1 for _, earlier in seen)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_readings_are_counted(script):
     readings[REST_2] = SURE
     seen = script(readings, blocks=((REST, CUT, True), (REST_2, CUT_2, True)))
     assert CLASSIFIER.read(TURNS)[1].text == REST_2
-    assert [texts[0] for texts in seen] == [WHOLE, REST, REST_2, CUT_2]
+    assert [text for text, _ in seen] == [WHOLE, REST, REST_2, CUT_2]
     assert len(seen) == 1 + READINGS_MORE
 
 

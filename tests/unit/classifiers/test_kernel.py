@@ -19,6 +19,7 @@ from classifiers import IntentClassifier, kernel, scanning
 from classifiers.alphabet import FOLD_TABLE, KIND_TABLE
 from classifiers.corpus import read_corpus
 from classifiers.features import extract
+from classifiers.language import LANGUAGES
 from classifiers.turns import HEAD_CHARS, TAIL_CHARS, select
 
 CORPUS = Path(__file__).parents[3] / "classifiers" / "corpus"
@@ -28,7 +29,16 @@ built = pytest.mark.skipif(
     kernel.STATE == kernel.NOT_BUILT and not buildable, reason="no C compiler here: NumPy reads, nothing to test"
 )
 MARKS = 'ab É"“「」:： \n\t.?`(){}=+/\\9７中文字かな한я😀\ud800\0\u3000'
+# fmt: off
+SHAPES = (
+    "B. ", "xB. ", "B) ", "B", "C. ", "xC. ", "C) ", "C", "Ann: ", "小王：", "\n", "\n\t", "\n    ", "\n   ", "\n- ",
+    "\n• ", "\n-", "\n2. ", "\n2、", "\n2", "\n\n", "_", "__", ":/", "://", "www.", "/", "()", "(", "=>", "=", "</",
+    "<", "\\[", "\\", "$\\", "\\begin", "```", "`", "{", ";", "?", "？", "!", '"', " ", "    ", "\x1c", "7", "word ",
+    "Word ", "中文", "，", "a longer line that is no name at all",
+)
+# fmt: on
 TEXTS = st.one_of(
+    st.lists(st.sampled_from(SHAPES), max_size=60).map(lambda parts: "".join(parts)[: HEAD_CHARS + TAIL_CHARS + 1]),
     st.text(max_size=HEAD_CHARS + TAIL_CHARS + 1),
     st.text(alphabet=MARKS, max_size=HEAD_CHARS + TAIL_CHARS + 1),
     st.lists(
@@ -55,6 +65,21 @@ def test_it_runs_where_it_can_be_built():
 @example("意" * 48 + "发给" + "意" * 100)
 @example("注" + "意" * 99 + "发给" + "意" * 47)
 @example("explain it 今天天气很好")
+@example("Which?\nA. one\nB. two\nC. three")
+@example("xB. one B) two C) three")
+@example("B. one and xC. two")
+@example(f"{'x' * 23}: a\n{'x' * 24}：b\n{'x' * 24}: c\nd: e")
+@example("no\nyes: it\nno\nno\nno\nno\nno\nyes: it\nyes: it")
+@example(f"{'x' * 24}：a\n" * 3 + "b")
+@example(" " * 8 + "lower")
+@example("中文字中文字中文字中文字中の")
+@example("`a` and `b` but ` no fence")
+@example("one:\n\ttwo")
+@example("Ann: yes\nBo：no\n" + "x" * 22 + ": no\nDan: yes\nEve: no")
+@example("\n" * 3 + "first\n2、second\n- third\n    fourth\n\n")
+@example("say `a` or ```b``` with f() => </b> \\frac {x}; __ https://e.org " + " " * 9)
+@example(" " * 9 + "lower？" + " " * 7)
+@example("東京のテスト plain text")
 @example("a\n\u3000")
 @example("")
 @example("x" * (HEAD_CHARS + TAIL_CHARS + 1))
@@ -78,6 +103,7 @@ def test_it_reads_what_numpy_reads(text):
         other.line_breaks,
     )
     assert list(one.counts) == list(other.counts)
+    assert (one.language, list(one.flags)) == (other.language, list(other.flags))
     end = one.features + one.anchors
     assert one.buckets[:end].tolist() == other.buckets[:end].tolist()
     assert one.values[: one.features].tobytes() == other.values[: one.features].tobytes()
@@ -93,6 +119,7 @@ def test_it_judges_what_numpy_judges(monkeypatch):
     compiled = [classifier.read(one) for one in turns]
     monkeypatch.setattr(kernel, "_built", None)
     monkeypatch.setattr(kernel, "compiled_scan", None)
+    classifier = IntentClassifier.load()
     for (said, features), one in zip(compiled, turns, strict=True):
         again, same = classifier.read(one)
         assert (said.label, said.language, said.flags, said.doubt) == (
@@ -140,13 +167,14 @@ def test_one_that_reads_otherwise_is_not_used(monkeypatch):
     def refused(**_):
         raise ValueError("the figure old_figure is missing")
 
-    told = {"SOURCES": kernel.sources(), "TEXT_MAX": real.TEXT_MAX, "COLUMNS_MAX": real.COLUMNS_MAX}
+    told = {name: getattr(real, name) for name in ("TEXT_MAX", "COLUMNS_MAX", "WIDTH")} | {"SOURCES": kernel.sources()}
     for changed in (
         {"Reader": other},
         {"Reader": refused},
         {"SOURCES": "of yesterday"},
         {"TEXT_MAX": 600},
         {"COLUMNS_MAX": 64},
+        {"WIDTH": 32},
         {"Reader": None},
     ):
         module = SimpleNamespace(**{"Reader": real.Reader, **told, **changed})
@@ -189,6 +217,9 @@ def _reader(**changed):
         "figures": kernel._figures(),
         "seeds": (1, 2, 3, 4),
         "weights": (0.4, 0.5, 2.0**20),
+        "shares": (0.1, 0.6, 0.8),
+        "flags": kernel.structure.FLAGS,
+        "languages": LANGUAGES,
     }
     return kernel._built.Reader(**{**told, **changed})
 
@@ -251,7 +282,15 @@ def test_what_it_can_not_read_is_refused(reader, arguments, error):
         {"figures": {}},
         {"figures": {**kernel._figures(), "bucket_bits": 40}},
         {"figures": {**kernel._figures(), "kinds": 64}},
-        {"figures": {**kernel._figures(), "sizes": 300}},
+        {"figures": {**kernel._figures(), "sizes": 5}},
+        {"figures": {**kernel._figures(), "anchor_words": 17}},
+        {"figures": {**kernel._figures(), "anchor_cjk": 17}},
+        {"figures": {**kernel._figures(), "latin": 19}},
+        {"figures": {**kernel._figures(), "slash": 19}},
+        {"flags": kernel.structure.FLAGS[::-1]},
+        {"flags": kernel.structure.FLAGS[:-1]},
+        {"flags": list(kernel.structure.FLAGS)},
+        {"languages": LANGUAGES[:-1]},
         {"figures": {**kernel._figures(), "action_mask": 32}},
         {"figures": {**kernel._figures(), "han": 19}},
         {"figures": {**kernel._figures(), "kana": 19}},
@@ -296,91 +335,20 @@ def test_it_weighs_only_what_fits():
         kernel._built.weigh(one)
 
 
-def _ground(**changed):
-    told = {
-        "slots": np.array([0, 1, 1], np.int32),
-        "rows": np.ones((2, 5), np.float32),
-        "tables": np.ones((4, 7, 3)),
-        "base": np.zeros(3),
-        "centroids": np.eye(2),
-        "prior": np.zeros(2),
-        "per_typical": np.ones(2),
-        "familiar": np.ones(10),
-        "counts": (2, 1, 2, 2, 2),
-        "figures": (5.0, 4.0, -1.0, 1.0, 0.0, 1.0, -1e6),
-    }
-    return kernel._built.Ground(**{**told, **changed})
-
-
-@built
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"slots": np.array([0, 1, 1])},
-        {"rows": np.ones((2, 6), np.float32)},
-        {"tables": np.ones((4, 8, 3))},
-        {"tables": np.ones((4, 7, 4))},
-        {"base": np.zeros(4)},
-        {"base": np.zeros(3, np.float32)},
-        {"centroids": np.eye(3)},
-        {"centroids": np.ones((2, 3))},
-        {"prior": np.zeros(3)},
-        {"per_typical": np.zeros(1)},
-        {"familiar": np.ones(9)},
-        {"counts": (2, 1, 2, 2, 600), "tables": np.ones((4, 605, 3))},
-        {"counts": (2, 1, 2, 2, 510), "tables": np.ones((4, 515, 3))},
-        {"counts": (2, -1, 4, 2, 2), "tables": np.ones((4, 5, 3)), "centroids": np.ones((2, 4))},
-        {"counts": (2, 1, 2, 2, 2**62)},
-        {"figures": (1.0,)},
-    ],
-)
-def test_ground_whose_tables_do_not_fit_is_refused(changed):
-    """An artefact is checked when it is read; what C looks up is checked again."""
-    with pytest.raises((ValueError, TypeError)):
-        _ground(**changed)
-
-
-@built
-def test_ground_is_asked_only_what_it_knows():
-    """A language without a table, another number of intents or models, features out of its tables."""
-    ground, out = _ground(), np.empty(3)
-    buckets, values, posterior = np.array([1, 2]), np.ones(2, np.float32), np.array([0.5, 0.5])
-    assert 0.0 <= ground.logits(buckets, values, posterior, 3, out) <= 1.0
-    for told in (
-        (buckets, values, posterior, 4, out),
-        (buckets, values, posterior, -1, out),
-        (buckets, values, posterior[:1], 0, out),
-        (buckets, values, posterior, 0, out[:2]),
-        (buckets, values[:1], posterior, 0, out),
-    ):
-        with pytest.raises(ValueError, match="needed"):
-            ground.logits(*told)
-    with pytest.raises((ValueError, BufferError)):
-        ground.logits(buckets, values, posterior, 0, _locked(np.empty(3)))
-    with pytest.raises(IndexError):
-        ground.logits(np.array([1, 3]), values, posterior, 0, out)
-    with pytest.raises(TypeError):
-        ground.logits(buckets, values, posterior, "en", out)
-
-
 @built
 def test_nothing_is_held_longer_than_it_is_used(reader):
     """Arrays, tables and texts have as many owners after a thousand calls, good and bad, as before."""
     text, tables = "what a text, 中文", {"kinds": KIND_TABLE.copy(), "hints": kernel.HINTS.copy()}
-    buckets, values, posterior, out = *_arrays(400), np.array([0.5, 0.5]), np.empty(3)
+    buckets, values = _arrays(400)
     slots, rows, two = np.array([0, 1, 1], np.int32), np.ones((2, 5), np.float32), np.array([1, 2])
-    held = (text, *tables.values(), buckets, values, posterior, out, slots, rows, two)
+    held = (text, *tables.values(), LANGUAGES, buckets, values, slots, rows, two)
 
     def go():
         _reader(**tables)
-        ground = _ground(slots=slots, rows=rows)
-        ground.logits(two, values[:2], posterior, 0, out)
         reader.scan(text, buckets, values)
         kernel._built.weigh(two, values[:2], slots, rows)
         for wrong in (
             lambda: _reader(**tables, figures={}),
-            lambda: _ground(slots=slots, rows=rows, base=np.zeros(4)),
-            lambda: ground.logits(two, values[:2], posterior, 9, out),
             lambda: reader.scan(text, buckets[:1], values),
             lambda: reader.scan(text, buckets, rows),
             lambda: kernel._built.weigh(two, values[:3], slots, rows),

@@ -57,6 +57,9 @@ LINGER_S = 1.0
 LEFT = "coe.left"
 """Where a scope holds what is called when its caller hangs up: a request need not wait for that in another task."""
 
+TELLS = "coe.tells"
+"""In a scope that the door made: whoever puts a callable under `LEFT` is told."""
+
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
@@ -144,6 +147,7 @@ class Door(HttpToolsProtocol):
         self._fields = self._field_bytes = 0
         self._in_header = True
         super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[TELLS] = True
 
     def on_url(self, url: bytes) -> None:
         """The target, or a part of it."""

@@ -13,6 +13,8 @@ Invariants
    written to its end and not a byte too many received.
 4. Nothing grows without limit: the head, trailers and chunk lines, and what was received but not read (`PENDING_MAX`;
    beyond it the socket is not read, so the vendor has to wait).
+5. Who pours a body has each piece in the very callback in which it arrived: no task has to be woken for it. Once its
+   wait is over (cancelled, or out of time) it is given nothing more.
 """
 
 from __future__ import annotations
@@ -20,8 +22,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, cast
 
 import httptools
@@ -47,15 +48,16 @@ _STATUS_FINAL: Final = 200
 
 
 class Connection(asyncio.Protocol):
-    """See the module. One exchange at a time: `begin`, then `head`, then `chunks` until their end."""
+    """See the module. One exchange at a time: `begin`, then `head`, then `pour` (or `chunks`) until the end."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._parser: httptools.HttpResponseParser | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._pending: deque[bytes] = deque()
+        self._waiter: asyncio.Future[bool] | None = None
+        self._take: Callable[[bytes], bool] | None = None
+        self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._paused = False
         self._lost = False
@@ -110,26 +112,55 @@ class Connection(asyncio.Protocol):
                 raise _anew(self._problem)
             await self._wait()
 
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """Give the body to `take` as it arrives, until that returns false; whether the body has ended.
+
+        `take` is called from the event loop's own callback: it must not wait, and what it raises is raised here. Call
+        again for the rest. Raises `Broken` when the body breaks, after what had arrived.
+        """
+        exchange = self._parser
+        while True:
+            if self._parser is not exchange:
+                raise RuntimeError("the answer was closed")  # what comes now is the answer to somebody else
+            if self._pending:
+                if not take(self._taken()):
+                    break
+            elif self._complete:
+                break
+            elif self._problem is not None:
+                raise _anew(self._problem)
+            else:
+                self._take = take
+                try:
+                    if not await self._wait():
+                        break
+                finally:
+                    self._take = None
+        return self._complete and not self._pending
+
+    def arrived(self) -> bytes | None:
+        """The rest of the body, when all of it is here already."""
+        if not self._complete:
+            return None
+        return self._taken() if self._pending else b""
+
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises `Broken` when it breaks, after what had arrived."""
         return self._chunks(self._parser)
 
     async def _chunks(self, exchange: httptools.HttpResponseParser | None) -> AsyncIterator[bytes]:
-        while True:
-            if self._parser is not exchange:
-                raise RuntimeError("the answer was closed")  # what comes now is the answer to somebody else
-            if self._pending:
-                chunk = self._pending.popleft() if len(self._pending) == 1 else self._joined()
-                self._pending_bytes = 0
-                if self._paused:
-                    self._resume()
-                yield chunk
-            elif self._complete:
+        came: list[bytes] = []
+
+        def one(piece: bytes) -> bool:
+            came.append(piece)
+            return False
+
+        while self._parser is exchange:
+            await self.pour(one)
+            if not came:
                 return
-            elif self._problem is not None:
-                raise _anew(self._problem)
-            else:
-                await self._wait()
+            yield came.pop()
+        raise RuntimeError("the answer was closed")
 
     def abort(self) -> None:
         """Close at once, whatever is unsent or unread."""
@@ -137,16 +168,23 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _wait(self) -> None:
-        waiter = self._waiter = self._loop.create_future()
+    async def _wait(self) -> bool:
+        """Whether to go on, once something has happened."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiter = waiter
         try:
-            await waiter
+            return await waiter
         finally:
             self._waiter = None
 
-    def _joined(self) -> bytes:
-        whole = b"".join(self._pending)
-        self._pending.clear()
+    def _taken(self) -> bytes:
+        """All that is pending, as one piece; reading goes on."""
+        pending = self._pending
+        whole = pending[0] if len(pending) == 1 else b"".join(pending)
+        pending.clear()
+        self._pending_bytes = 0
+        if self._paused:
+            self._resume()
         return whole
 
     def _resume(self) -> None:
@@ -157,7 +195,23 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(True)
+
+    def _pass_on(self, take: Callable[[bytes], bool]) -> None:
+        """Hand over what has just arrived to who pours, and wake it when that was the end, or enough."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            more = take(self._taken())
+        except Exception as problem:  # noqa: BLE001 # raised where it belongs: in the task that pours
+            self._take = None
+            waiter.set_exception(problem)
+            return
+        if not (more or waiter.done()):
+            waiter.set_result(False)
+        elif self._complete:
+            self._wake()
 
     def _fail(self) -> None:
         """The answer can't be finished: say so to who reads it, and close."""
@@ -194,10 +248,13 @@ class Connection(asyncio.Protocol):
         if self._framing_bytes > HEAD_BYTES_MAX:
             self._fail()
             return
+        if self._take is not None and self._pending:
+            self._pass_on(self._take)
+        elif self._take is None or self._complete:
+            self._wake()
         if self._pending_bytes > PENDING_MAX and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`: the vendor sends nothing more, so nothing more is worth sending."""

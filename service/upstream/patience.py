@@ -1,17 +1,20 @@
 """Many waits in a row, each with a deadline, and one timer for all of them.
 
-Where on the path: `upstream.client` waits for every chunk of a stream with it. `asyncio.timeout` makes and cancels a
-timer for each; most chunks arrive long before their deadline, so a timer that looks again when it fires is enough.
+Where on the path: `upstream.client` and `upstream.stream` wait for a vendor with it. `asyncio.timeout` makes and
+cancels a timer for each wait; most of what is waited for comes long before its deadline, so a timer that looks again
+when it fires is enough. For the same reason a deadline can be moved while the wait runs, with every piece of a stream.
 
 Invariants
 1. A wait ends in `TimeoutError` no sooner than its deadline, and, while the loop runs, not noticeably later.
 2. A cancellation from outside passes as it is, also when it comes together with the deadline.
 3. Between waits the timer does nothing but end itself.
+4. However often its deadline is moved, a wait ends at its `last_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -21,24 +24,40 @@ T = TypeVar("T")
 class Patience:
     """One timer. Use it for one wait at a time; the task may change between waits."""
 
-    __slots__ = ("_due", "_expired", "_loop", "_task", "_timer", "_when")
+    __slots__ = ("_due", "_expired", "_last", "_loop", "_task", "_timer", "_when")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._due = self._when = 0.0
+        self._last = math.inf
         self._expired = False
 
-    async def wait(self, awaitable: Awaitable[T], within_s: float) -> T:
-        """What comes of an awaitable; raises TimeoutError when it takes longer than `within_s` seconds."""
+    @property
+    def used_up(self) -> bool:
+        """Whether the deadline of the wait, running or over, is its last one."""
+        return self._due >= self._last
+
+    @property
+    def expired(self) -> bool:
+        """Whether the wait, running or over, was ended by its deadline."""
+        return self._expired
+
+    async def wait(self, awaitable: Awaitable[T], within_s: float, last_s: float = math.inf) -> T:
+        """What comes of an awaitable; raises TimeoutError when it takes longer than `within_s` seconds.
+
+        `again` moves that deadline, but never beyond `last_s` seconds from now.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 # a coroutine runs in a task
         before = task.cancelling()
         self._expired = False
-        self._due = self._loop.time() + max(within_s, 0.0)
+        now = self._loop.time()
+        self._last = now + max(last_s, 0.0)
+        self._due = due = min(now + max(within_s, 0.0), self._last)
         self._task = task
-        if self._timer is None or self._when > self._due:
+        if self._timer is None or self._when > due:
             self._arm()
         try:
             return await awaitable
@@ -51,6 +70,12 @@ class Patience:
                 task.uncancel()  # what we waited for answered our cancellation with something else
             self._task = None
             del task  # an error holds this frame, and the task that error
+
+    def again(self, within_s: float) -> None:
+        """Let the wait that is running end `within_s` seconds from now."""
+        self._due = due = min(self._loop.time() + within_s, self._last)
+        if self._when > due:
+            self._arm()
 
     def close(self) -> None:
         """Let go of the timer."""

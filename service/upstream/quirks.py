@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from service.domain.catalog import Deployment
 from service.domain.chat import ChatRequest
@@ -75,6 +76,10 @@ STRICT_FIELDS = frozenset(
 TEMPERATURE_MIN = b"0.01"
 """What stands in for 0 where a vendor wants more than 0: as good as greedy."""
 
+NAMES_REMEMBERED = 1_024
+"""Wire names whose spelling in JSON is remembered: a registry has a few hundred."""
+
+_USAGE_ASKED = b'{"include_usage": true}'
 _SAMPLING = ("temperature", "top_p", "top_k")
 _CAPS = ("max_tokens", "max_completion_tokens")
 
@@ -84,19 +89,23 @@ Changes = dict[str, bytes | None]
 
 def body_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: int | None) -> Changes:
     """What must differ in the caller's body for this deployment. `output_tokens_cap` is a bound of ours, in tokens."""
-    changes: Changes = {"model": _json(deployment.wire_name)}
-    removed = ["coe"]
-    if "no_store" in deployment.provider.quirks:
-        removed.append("store")
-    if deployment.concerned_by("no_sampling"):
-        removed.extend(_SAMPLING)
-    _remove(chat, removed, changes)
+    quirks = deployment.provider.quirks
+    changes: Changes = {"model": _quoted(deployment.wire_name)}
+    if "coe" in chat.body:
+        changes["coe"] = None
+    if quirks:
+        removed = ["store"] if "no_store" in quirks else []
+        if deployment.concerned_by("no_sampling"):
+            removed.extend(_SAMPLING)
+        _remove(chat, removed, changes)
     _stream_changes(chat, deployment, changes)
     _limit_changes(chat, deployment, output_tokens_cap, changes)
+    if not quirks:
+        return changes
     _value_changes(chat, deployment, changes)
-    if "no_developer_role" in deployment.provider.quirks:
+    if "no_developer_role" in quirks:
         _role_changes(chat, changes)
-    if "strict_fields" in deployment.provider.quirks:
+    if "strict_fields" in quirks:
         changes = {name: change for name, change in changes.items() if name in STRICT_FIELDS}
         _remove(chat, [name for name in chat.body if name not in STRICT_FIELDS], changes)
     return changes
@@ -104,6 +113,11 @@ def body_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: i
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def _quoted(name: str) -> bytes:
+    return _json(name)
 
 
 def _remove(chat: ChatRequest, names: Iterable[str], changes: Changes) -> None:
@@ -115,7 +129,8 @@ def _stream_changes(chat: ChatRequest, deployment: Deployment, changes: Changes)
     if "no_stream_options" in deployment.provider.quirks:
         _remove(chat, ["stream_options"], changes)
     elif chat.stream and not chat.include_usage:
-        changes["stream_options"] = _json({**(chat.body.get("stream_options") or {}), "include_usage": True})
+        own = chat.body.get("stream_options")
+        changes["stream_options"] = _json({**own, "include_usage": True}) if own else _USAGE_ASKED
     wants_asking = "tool_stream" in deployment.provider.quirks and chat.body.get("tool_stream") is None
     if wants_asking and chat.stream and _has_tools(chat):
         changes["tool_stream"] = b"true"
@@ -134,8 +149,7 @@ def _limit_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap:
     elif "max_completion_tokens" in quirks:
         only = "max_completion_tokens"
     own = chat.output_tokens_max
-    bounds = [bound for bound in (own, output_tokens_cap) if bound is not None]
-    cap = min(bounds, default=None)
+    cap = output_tokens_cap if own is None or (output_tokens_cap is not None and output_tokens_cap < own) else own
     if only is None and cap == own:
         return  # the caller's own words, under whichever names, say it already
     name = only or ("max_tokens" if chat.body.get("max_tokens") is not None else "max_completion_tokens")

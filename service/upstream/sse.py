@@ -37,44 +37,44 @@ class Event(NamedTuple):
 
 
 class SseTap:
-    """Feed chunks, get events."""
+    """Feed chunks, get events. `held` is the start of an event that is not whole yet."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.held = bytearray()
         self._looked_at = 0
         self._at_start = True
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events completed by this chunk, in order."""
         whole = chunk.endswith(b"\n\n") and not chunk.endswith(b"\n\n\n") and b"\r" not in chunk
-        if whole and not self._buffer and len(chunk) <= EVENT_BYTES_MAX:
+        if whole and not self.held and len(chunk) <= EVENT_BYTES_MAX:
             # Whole events with plain line ends, as most chunks are: the same without a buffer and a search.
             for raw in chunk.split(b"\n\n")[:-1]:
                 yield self._event(raw + b"\n\n")
             return
-        self._buffer += chunk
-        while self._buffer:
-            match = _BLANK_LINE.search(self._buffer, self._looked_at)
+        self.held += chunk
+        while self.held:
+            match = _BLANK_LINE.search(self.held, self._looked_at)
             if match is None:
                 break
             end = match.end()
             if end > EVENT_BYTES_MAX:
                 raise EventTooLong
-            raw = bytes(self._buffer[:end])
-            del self._buffer[:end]
+            raw = bytes(self.held[:end])
+            del self.held[:end]
             self._looked_at = 0
             yield self._event(raw)
         # After an event that ended in CR a line feed may stand first: the second half of that line end. At most it
         # makes an event without data, which means nothing.
         # A line end may be cut in two: look again at the last three bytes next time.
-        self._looked_at = max(0, len(self._buffer) - 3)
-        if len(self._buffer) > EVENT_BYTES_MAX:
+        self._looked_at = max(0, len(self.held) - 3)
+        if len(self.held) > EVENT_BYTES_MAX:
             raise EventTooLong
 
     def finish(self) -> bytes:
         """The bytes after the last event: an unterminated tail, which the standard says to drop."""
-        tail = bytes(self._buffer)
-        self._buffer.clear()
+        tail = bytes(self.held)
+        self.held.clear()
         self._looked_at = 0
         return tail
 

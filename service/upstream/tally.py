@@ -84,10 +84,9 @@ class Tally:
 def bounds_of(chat: ChatRequest, candidate: Candidate) -> Bounds:
     """What no honest usage of this request can exceed."""
     sizes = chat.sizes
-    attached = bool(sizes.images or sizes.audio_bytes or sizes.file_bytes or sizes.unmeasured)
-    caps = (chat.output_tokens_max, candidate.output_tokens_cap or None, candidate.deployment.output_tokens_max)
-    known = [cap for cap in caps if cap is not None]
-    return Bounds(
-        input_tokens=None if attached else len(chat.raw.body),
-        output_tokens=min(known) * chat.n if known else None,
-    )
+    attached = sizes.images or sizes.audio_bytes or sizes.file_bytes or sizes.unmeasured
+    output: int | None = None
+    for cap in (chat.output_tokens_max, candidate.output_tokens_cap or None, candidate.deployment.output_tokens_max):
+        if cap is not None and (output is None or cap < output):
+            output = cap
+    return Bounds(None if attached else len(chat.raw.body), None if output is None else output * chat.n)

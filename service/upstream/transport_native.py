@@ -21,7 +21,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -42,6 +42,9 @@ KEEPALIVE_S: Final = 30.0  # shorter than the 60 s at which most vendors' load b
 ORIGINS_REMEMBERED: Final = 1_024
 """Addresses whose parts are remembered: a registry has a few hundred."""
 
+NAMES_REMEMBERED: Final = 1_024
+"""Names of header fields that are known to be writable. Their values are not remembered: some are secrets."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _UNWRITABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -51,17 +54,17 @@ _TARGET: Final = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """The parts of a URL: where to connect, and what to ask for. `host` is what TLS verifies."""
+    """The parts of a URL: where to connect, and what to ask for. `host` is what TLS verifies.
+
+    Connections to one `origin` (TLS, host and port) serve one another's requests.
+    """
 
     tls: bool
     host: str
     port: int
     authority: str
     target: str
-
-    @property
-    def origin(self) -> tuple[bool, str, int]:
-        return self.tls, self.host, self.port
+    origin: tuple[bool, str, int]
 
 
 class NativeTransport:
@@ -81,7 +84,11 @@ class NativeTransport:
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """See `Transport.send`."""
         address, message = _written(request)
-        connection = await self._obtained(address, request.connect_s)
+        connection = None if self._slots.locked() else self._take_idle(address.origin)
+        if connection is None:
+            connection = await self._obtained(address, request.connect_s)
+        else:
+            await self._slots.acquire()  # there is one, so that this does not wait
         try:
             connection.begin(message)
             await connection.head()
@@ -145,11 +152,6 @@ class NativeTransport:
 
     async def _obtained(self, address: _Address, within_s: float) -> Connection:
         """A slot, and a connection that is nobody else's; raises `NotSent`."""
-        if not self._slots.locked():
-            idle = self._take_idle(address.origin)
-            if idle is not None:
-                await self._slots.acquire()  # there is one, so that this does not wait
-                return idle
         try:
             async with asyncio.timeout(within_s):
                 await self._slots.acquire()
@@ -192,18 +194,31 @@ class NativeTransport:
 class _NativeResponse:
     """An answer whose head has arrived."""
 
-    __slots__ = ("_connection", "_headers", "_origin", "_transport", "status")
+    __slots__ = ("_connection", "_fields", "_headers", "_origin", "_transport", "status")
 
     def __init__(self, transport: NativeTransport, connection: Connection, origin: tuple[bool, str, int]) -> None:
         self._transport = transport
         self._connection: Connection | None = connection
         self._origin = origin
-        self._headers: Mapping[str, str] = header_map(connection.fields)
+        self._fields = connection.fields
+        self._headers: Mapping[str, str] | None = None
         self.status = connection.status
 
     @property
     def headers(self) -> Mapping[str, str]:
+        if self._headers is None:
+            self._headers = header_map(self._fields)
         return self._headers
+
+    def pour(self, take: Callable[[bytes], bool]) -> Awaitable[bool]:
+        """See `Connection.pour`."""
+        if self._connection is None:
+            raise RuntimeError("the answer was closed")
+        return self._connection.pour(take)
+
+    def arrived(self) -> bytes | None:
+        """See `Connection.arrived`."""
+        return None if self._connection is None else self._connection.arrived()
 
     def chunks(self) -> AsyncIterator[bytes]:
         if self._connection is None:
@@ -238,26 +253,33 @@ def _address(url: str) -> _Address:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not _TARGET.fullmatch(target) or not _TARGET.fullmatch(authority):
         raise ValueError("characters that can't stand in a URL")
-    return _Address(parts.scheme == "https", ascii_host, port, authority, target)
+    tls = parts.scheme == "https"
+    return _Address(tls, ascii_host, port, authority, target, (tls, ascii_host, port))
 
 
 def _written(request: UpstreamRequest) -> tuple[_Address, bytes]:
     """Where a request goes, and its bytes; raises `NotSent` when it can't be written as HTTP."""
     try:
         address = _address(request.url)
-        lines = [f"{request.method} {address.target} HTTP/1.1", f"host: {address.authority}"]
+        body = request.body
+        lines = [f"{request.method} {address.target} HTTP/1.1\r\nhost: {address.authority}"]
         for name, value in request.headers:
-            if not _FIELD.fullmatch(name) or _UNWRITABLE.search(value):
+            if not _is_field(name) or not (value.isprintable() or not _UNWRITABLE.search(value)):
                 raise ValueError("a header field that can't be written")
             lines.append(f"{name}: {value.strip(_BLANKS)}")
-        if request.body or request.method not in ("GET", "HEAD"):
-            lines.append(f"content-length: {len(request.body)}")
+        if body or request.method not in ("GET", "HEAD"):
+            lines.append(f"content-length: {len(body)}")
         lines.append("\r\n")
         head = "\r\n".join(lines).encode("latin-1")
     except ValueError:
         # Not chained: what the error quotes may be a secret.
         raise NotSent("the request could not be written as HTTP", cause="invalid_request") from None
-    return address, head + request.body
+    return address, head + body
+
+
+@lru_cache(maxsize=NAMES_REMEMBERED)
+def _is_field(name: str) -> bool:
+    return _FIELD.fullmatch(name) is not None
 
 
 def _connect_cause(problem: BaseException) -> str:

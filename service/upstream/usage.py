@@ -13,8 +13,8 @@ Invariant: what comes back adds up to the vendor's own totals, or is `None` with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
 
 from service.domain.money import Usage, pusd_from_usd
 
@@ -33,8 +33,7 @@ SERVICE_TIER_CHARACTERS_MAX = 40
 _CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadUsage:
+class ReadUsage(NamedTuple):
     """`usage` is `None` when the numbers can't be trusted; `flags` then say why."""
 
     usage: Usage | None
@@ -48,8 +47,7 @@ OUTPUT_SLACK_TOKENS = 2_000
 """How far vendors overshoot a cap, and what ends an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What no honest usage can exceed, in tokens; `None` where nobody knows.
 
     Input: a token is at least a byte of the request, so its size bounds the prompt (but not attachments). Output: the
@@ -91,10 +89,14 @@ def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: st
     prompt_details = _details(raw, "prompt_tokens_details")
     completion_details = _details(raw, "completion_tokens_details")
     cached = _cached(raw, prompt_details, quirks)
-    cache_write = _count(prompt_details, "cache_write_tokens") or _count(prompt_details, "cache_creation_tokens")
-    audio_in = _count(prompt_details, "audio_tokens")
-    audio_out = _count(completion_details, "audio_tokens")
-    reasoning = _count(completion_details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
+    cache_write = audio_in = audio_out = reasoning = 0
+    if prompt_details:
+        cache_write = _count(prompt_details, "cache_write_tokens") or _count(prompt_details, "cache_creation_tokens")
+        audio_in = _count(prompt_details, "audio_tokens")
+    if completion_details:
+        audio_out = _count(completion_details, "audio_tokens")
+        reasoning = _count(completion_details, "reasoning_tokens")
+    reasoning = reasoning or _count(raw, "reasoning_tokens")
     fresh = prompt - cached - cache_write - audio_in
     if fresh < 0:
         raise _Implausible("input_parts_exceed_total")
@@ -134,6 +136,8 @@ def _details(raw: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 def _count(raw: Mapping[str, object], name: str, *, required: bool = False) -> int:
     value = raw.get(name)
+    if type(value) is int and 0 <= value <= TOKENS_MAX:
+        return value
     if value is None:
         if required:
             raise _Implausible(f"{name}_missing")

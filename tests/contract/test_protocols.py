@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scenery import a_chat, a_model
 
 from service.domain.catalog import Provider
+from service.domain.chat import count_characters
 from service.domain.ports import Answer, StreamSignal
 from service.errors import Broken, Replied, UpstreamError
 from service.upstream.protocols import PROTOCOLS
@@ -172,3 +173,35 @@ def test_what_is_no_answer_is_broken(name, data):
     """An empty 200 is not a success."""
     with pytest.raises((Broken, Replied)):
         PROTOCOLS[name].answer(data, deployment(name))
+
+
+TEXT_EVENTS = JSON.flatmap(
+    lambda extra: st.builds(
+        lambda text, index, more: orjson.dumps(
+            {"id": "c", "choices": [{"index": index, "delta": {"content": text}, "finish_reason": None}], **more}
+        ),
+        st.text(min_size=1, max_size=4),
+        st.integers(0, 3),
+        st.sampled_from(
+            [{}, {"obfuscation": "aB"}, {"obfuscation": extra}, {"model": "m", "created": 7}, {"x": extra}]
+        ),
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=TEXT_EVENTS | BYTES, text=st.text(min_size=1, max_size=6), padding=st.sampled_from(["a", "zZ0 ,:{}"]))
+def test_with_another_text_an_event_says_the_same(name, data, text, padding):
+    """What a frame promises: whatever stands in its gaps, all but the text is as in the event that it was taken from."""
+    wire, at = PROTOCOLS[name], deployment(name)
+    frame = wire.text_frame(data, at)
+    if frame is None:
+        return
+    inside = orjson.dumps(text)[1:-1]
+    other = frame.before + inside + frame.after + (padding.encode() + frame.end if frame.end else b"")
+    before = wire.signal(data, at, asked_for_usage=False)
+    after = wire.signal(other, at, asked_for_usage=False)
+    characters, cjk = count_characters(text)
+    assert before.content
+    assert not any((before.hide, before.done, before.error, before.finished_choices, before.usage))
+    assert after == before._replace(output_characters=characters, cjk_characters=cjk)

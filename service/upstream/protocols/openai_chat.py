@@ -12,14 +12,15 @@ Invariants
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from service.domain.catalog import Deployment
 from service.domain.chat import ChatRequest, count_characters
-from service.domain.ports import Answer, StreamSignal, UpstreamRequest
+from service.domain.ports import Answer, StreamSignal, TextFrame, UpstreamRequest
 from service.errors import Broken, Replied
 from service.upstream.protocols import openai_errors
 from service.upstream.quirks import body_changes
@@ -30,6 +31,20 @@ NAME_CHARACTERS_MAX = 200
 
 USER_AGENT = "coe-router"
 
+_SENT: Final = (
+    ("content-type", "application/json"),
+    ("accept", "application/json"),
+    ("accept-encoding", "identity"),
+    ("user-agent", USER_AGENT),
+)
+_SENT_FOR_STREAM: Final = (_SENT[0], ("accept", "text/event-stream"), *_SENT[2:])
+
+_TEXTS: Final = ("content", "reasoning_content", "reasoning")
+"""What a delta calls text that is read in one way only: what people see, and thinking under either of its names."""
+
+_TEXT: Final = re.compile(rb'"(?:%b)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"' % "|".join(_TEXTS).encode())
+_PADDING: Final = re.compile(rb'"obfuscation"\s*+:\s*+"([^"\\]*+)"')  # OpenAI hides with it how long a text is
+_PROBE: Final = "a text that no vendor sends"
 _OTHER_CONTENT = ("tool_calls", "function_call", "audio", "images", "reasoning_details")
 _UNFINISHED = (None, "", "null")
 
@@ -44,21 +59,13 @@ class OpenAIChat:
     ) -> UpstreamRequest:
         """See `WireProtocol.request`."""
         provider = deployment.provider
-        headers = [
-            ("content-type", "application/json"),
-            ("accept", "text/event-stream" if chat.stream else "application/json"),
-            ("accept-encoding", "identity"),
-            ("user-agent", USER_AGENT),
-            *provider.headers.items(),
-        ]
-        if api_key:
-            headers.append(("authorization", f"Bearer {api_key}"))
+        headers = (*(_SENT_FOR_STREAM if chat.stream else _SENT), *provider.headers.items())
         return UpstreamRequest(
-            method="POST",
-            url=provider.base_url.rstrip("/") + "/chat/completions",
-            headers=tuple(headers),
-            body=chat.raw.edited(body_changes(chat, deployment, output_tokens_cap)),
-            connect_s=provider.timeouts.connect_s,
+            "POST",
+            provider.base_url.rstrip("/") + "/chat/completions",
+            (*headers, ("authorization", f"Bearer {api_key}")) if api_key else headers,
+            chat.raw.edited(body_changes(chat, deployment, output_tokens_cap)),
+            provider.timeouts.connect_s,
         )
 
     def answer(self, body: bytes, deployment: Deployment) -> Answer:
@@ -80,16 +87,8 @@ class OpenAIChat:
             characters += more
             cjk += more_cjk
             finished = finished and choice.get("finish_reason") not in _UNFINISHED
-        read = _usage(parsed, deployment)
-        return Answer(
-            usage=read.usage,
-            usage_flags=read.flags,
-            model=_name(parsed.get("model")),
-            id=_name(parsed.get("id")),
-            finished=finished,
-            output_characters=characters,
-            cjk_characters=cjk,
-        )
+        usage, flags = _usage(parsed, deployment)
+        return Answer(usage, _name(parsed.get("model")), _name(parsed.get("id")), finished, characters, cjk, flags)
 
     def signal(self, data: bytes, deployment: Deployment, *, asked_for_usage: bool) -> StreamSignal:
         """See `WireProtocol.signal`."""
@@ -136,13 +135,42 @@ class OpenAIChat:
             cjk_characters=cjk,
         )
 
+    def text_frame(self, data: bytes, deployment: Deployment) -> TextFrame | None:
+        """See `WireProtocol.text_frame`.
+
+        Whether the gaps are what they look like is tried: with a text that is nowhere else in them, the event must be
+        read as before but for that text.
+        """
+        text = None if "error_in_200" in deployment.provider.quirks else _TEXT.search(data)
+        if text is None or _PROBE.encode() in data:
+            return None
+        padding = _PADDING.search(data, text.end())
+        frame = TextFrame(data[: text.start(1)], data[text.end(1) :])
+        if padding is not None:
+            frame = TextFrame(frame.before, data[text.end(1) : padding.start(1)], data[padding.end(1) :])
+        probe = _PROBE.encode()
+        tried = frame.before + probe + frame.after + (probe + frame.end if padding is not None else b"")
+        try:
+            told, read = orjson.loads(data), orjson.loads(tried)
+        except orjson.JSONDecodeError:
+            return None
+        if _plain_content(told) is None or _plain_content(read) is None:
+            return None
+        delta = told["choices"][0]["delta"]
+        delta.update(dict.fromkeys(delta, _PROBE))
+        if padding is not None:
+            told["obfuscation"] = _PROBE
+        return frame if read == told else None
+
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
         """See `WireProtocol.refusal`."""
         return openai_errors.refusal(status, headers, body, deployment)
 
 
-def _plain_content(parsed: Mapping[str, Any]) -> StreamSignal | None:
+def _plain_content(parsed: Any) -> StreamSignal | None:  # noqa: ANN401 # whatever a vendor sends
     """What nearly every event of a stream is, told without looking for anything else: some text of one choice."""
+    if type(parsed) is not dict:
+        return None
     choices = parsed.get("choices")
     if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or parsed.get("error"):
         return None
@@ -152,8 +180,8 @@ def _plain_content(parsed: Mapping[str, Any]) -> StreamSignal | None:
     delta, index = choice.get("delta"), choice.get("index")
     if type(delta) is not dict or len(delta) != 1 or type(index) is not int:
         return None
-    text = delta.get("content")
-    if type(text) is not str or not text:
+    ((name, text),) = delta.items()
+    if type(text) is not str or not text or name not in _TEXTS:
         return None
     characters, cjk = count_characters(text)
     return StreamSignal(
@@ -207,16 +235,18 @@ def _visible_characters(message: Mapping[str, Any]) -> tuple[int, int]:
     """(characters, CJK characters) that the model generated in a message or delta, thinking and tool calls included."""
     characters = cjk = 0
     # Some send their thinking under both names at once: it is one text.
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
-    for value in (message.get("content"), thoughts, message.get("refusal")):
+    content, thoughts = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+    refusal, calls, function_call = message.get("refusal"), message.get("tool_calls"), message.get("function_call")
+    if type(content) is str and not (thoughts or refusal or calls or function_call):
+        return count_characters(content)
+    for value in (content, thoughts, refusal):
         if value:
             for text in (value,) if isinstance(value, str) else _part_texts(value):
                 more, more_cjk = count_characters(text)
                 characters += more
                 cjk += more_cjk
-    calls = message.get("tool_calls")
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    for function in (*functions, message.get("function_call")):
+    for function in (*functions, function_call):
         if isinstance(function, dict):
             for part in (function.get("name"), function.get("arguments")):
                 if isinstance(part, str):

@@ -10,6 +10,7 @@ import pytest
 from scenery import eventually
 
 from service import telemetry
+from service.api.door import LEFT, TELLS
 from service.api.rendering import StreamResponse, send_whole
 from service.config import OnDisconnect
 from service.pipeline import WholeReply
@@ -17,11 +18,11 @@ from service.simulator import Fault, Script
 
 
 class Reply:
-    """A stream that yields what a test lets it; `endings` are those it was abandoned with."""
+    """A stream that gives what a test lets it; `endings` are those it was abandoned with."""
 
     def __init__(self, *pieces, stuck=False, fails=False, left_s=60.0):
         self.headers = {"x-coe-model": "模型\r\n", "x-coe-attempts": "1"}
-        self.given, self.stuck, self.fails, self.left_s = pieces, stuck, fails, left_s
+        self.given, self.stuck, self.fails, self.left_s = [*pieces], stuck, fails, left_s
         self.endings = []
         self.caller_left = self.ended = False
 
@@ -32,14 +33,18 @@ class Reply:
     def left(self):
         self.caller_left = True
 
-    async def pieces(self):
-        for piece in self.given:
-            yield piece
+    async def forward(self, put):
+        self.put = put
+        while self.given:
+            piece = self.given.pop(0)
+            if not put(piece):
+                return piece
         if self.stuck:
             await asyncio.sleep(60)
         if self.fails:
             raise RuntimeError("a fault of ours")
         self.ended = True
+        return None
 
     async def abandon(self, ended):
         self.endings.append(ended)
@@ -219,6 +224,139 @@ async def test_a_server_that_stops_before_the_head_answers_503():
     assert reply.endings == ["router_stopping"]
 
 
+class Flow:
+    """A server's flow control."""
+
+    write_paused, resumed = False, 0
+
+    def resume_reading(self):
+        self.resumed += 1
+
+
+class Server(Wire):
+    """One like ours: it waits for room and for nothing else, and a door tells when the caller leaves."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.flow, self.scope, self.disconnected = Flow(), {TELLS: True}, False
+        self.listened = 0
+
+    async def send(self, message):
+        if self.flow.write_paused:
+            await self.writable.wait()
+        self.sent.append(message)
+
+    async def receive(self):
+        self.listened += 1
+        return await super().receive()
+
+
+async def test_what_has_room_goes_out_from_where_it_arrives():
+    """No task is woken for it, and none waits for the caller to leave."""
+    reply, server = Reply(b"data: 1\n\n", stuck=True), Server()
+    running = asyncio.create_task(response(reply)(server.scope, server.receive, server.send))
+    await asyncio.sleep(0)
+    reply.put(b"data: 2\n\n")
+    assert server.body == b"data: 1\n\ndata: 2\n\n"
+    assert len(asyncio.all_tasks()) == 2
+    server.flow.write_paused = True
+    assert not reply.put(b"data: 3\n\n")
+    server.scope[LEFT]()
+    await asyncio.wait_for(running, 1)
+    assert (reply.endings, reply.caller_left, server.listened) == (["client_left"], True, 0)
+    assert server.flow.resumed == 1
+    assert LEFT not in server.scope, "nobody is called when the answer is over"
+
+
+async def test_what_has_no_room_is_waited_for():
+    """Each piece once and in order, with the wait in between."""
+    reply, server = Reply(b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n"), Server()
+    server.flow.write_paused = True
+    running = asyncio.create_task(response(reply)(server.scope, server.receive, server.send))
+    await asyncio.sleep(0.02)
+    assert server.sent == []
+    server.flow.write_paused = False
+    server.writable.set()
+    await asyncio.wait_for(running, 1)
+    assert server.body == b"data: 1\n\ndata: 2\n\ndata: [DONE]\n\n"
+    assert server.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_a_caller_that_had_left_before():
+    """Nothing is said to it, and what it was charged for is settled; to its end, where that is configured."""
+    for mode, sent in ((OnDisconnect.CLOSE, 0), (OnDisconnect.DRAIN, 4)):
+        reply, server = Reply(b"data: 1\n\n", b"data: [DONE]\n\n"), Server()
+        server.disconnected = True
+        await asyncio.wait_for(response(reply, mode)(server.scope, server.receive, server.send), 1)
+        assert (reply.endings, reply.caller_left, len(server.sent)) == (["client_left"], True, sent)
+        assert asyncio.current_task().cancelling() == 0
+
+
+async def test_draining_goes_on_when_the_door_tells():
+    """The caller that left is noted, and the stream read to its end."""
+    reply, server = Reply(b"data: 1\n\n", stuck=True), Server()
+    running = asyncio.create_task(response(reply, OnDisconnect.DRAIN)(server.scope, server.receive, server.send))
+    await asyncio.sleep(0.01)
+    server.scope[LEFT]()
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    assert reply.caller_left
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert reply.endings == ["client_left"]
+    assert b"error" not in server.body
+
+
+async def test_a_caller_that_leaves_while_the_server_stops():
+    """The server's own cancellation goes on; nobody is there for an error event."""
+    reply, server = Reply(b"data: 1\n\n", stuck=True), Server()
+    running = asyncio.create_task(response(reply)(server.scope, server.receive, server.send))
+    await asyncio.sleep(0.01)
+    server.scope[LEFT]()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert reply.endings == ["client_left"]
+    assert b"error" not in server.body
+
+
+async def test_a_scope_that_was_copied_is_not_the_doors():
+    """It would tell into the void: the disconnect is awaited instead."""
+    reply, server = Reply(b"data: 1\n\n", stuck=True), Server()
+    running = asyncio.create_task(response(reply)({**server.scope}, server.receive, server.send))
+    await asyncio.sleep(0.01)
+    server.gone.set()
+    await asyncio.wait_for(running, 1)
+    assert reply.endings == ["client_left"]
+
+
+async def test_a_server_that_fails_to_listen_has_lost_its_caller():
+    """The stream is let go of, as after a disconnect."""
+    reply, wire = Reply(b"data: 1\n\n", stuck=True), Wire()
+
+    async def receive():
+        raise OSError("the server's own")
+
+    await asyncio.wait_for(response(reply)({}, receive, wire.send), 1)
+    assert reply.endings == ["client_left"]
+
+
+async def test_a_server_that_waits_for_something_else_is_a_fault():
+    """It says that it has room and then waits: half a message can't be left behind unseen."""
+
+    class Odd(Server):
+        async def send(self, message):
+            if message.get("more_body"):
+                await self.writable.wait()
+            self.sent.append(message)
+
+    reply, server = Reply(b"data: 1\n\n"), Odd()
+    with pytest.raises(RuntimeError, match="has room"):
+        await response(reply)(server.scope, server.receive, server.send)
+    assert reply.endings == ["internal_error"]
+
+
 async def test_a_fault_of_ours_is_not_swallowed():
     """It goes to the net around every route; the attempt is let go of all the same."""
     reply, wire = Reply(b"data: 1\n\n", fails=True), Wire()
@@ -273,3 +411,16 @@ def test_on_a_socket_stopping_settles_a_caller_that_never_reads(serving, capfd):
     ((_, ends),) = app.books.attempts()
     assert [(end["ended"], end["state"]) for end in ends] == [("router_stopping", "estimated")]
     assert "settle_failed" not in capfd.readouterr().err
+
+
+def test_on_a_socket_a_caller_that_hangs_up_behind_a_large_body_is_noticed(serving):
+    """The server stops reading while it holds a large body; it must read on to see the caller go."""
+    app, _ = serving({"alpha": Script(fault=Fault.STALL, fault_after=2)})
+    question = {"model": "auto", "messages": [{"role": "user", "content": "hello " * 60_000}], "stream": True}
+    raw = json.dumps(question).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(raw)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", app.books.port)) as wire:
+        wire.sendall(head + raw)
+        assert wire.recv(1_000).startswith(b"HTTP/1.1 200")
+    eventually(lambda: app.books.attempts()[0][1])
+    assert app.books.attempts()[0][1][0]["ended"] == "client_left"

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -15,10 +17,12 @@ from service.simulator import Script, SimulatedVendors
 from service.simulator.request_log import Outcome
 from service.simulator.script import AfterAnswer, ErrorShape, Fault, LineEnding, UsagePlace, UsageShape
 from service.upstream import client as client_module
+from service.upstream import stream as stream_module
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
 from service.upstream.tally import Tally
 from service.upstream.transport_httpx import HttpxTransport
+from service.upstream.transport_native import NativeTransport
 
 QUICK = Timeouts(connect_s=1.0, first_token_s=0.4, idle_s=0.4, total_s=3.0)
 NOT_ANSWERED = {"first_token_s": 0.4, "total_s": 0.4}
@@ -35,11 +39,31 @@ class Clock:
         return time.monotonic()
 
 
+@dataclass(frozen=True)
+class Way:
+    """How bytes come and go: over which transport, and whether the caller takes the next piece at once, turn by turn."""
+
+    transport: type
+    takes: tuple[bool, ...]
+
+
+WAYS = {
+    "chunks": Way(HttpxTransport, (False,)),
+    "pours": Way(NativeTransport, (True, True, False)),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """Every test goes every way."""
+    return WAYS[request.param]
+
+
 class Stage:
     """A vendor and a client that calls it."""
 
-    def __init__(self, simulator, client, candidate, chat):
-        self.simulator, self.client, self.candidate, self.chat = simulator, client, candidate, chat
+    def __init__(self, simulator, client, candidate, chat, way):
+        self.simulator, self.client, self.candidate, self.chat, self.way = simulator, client, candidate, chat, way
         self.tally = None
         self.pieces = []
 
@@ -49,8 +73,16 @@ class Stage:
         if not stream:
             return (await self.client.call(self.chat(**members), self.candidate, self.tally)).body
         opened = await self.client.open_stream(self.chat(stream=True, **members), self.candidate, self.tally)
+        turns = itertools.cycle(self.way.takes)
+
+        def put(piece):
+            if next(turns):
+                self.pieces.append(piece)
+                return True
+            return False
+
         try:
-            async for piece in opened.pieces():
+            while (piece := await opened.forward(put)) is not None:
                 self.pieces.append(piece)
         finally:
             await opened.aclose()
@@ -64,16 +96,16 @@ class Stage:
 
 
 @pytest.fixture
-def stage(candidate, chat):
+def stage(candidate, chat, way):
     """Start a vendor with a script, and a client that calls it."""
 
     @contextlib.asynccontextmanager
     async def start(script, *quirks, timeouts=QUICK, cap=0):
-        transport = HttpxTransport()
+        transport = way.transport()
         try:
             async with SimulatedVendors({"v": script}) as simulator:
                 one = candidate(*quirks, base_url=simulator.base_url("v"), timeouts=timeouts, cap=cap)
-                yield Stage(simulator, UpstreamClient(transport, PROTOCOLS, Clock()), one, chat)
+                yield Stage(simulator, UpstreamClient(transport, PROTOCOLS, Clock()), one, chat, way)
         finally:
             await transport.aclose()
 
@@ -313,7 +345,7 @@ async def test_an_endless_stream_ends_with_the_total_deadline(stage):
 
 async def test_a_head_without_end_is_cut(stage, monkeypatch):
     """Comments and roles are not content, however many come."""
-    monkeypatch.setattr(client_module, "HEAD_BYTES_MAX", 50)
+    monkeypatch.setattr(stream_module, "HEAD_BYTES_MAX", 50)
     async with stage(Script(fault=Fault.ONLY_COMMENTS, chunk_delay_s=0.001)) as one:
         with pytest.raises(Broken) as failure:
             await one.ask(stream=True)
@@ -336,16 +368,15 @@ def chunk(index, finish=None, content="x"):
 
 
 @pytest.fixture
-def play(candidate, chat):
+def play(candidate, chat, way):
     """Run a stream against `playing` steps: (what reached the caller, the tally)."""
 
     async def run(steps, **members):
-        transport = HttpxTransport()
+        transport = way.transport()
         async with playing(steps) as url:
             try:
-                one = Stage(
-                    None, UpstreamClient(transport, PROTOCOLS, Clock()), candidate(base_url=url, timeouts=QUICK), chat
-                )
+                client = UpstreamClient(transport, PROTOCOLS, Clock())
+                one = Stage(None, client, candidate(base_url=url, timeouts=QUICK), chat, way)
                 return await one.ask(stream=True, **members), one.tally
             finally:
                 await transport.aclose()
@@ -358,7 +389,7 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}
 
 async def test_usage_may_lag_behind_the_finish(play, monkeypatch):
     """Within the grace it is read; a vendor that then says nothing more does not hold the caller."""
-    monkeypatch.setattr(client_module, "AFTER_FINISH_S", 0.3)
+    monkeypatch.setattr(stream_module, "AFTER_FINISH_S", 0.3)
     _, tally = await play([chunk(0, "stop"), 0.05, USAGE, 60.0])
     assert tally.usage == Usage(input=7, output=2)
     _, tally = await play([chunk(0, "stop"), 60.0])
@@ -368,14 +399,14 @@ async def test_usage_may_lag_behind_the_finish(play, monkeypatch):
 
 async def test_comments_after_the_finish_do_not_stretch_the_grace(play, monkeypatch):
     """The grace is one span, not one for each chunk."""
-    monkeypatch.setattr(client_module, "AFTER_FINISH_S", 0.2)
+    monkeypatch.setattr(stream_module, "AFTER_FINISH_S", 0.2)
     stream, _ = await play([chunk(0, "stop"), *[b": ping\n\n", 0.05] * 100])
     assert stream.count(b"ping") < 20
 
 
 async def test_choices_one_after_the_other(play, monkeypatch):
     """With `n` the first finish reason is not the last: a slow second choice is waited for, and its loss is an error."""
-    monkeypatch.setattr(client_module, "AFTER_FINISH_S", 0.05)
+    monkeypatch.setattr(stream_module, "AFTER_FINISH_S", 0.05)
     steps = [chunk(0, "stop", "a"), 0.2, chunk(1, "stop", "b"), b"data: [DONE]\n\n"]
     stream, tally = await play(steps, n=2)
     assert text(stream) == "ab"
@@ -424,14 +455,15 @@ async def test_a_refusal_keeps_the_connection(stage):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_refusal_whose_body_never_ends(candidate, chat, stream, monkeypatch):
+async def test_a_refusal_whose_body_never_ends(candidate, chat, stream, way, monkeypatch):
     """The status is the answer: 429 stays 429, and nothing was billed."""
     monkeypatch.setattr(client_module, "REFUSAL_S", 0.05)
 
     head = b"HTTP/1.1 429 Slow down\r\ncontent-length: 99\r\nretry-after: 7\r\n\r\n{"
-    transport = HttpxTransport()
+    transport = way.transport()
     async with playing([], head) as url:
-        one = Stage(None, UpstreamClient(transport, PROTOCOLS, Clock()), candidate(base_url=url, timeouts=QUICK), chat)
+        client = UpstreamClient(transport, PROTOCOLS, Clock())
+        one = Stage(None, client, candidate(base_url=url, timeouts=QUICK), chat, way)
         with pytest.raises(Replied) as refusal:
             await one.ask(stream)
         assert (refusal.value.cause, refusal.value.retry_after_s) == ("rate_limited", 7)

@@ -251,6 +251,124 @@ async def test_small_pieces_are_joined():
         assert [chunk async for chunk in chunks] == []
 
 
+async def test_who_pours_has_each_piece_where_it_arrives():
+    """Before any task has run, all of one read as one piece; the task is woken for the end alone."""
+
+    async def play(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.listen()
+
+    async with opened(play) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        seen = []
+        pouring = asyncio.create_task(connection.pour(lambda piece: seen.append(piece) or True))
+        await asyncio.sleep(0)
+        connection.data_received(b"1\r\na\r\n1\r\nb\r\n1")
+        assert seen == [b"ab"]
+        connection.data_received(b"\r\n")
+        connection.data_received(b"c\r\n")
+        assert seen == [b"ab", b"c"]
+        await asyncio.sleep(0.01)
+        assert not pouring.done()
+        connection.data_received(b"0\r\n\r\n")
+        assert await asyncio.wait_for(pouring, SOON_S) is True
+        assert connection.reusable
+
+
+async def test_who_pours_and_wants_no_more():
+    """Has what comes next when it asks again, and is told whether there is any."""
+
+    async def play(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.listen()
+
+    async with opened(play) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        seen = []
+        pouring = asyncio.create_task(connection.pour(seen.append))
+        await asyncio.sleep(0)
+        connection.data_received(b"1\r\na\r\n")
+        connection.data_received(b"1\r\nb\r\n")
+        assert await pouring is False
+        assert seen == [b"a"]
+        assert await connection.pour(seen.append) is False
+        assert seen == [b"a", b"b"]
+        pouring = asyncio.create_task(connection.pour(seen.append))
+        await asyncio.sleep(0)
+        connection.data_received(b"1\r\nc\r\n")
+        connection.data_received(b"1\r\nd\r\n0\r\n\r\n")
+        assert await pouring is False
+        assert seen == [b"a", b"b", b"c"]
+        assert await connection.pour(seen.append) is True
+        assert seen == [b"a", b"b", b"c", b"d"]
+        assert await connection.pour(seen.append) is True
+
+
+async def test_what_a_pourer_raises_is_raised_in_its_task():
+    """Not in the event loop; the connection is whole, and the next piece waits."""
+
+    async def play(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.listen()
+
+    async with opened(play) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        pouring = asyncio.create_task(connection.pour({}.__getitem__))
+        await asyncio.sleep(0)
+        connection.data_received(b"1\r\na\r\n")
+        connection.data_received(b"1\r\nb\r\n")
+        with pytest.raises(KeyError):
+            await pouring
+        seen = []
+        await connection.pour(seen.append)
+        assert seen == [b"b"]
+
+
+async def test_who_was_cancelled_is_given_nothing_more():
+    """Though its task has not had a turn since: what arrives then is for whoever asks next."""
+
+    async def play(peer):
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.listen()
+
+    async with opened(play) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        seen, late = [], []
+        pouring = asyncio.create_task(connection.pour(lambda piece: seen.append(piece) or True))
+        await asyncio.sleep(0)
+        pouring.cancel()
+        connection.data_received(b"1\r\na\r\n")
+        with pytest.raises(asyncio.CancelledError):
+            await pouring
+        assert seen == []
+        await connection.pour(late.append)
+        assert late == [b"a"]
+
+
+async def test_a_body_that_came_with_its_head():
+    """Is handed out at once, whole; while some is missing, or it was taken, nothing is."""
+    async with opened(says(WELL)) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        await until(lambda: connection._complete)
+        assert connection.arrived() == b"ok"
+        assert connection.arrived() == b""
+        assert connection.reusable
+    async with opened(says(OK + b"content-length: 3\r\n\r\nok")) as (connection, _):
+        connection.begin(ASK)
+        await connection.head()
+        await until(lambda: connection._pending)
+        assert connection.arrived() is None
+
+
 async def test_a_reader_who_pauses():
     """Is given no more than `PENDING_MAX` and one read to hold, and everything in its order when it reads on."""
     size = 24 * PENDING_MAX

@@ -136,3 +136,45 @@ async def test_an_awaitable_that_answers_a_cancellation_with_an_error():
     with pytest.raises(KeyError):
         await Patience().wait(stubborn(), 0.01)
     assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_deadline_that_is_moved():
+    """It counts from the last move, farther and nearer; the timer of the first one does not decide."""
+    patience, loop = Patience(), asyncio.get_running_loop()
+
+    async def moving():
+        for _ in range(8):
+            await asyncio.sleep(0.02)
+            patience.again(0.06)
+        return "done"
+
+    assert await patience.wait(moving(), 0.06) == "done"
+    patience.close()
+    before = loop.time()
+    loop.call_later(0.01, patience.again, 0.02)
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 20)
+    assert loop.time() - before < 10
+    assert not patience.used_up
+    patience.close()
+
+
+async def test_no_move_goes_beyond_the_last_deadline():
+    """A vendor that goes on and on is cut when the whole time is over; a first deadline beyond it is the last one."""
+    patience = Patience()
+
+    async def going_on():
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            patience.again(30)
+
+    with pytest.raises(TimeoutError):
+        await patience.wait(going_on(), 30, 0.1)
+    assert patience.used_up
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 30, -1)
+    assert patience.used_up
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 0.01, 30)
+    assert not patience.used_up
+    patience.close()

@@ -279,3 +279,64 @@ def test_the_short_way_is_taken():
     """By what nearly every event is; else it would be no use."""
     assert openai_chat._plain_content(json.loads(event(delta(content="hi")))) is not None
     assert openai_chat._plain_content(json.loads(event(delta(content="hi", role="assistant")))) is None
+
+
+def frame_of(data, deployment, *quirks):
+    """The frame of an event's data."""
+    return WIRE.text_frame(data, deployment(*quirks))
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning"])
+@pytest.mark.parametrize("separators", [None, (",", ":")])
+def test_what_stands_around_a_text(deployment, name, separators):
+    """Up to its quotes, in either spelling; a text with quotes of its own is one text."""
+    data = json.dumps(json.loads(event(delta(**{name: 'say "no", \\'}))), separators=separators).encode()
+    frame = frame_of(data, deployment)
+    assert data == frame.before + rb"say \"no\", \\" + frame.after
+    assert frame.end == b""
+
+
+def test_what_hides_the_length_of_a_text_is_a_gap_too(deployment):
+    """OpenAI writes something new into every event; nobody reads it."""
+    data = event(delta(content="Hi"), obfuscation="aB3")
+    frame = frame_of(data, deployment)
+    assert data == frame.before + b"Hi" + frame.after + b"aB3" + frame.end
+    assert frame_of(event(delta(content="Hi"), x={"obfuscation": "aB3"}), deployment) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[DONE]",
+        b'"content":"a"',
+        b'["content":"a"]',
+        event(),
+        event(delta(content="")),
+        event(delta(content=None)),
+        event(delta(content=["a"])),
+        event(delta(role="assistant", content="a")),
+        event(delta(content="a", finish="stop")),
+        event(delta(content="a"), delta(content="b", index=1)),
+        event(delta(content="a"), usage={}),
+        event(delta(content="a"), error="no"),
+        event(delta(content="a", index=None)),
+        event(delta(tool_calls=[{"function": {"content": "a"}}])),
+        event(delta(refusal="a")),
+        event(delta(content="a", index=0), content="b").replace(b'"id": "c1", ', b'"content": "c", '),
+        event(delta(content="a")).replace(b'"content": "a"', b'"content": "a", "content": "b"'),
+        event(delta(content="a")).replace(b'"index": 0', b'"index": NaN'),
+        event(delta(content="a text that no vendor sends")),
+        event(delta(content="\ud83d")),
+    ],
+)
+def test_what_has_no_frame(deployment, data):
+    """Other events, and those in which another text decides, or several do."""
+    assert frame_of(data, deployment) is None
+
+
+def test_a_vendor_that_hides_errors_has_no_frames(deployment):
+    """With the quirk every event is looked at."""
+    data = event(delta(content="a"))
+    assert frame_of(data, deployment) is not None
+    assert frame_of(data, deployment, "error_in_200") is None

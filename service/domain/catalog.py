@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from service.domain.fingerprint import fingerprint
 from service.domain.prices import PriceBook
@@ -114,11 +115,12 @@ class Deployment:
     output_tokens_max: int | None = None
     capabilities: frozenset[str] | None = None
     inactive_reason: str | None = None
+    id: str = field(init=False, repr=False, compare=False)
+    """`provider/model`, unique in the catalogue."""
 
-    @property
-    def id(self) -> str:
-        """`provider/model`, unique in the catalogue."""
-        return f"{self.provider.name}/{self.model}"
+    def __post_init__(self) -> None:
+        """Put the id together once: every decision names a hundred."""
+        object.__setattr__(self, "id", f"{self.provider.name}/{self.model}")
 
     def concerned_by(self, quirk: str) -> bool:
         """Whether a quirk of the provider concerns this deployment.
@@ -195,6 +197,10 @@ class Selector:
                 yield noun, names
 
 
+NO_SELECTOR = Selector()
+"""No opinion. Shared, so that one look tells that nothing was said."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
     """A named policy of the registry: an objective and its bounds.
@@ -214,8 +220,8 @@ class PolicySpec:
     relative_to_best: float = 0.0
     max_cost_pusd: int | None = None
     max_latency_ms: int | None = None
-    allow: Selector = field(default_factory=Selector)
-    deny: Selector = field(default_factory=Selector)
+    allow: Selector = NO_SELECTOR
+    deny: Selector = NO_SELECTOR
     on_unavailable: str = "reject"
     min_quality_for: Mapping[str, float] = field(default_factory=dict)
     pusd_per_quality: int | None = None
@@ -234,6 +240,8 @@ class PolicySpec:
     def least_quality(self, intents: Iterable[str]) -> float:
         """The absolute floor of a request that may be any of `intents`: the highest of theirs."""
         own = self.min_quality_for
+        if not own:
+            return self.min_quality
         return max((own.get(one, self.min_quality) for one in intents), default=self.min_quality)
 
 
@@ -263,6 +271,8 @@ class Catalog:
     """The whole registry, frozen. `version` is a short hash of the file it was built from.
 
     `offer` names what the file became here: two routers with one file and other keys have other deployments to offer.
+    `prepared` is where `routing` keeps what it has worked out from this registry for every request alike: it is nobody
+    else's, it says nothing that the rest does not, and it goes when the registry goes.
     """
 
     providers: Mapping[str, Provider]
@@ -275,6 +285,7 @@ class Catalog:
     notes: tuple[str, ...] = ()
     by_id: Mapping[str, Deployment] = field(default_factory=dict)
     _offer: str = field(init=False, repr=False, compare=False, default="")
+    prepared: Any = field(init=False, repr=False, compare=False, default=None)
 
     @property
     def offer(self) -> str:

@@ -12,10 +12,11 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from service.domain.catalog import Selector
+from service.domain.catalog import NO_SELECTOR, Selector
+from service.domain.frozen import built_open
 from service.domain.rawjson import RawObject
 
 TURNS_READ = 8
@@ -30,8 +31,8 @@ class Steering:
     min_quality: float | None = None
     max_cost_pusd: int | None = None
     max_latency_ms: int | None = None
-    allow: Selector = field(default_factory=Selector)
-    deny: Selector = field(default_factory=Selector)
+    allow: Selector = NO_SELECTOR
+    deny: Selector = NO_SELECTOR
     plan: str | None = None
     session: str | None = None
     tags: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Steering:
     no_fallback: bool = False
 
 
+@built_open
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much there is of what, counted without tokenizer. CJK is apart because it costs more per character.
@@ -62,10 +64,12 @@ class Sizes:
     @property
     def input_tokens(self) -> int:
         """Estimated prompt tokens: `estimate_tokens` plus the overhead of messages and what images usually cost."""
-        text = estimate_tokens(self.characters + self.tool_characters, self.cjk_characters)
-        attached = self.audio_bytes // AUDIO_BYTES_PER_TOKEN + self.file_bytes // FILE_BYTES_PER_TOKEN
-        attached += TOKENS_PER_IMAGE * self.images + TOKENS_PER_UNMEASURED * self.unmeasured
-        return text + TOKENS_PER_MESSAGE * self.messages + attached + 3
+        tokens = estimate_tokens(self.characters + self.tool_characters, self.cjk_characters)
+        tokens += TOKENS_PER_MESSAGE * self.messages + 3
+        if self.images or self.audio_bytes or self.file_bytes or self.unmeasured:
+            tokens += self.audio_bytes // AUDIO_BYTES_PER_TOKEN + self.file_bytes // FILE_BYTES_PER_TOKEN
+            tokens += TOKENS_PER_IMAGE * self.images + TOKENS_PER_UNMEASURED * self.unmeasured
+        return tokens
 
     @property
     def last_user_tokens(self) -> int:
@@ -104,6 +108,7 @@ def count_characters(text: str) -> tuple[int, int]:
     return length, max(0, (len(text.encode("utf-8", "surrogatepass")) - length) // 2)
 
 
+@built_open
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One chat request. `raw` and `body` are the caller's own; the rest is read from them.

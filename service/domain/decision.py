@@ -1,6 +1,7 @@
 """What was decided and what came of it: intents, candidates, decisions, attempts, ledger rows. Frozen values only.
 
-Where on the path: `classifiers` and `routing` fill these, `pipeline` carries them, `ledger` writes them down.
+Where on the path: `classifiers` and `routing` fill these, `pipeline` carries them, `ledger` writes them down. Its rows
+are named tuples: as frozen as the rest, and built in a quarter of the time by every request.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import overload
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple, overload
 
 from service.domain.access import ANONYMOUS, Caller
-from service.domain.catalog import Deployment
+from service.domain.catalog import Deployment, Model
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
+from service.domain.frozen import built_open
 from service.domain.money import PriceQuote
 
 INTENTS = (
@@ -83,6 +87,9 @@ NOT_CLASSIFIED = Intent(UNCLASSIFIED, 0.0, {}, "und", abstained=True)
 QUALITY_STEPS = 10_000
 """Quality is compared in steps of 0.0001, as whole numbers: what is behind the fourth decimal is noise."""
 
+FLOORS_KEPT = 256
+"""Floors whose steps are remembered: policies name a few, and callers hardly more."""
+
 _NOISE = 1e-6
 """Of a step: what binary floats add to a decimal such as 0.57 (5699.999999999999 steps)."""
 
@@ -94,6 +101,7 @@ def quality_steps(quality: float) -> int:
     return QUALITY_STEPS if quality >= 1 else round(quality * QUALITY_STEPS)
 
 
+@lru_cache(maxsize=FLOORS_KEPT)
 def floor_steps(least: float) -> int:
     """The fewest steps that are at least the quality asked for: a floor is never lowered. Raises ValueError for NaN."""
     steps = math.ceil(least * QUALITY_STEPS - _NOISE)
@@ -111,6 +119,7 @@ class ReasonCode(StrEnum):
     ONLY_CANDIDATE = "only_candidate"
 
 
+@built_open
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One deployment as this request sees it.
@@ -193,11 +202,11 @@ class Candidates(Sequence[Candidate]):
 class Ranked(Candidates):
     """Candidates in their order, with the figures that made it, without building any.
 
-    `qualities` (steps) and `costs` (pico-USD) are of those who can serve, in the order of the registry; `order` holds
-    places in them, the first `eligible` of which meet the floor.
+    `able` are those who can serve, in the order of the registry, `qualities` (steps) and `costs` (pico-USD) are theirs;
+    `order` holds places in them, the first `eligible` of which meet the floor.
     """
 
-    __slots__ = ("costs", "eligible", "order", "qualities")
+    __slots__ = ("able", "costs", "eligible", "order", "qualities")
 
     def __init__(
         self,
@@ -205,14 +214,21 @@ class Ranked(Candidates):
         eligible: int,
         qualities: Sequence[int],
         costs: Sequence[int | None],
+        able: Sequence[tuple[Deployment, Model]],
         build: Callable[[int], Candidate],
     ) -> None:
         """`build(rank)` makes the candidate at a rank, 0 for the choice."""
-        super().__init__(len(order), build)
+        self.able = able
+        self._build = build
+        self._built = [None] * len(order)
         self.order = order
         self.eligible = eligible
         self.qualities = qualities
         self.costs = costs
+
+    def deployment(self, rank: int) -> Deployment:
+        """Who stands at a rank, without building its candidate."""
+        return self.able[self.order[rank]][0]
 
 
 class Rejected(Candidates):
@@ -222,7 +238,8 @@ class Rejected(Candidates):
 
     def __init__(self, reasons: Sequence[tuple[str, str]], build: Callable[[int], Candidate]) -> None:
         """`build(place)` makes the candidate that `reasons[place]` is about."""
-        super().__init__(len(reasons), build)
+        self._build = build
+        self._built = [None] * len(reasons)
         self.reasons = reasons
 
 
@@ -261,6 +278,7 @@ class WhatIf:
     policies: Mapping[str, str] = field(default_factory=dict)
 
 
+@built_open
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
@@ -321,8 +339,7 @@ class EntryState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEntry:
+class OpenEntry(NamedTuple):
     """The intent to spend, durable before the first upstream byte. Times are Unix milliseconds, money pico-USD.
 
     The last four say what the length of the answer depends on: the effort asked for, the number of choices, the lowest
@@ -354,8 +371,7 @@ class OpenEntry:
     last_user_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalEntry:
+class TerminalEntry(NamedTuple):
     """How an attempt ended: exactly one for every `OpenEntry`.
 
     `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` only when the price is
@@ -368,11 +384,11 @@ class TerminalEntry:
     state: EntryState
     at_ms: int
     ended: str
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, int] = MappingProxyType({})
     usage_source: str = "unknown"
     usage_flags: tuple[str, ...] = ()
     cost_pusd: int | None = None
-    price: Mapping[str, object] = field(default_factory=dict)
+    price: Mapping[str, object] = MappingProxyType({})
     baseline_pusd: int | None = None
     baseline_model: str | None = None
     served_model: str | None = None

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 from service.domain.catalog import Selector
 from service.domain.chat import ChatRequest, Sizes, Steering
+from service.domain.frozen import built_open
 from service.domain.plain import Reader
 
 DEFAULT_EFFORT = "default"
@@ -30,8 +32,10 @@ EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"}
 _LIMITS = ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
 _SELECTORS = ("allow", "deny")
 _COUNTS = tuple(one.name for one in fields(Sizes))
+_counts_of = attrgetter(*_COUNTS)
 
 
+@built_open
 @dataclass(frozen=True, slots=True)
 class RequestFeatures:
     """The request as a decision sees it. The names are those of `ChatRequest`, of which this is the part that counts.
@@ -54,13 +58,20 @@ class RequestFeatures:
 
     def plain(self) -> dict[str, object]:
         """As JSON values. `input_tokens` is told beside the counts that it is estimated from, and never read back."""
-        told: dict[str, object] = {"model": self.model, "input_tokens": self.sizes.input_tokens}
-        told |= {name: getattr(self.sizes, name) for name in _COUNTS}
-        told |= {"needs": sorted(self.needs), "modalities": sorted(self.modalities)}
-        told |= {"n": self.n, "output_tokens_max": self.output_tokens_max, "effort": self.effort}
-        told |= {"stream": self.stream, "in_tool_loop": self.in_tool_loop, "forced_tool": self.forced_tool}
-        told["limits"] = _plain_limits(self.steering)
-        return told
+        return {
+            "model": self.model,
+            "input_tokens": self.sizes.input_tokens,
+            **dict(zip(_COUNTS, _counts_of(self.sizes), strict=True)),
+            "needs": sorted(self.needs),
+            "modalities": sorted(self.modalities),
+            "n": self.n,
+            "output_tokens_max": self.output_tokens_max,
+            "effort": self.effort,
+            "stream": self.stream,
+            "in_tool_loop": self.in_tool_loop,
+            "forced_tool": self.forced_tool,
+            "limits": _plain_limits(self.steering),
+        }
 
 
 def features_of(chat: ChatRequest) -> RequestFeatures:
@@ -77,8 +88,15 @@ def features_of(chat: ChatRequest) -> RequestFeatures:
         in_tool_loop=chat.in_tool_loop,
         forced_tool=choice == "required" or (isinstance(choice, dict) and choice.get("type") != "allowed_tools"),
         effort=_effort(chat.body),
-        steering=replace(chat.steering, session=None, tags=(), explain=False, no_fallback=False),
+        steering=_limiting(chat.steering),
     )
+
+
+def _limiting(said: Steering) -> Steering:
+    """What limits the choice; most callers say nothing else, and nearly all of them nothing at all."""
+    if said.session is None and not said.tags and not said.explain and not said.no_fallback:
+        return said
+    return replace(said, session=None, tags=(), explain=False, no_fallback=False)
 
 
 def from_plain(told: object) -> RequestFeatures:

@@ -14,6 +14,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import unicodedata
+from functools import lru_cache
+
+HOSTS_REMEMBERED = 256
+"""Names whose meaning is remembered: the same few are asked about with every request."""
 
 METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "metadata", "instance-data"})
 """Names under which clouds serve machine credentials."""
@@ -29,6 +33,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(maxsize=HOSTS_REMEMBERED)
 def is_loopback(host: str) -> bool:
     """Whether a host is surely this machine alone.
 

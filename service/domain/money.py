@@ -20,7 +20,8 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-PICO = 10**12
+_PLACES = 12
+PICO = 10**_PLACES
 """Pico-units in one currency unit."""
 
 PICO_PER_TOKEN = 10**6
@@ -82,15 +83,31 @@ class Usage:
 
     def __post_init__(self) -> None:
         """Refuse what can't be a count: invariant 1 starts here."""
-        for bucket in BUCKETS:
-            count = getattr(self, bucket)
+        for count in self.counts():
             if type(count) is not int or count < 0:
+                bucket = next(name for name in BUCKETS if getattr(self, name) is count)
                 raise ValueError(f"usage bucket {bucket!r} must be an integer >= 0, got {count!r}")
+
+    def counts(self) -> tuple[int, ...]:
+        """The counts in `BUCKETS` order; not looked up by name, since every answer is priced and told with them."""
+        return (
+            self.input,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.output,
+            self.reasoning,
+            self.audio_in,
+            self.audio_out,
+            self.image,
+            self.requests,
+        )
 
     @property
     def input_total(self) -> int:
         """All prompt tokens, cached or not: the number that chooses a price tier."""
-        return sum(getattr(self, bucket) for bucket in INPUT_BUCKETS)
+        written = self.cache_write_5m + self.cache_write_1h
+        return self.input + self.cache_read + written + self.audio_in + self.image
 
     @property
     def output_total(self) -> int:
@@ -99,7 +116,7 @@ class Usage:
 
     def as_dict(self) -> dict[str, int]:
         """The buckets that are not zero, in `BUCKETS` order: the shape stored in the ledger."""
-        return {bucket: getattr(self, bucket) for bucket in BUCKETS if getattr(self, bucket)}
+        return {bucket: count for bucket, count in zip(BUCKETS, self.counts(), strict=True) if count}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,12 @@ class Rates:
     audio_out: int | None = None
     image: int | None = None
     requests: int | None = 0
+    applied: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
+    """The rate of each bucket after the documented fallbacks, in `BUCKETS` order."""
+
+    def __post_init__(self) -> None:
+        """Settle the fallbacks once: every answer is priced with them."""
+        object.__setattr__(self, "applied", tuple(self.rate(bucket) for bucket in BUCKETS))
 
     def rate(self, bucket: str) -> int | None:
         """The rate that applies to a bucket after the documented fallbacks; `None` when nobody knows it."""
@@ -271,11 +294,9 @@ def price(usage: Usage, quote: PriceQuote) -> Cost:
         )
     total = 0
     unpriced: list[str] = []
-    for bucket in BUCKETS:
-        count: int = getattr(usage, bucket)
+    for bucket, count, rate in zip(BUCKETS, usage.counts(), rates.applied, strict=True):
         if not count:
             continue
-        rate = rates.rate(bucket)
         if rate is None:
             unpriced.append(bucket)
         else:
@@ -325,10 +346,10 @@ def divide_half_even(numerator: int, denominator: int) -> int:
 
 def usd_text(pusd: int) -> str:
     """Pico-USD as an exact decimal string in USD without trailing zeros: `150000` -> `0.00000015`."""
-    sign = "-" if pusd < 0 else ""
-    whole, fraction = divmod(abs(pusd), PICO)
-    digits = f"{fraction:012d}".rstrip("0")
-    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+    if pusd < 0:
+        return "-" + usd_text(-pusd)
+    digits = str(pusd).rjust(_PLACES + 1, "0")
+    return f"{digits[:-_PLACES]}.{digits[-_PLACES:]}".rstrip("0").rstrip(".")
 
 
 def rate_from_decimal(per_million: Decimal) -> int:

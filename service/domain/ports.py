@@ -118,7 +118,12 @@ class UpstreamRequest:
 
 
 class UpstreamResponse(Protocol):
-    """A vendor's answer whose head has arrived."""
+    """A vendor's answer whose head has arrived.
+
+    One may offer more: `pour(take)` is awaited and calls `take` with each piece of the body as it arrives, from where
+    it arrives, until that returns false; it returns whether the body has ended. `arrived()` is the rest of the body
+    when all of it is here, else `None`. `upstream.body` makes do without.
+    """
 
     @property
     def status(self) -> int:
@@ -150,8 +155,7 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a unary answer says about itself. `finished` is whether every choice has a finish reason."""
 
     usage: Usage | None
@@ -185,6 +189,18 @@ class StreamSignal(NamedTuple):
     usage_flags: tuple[str, ...] = ()
 
 
+class TextFrame(NamedTuple):
+    """The bytes of an event around its text.
+
+    With the inside of any other JSON string in the gap between `before` and `after` it says the same, but for the text.
+    Where there is an `end`, a second gap lies between `after` and it, whose string means nothing at all.
+    """
+
+    before: bytes
+    after: bytes
+    end: bytes = b""
+
+
 class WireProtocol(Protocol):
     """How one vendor protocol is spoken: pure functions over bytes and values."""
 
@@ -204,13 +220,16 @@ class WireProtocol(Protocol):
         """Read the data of one stream event; raises `Broken` when it is not what the protocol allows."""
         ...
 
+    def text_frame(self, data: bytes, deployment: Deployment) -> TextFrame | None:
+        """What stands around the text of an event that says some text of one choice and nothing else, or `None`."""
+        ...
+
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:
         """The `Replied` error for an answer whose status is not 2xx."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """All that a ranking may depend on: two numbers per candidate that can serve, in the order of the registry.
 
     `qualities` are steps (`decision.QUALITY_STEPS`), `costs` expected pico-USD, `None` when the price is unknown. Never
@@ -221,8 +240,7 @@ class Figures:
     costs: Sequence[int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The order of all candidates: the first `eligible` of `order` meet the floor, best first; the rest is fallback.
 
     `order` holds places of `Figures`. `asked` is the absolute floor of the policy and `floor` the one that was applied,
@@ -241,8 +259,7 @@ class Ranking:
         return self.floor >= self.asked
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One candidate as texts name it: its deployment's id, quality in steps, expected pico-USD."""
 
     id: str
@@ -293,6 +310,13 @@ class LedgerWriter(Protocol):
         """`append_terminal` where durability needs no waiting; false, and nothing done, where it does."""
         ...
 
-    async def append_decision(self, record: Mapping[str, object]) -> None:
-        """The decision record, for replay and `/v1/decisions/{id}`."""
+    def decision_at_once(self, record: Mapping[str, object]) -> bytes:
+        """Take the decision record, for replay and `/v1/decisions/{id}`; returns it as it is written down.
+
+        It is written with the row that comes next: `no_attempt` must be called when the decision has none.
+        """
+        ...
+
+    def no_attempt(self) -> None:
+        """Write a decision that no open row followed; raises LedgerUnavailable."""
         ...

@@ -7,15 +7,24 @@ Invariants
 2. Versions of a book never overlap: the loader refuses it, `PriceBook` asserts it.
 3. A window is checked in its own time zone; a day that its calendar names is never inside it.
 4. A multiplying window scales the whole price; when windows overlap, the loader refuses them.
+5. Within the span that `steady` names, `quote` gives the same at every instant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final
 
 from service.domain.money import ONE, Fx, Multiplier, PriceQuote, Rates, Tier, divide_half_even
+
+DAWN: Final = datetime.min.replace(tzinfo=UTC)
+DUSK: Final = datetime.max.replace(tzinfo=UTC)
+"""The ends of a span that has none."""
+
+_MINUTE: Final = timedelta(minutes=1)
+_INSTANT: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,17 @@ class Window:
             elif clock < end and self._on(local.date() - timedelta(days=1), at - timedelta(days=1)):
                 return True
         return False
+
+    def by_the_minute(self, at: datetime) -> bool:
+        """Whether `holds` gives the same all through the minute (of UTC) around an aware instant.
+
+        Spans begin and end on whole minutes, and the clocks of the zones run whole minutes off UTC; that they are only
+        ever changed at whole minutes goes for every zone since 1972.
+        """
+        zones = (self.zone,) if self.except_on is None else (self.zone, self.except_on.zone)
+        return not any(one.second or one.microsecond for span in self.spans for one in span) and not any(
+            (at.astimezone(zone).utcoffset() or _MINUTE) % _MINUTE for zone in zones
+        )
 
     def _on(self, day: date, at: datetime) -> bool:
         if day.isoweekday() not in self.weekdays:
@@ -137,6 +157,30 @@ class PriceBook:
             if window.holds(at):
                 multiplier = multiplier.times(window.multiplier)
         return listed if multiplier is ONE else replace(listed, multiplier=multiplier)
+
+    def steady(self, at: datetime) -> tuple[datetime, datetime]:
+        """The span [from, until) around an aware instant in which `quote` gives what it gives then.
+
+        Open ends are `DAWN` and `DUSK`. It may be shorter than it could be: where a version has windows it is a minute.
+        """
+        if self._own is not None:
+            return DAWN, DUSK
+        until = DUSK
+        for version in reversed(self.versions):
+            if version.start <= at:
+                break
+            until = version.start
+        else:
+            return DAWN, until
+        if version.end is not None and at >= version.end:
+            return version.end, until
+        since, until = version.start, until if version.end is None else min(until, version.end)
+        if not version.windows:
+            return since, until
+        if not all(window.by_the_minute(at) for window in version.windows):
+            return at, at + _INSTANT
+        minute = at.astimezone(UTC).replace(second=0, microsecond=0)
+        return max(since, minute), min(until, minute + _MINUTE)
 
     def _quote_of_engine(self) -> PriceQuote | None:
         """The price of an engine of one's own: the same at every instant."""

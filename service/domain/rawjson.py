@@ -34,6 +34,22 @@ _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _SKIPPED = rb'[^"{}\[\]]*+(?:' + _STRING + rb'(?!\s*+:)[^"{}\[\]]*+)*+'
 _TOKEN = re.compile(_SKIPPED + rb"(?:(" + _STRING + rb')\s*+:|([{}\[\]"]|\Z))', re.DOTALL)
 _BLANK = b" \t\r\n"
+_BEHIND = _BLANK + b","
+_NEAR = 32
+"""How far from a value's ends blanks are looked for first: a value may be a prompt of megabytes."""
+
+QUICK_QUOTES_MAX = 4_096
+"""Bodies with more of them are left to the expression, which need not come back to Python for every string."""
+
+_NO_BRACKETS = bytes(one for one in range(256) if one not in b"{}[]")
+_COLON = {b":": 0, b": ": 0, b",": -1, b", ": -1}
+"""What mostly stands between two strings, and where a colon is in it; -1: nowhere."""
+
+_CLOSES_ARRAY = {ord("}"): False, ord("]"): True}
+_OPENS_OBJECT = {ord("{"): True, ord("["): False}
+
+_Span = tuple[str, int, int]
+"""A top-level key, where its quote stands, and where its value begins at the earliest."""
 
 
 class RawJsonError(ValueError):
@@ -97,10 +113,74 @@ def scan(body: bytes) -> RawObject:
     """
     if not body.lstrip(_BLANK).startswith(b"{"):
         raise RawJsonError("the body must be a JSON object")
+    quick = _quickly(body)
+    return _patiently(body) if quick is None else RawObject(body, quick)
+
+
+def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
+    """The members of an ordinary body; `None` for whatever is long, odd or wrong, which `_patiently` has a word for.
+
+    Without escaped quotes, quotes stand only around strings, so every other piece between them is outside of strings.
+    A prompt has few quotes, so this is a few steps at the speed of memory, however long it is.
+    """
+    text = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
+    if text.count(b'"') > QUICK_QUOTES_MAX:
+        return None
+    pieces = text.split(b'"')
+    if len(pieces) % 2 == 0 or len(pieces) < 3 or pieces[0].strip(_BLANK) != b"{":
+        return None
+    members: dict[str, tuple[int, int, int]] = {}
+    seen: set[bytes] | None = set()
+    levels = [seen]
+    pending: _Span | None = None
+    at = len(pieces[0])
+    for inside, outside in zip(pieces[1::2], pieces[2::2], strict=True):
+        end = at + len(inside) + 2
+        colon = _COLON.get(outside, -2)
+        if colon == -2:
+            rest = outside.lstrip()
+            colon = len(outside) - len(rest) if rest.startswith(b":") else -1
+        if colon >= 0:
+            key = body[at + 1 : end - 1]
+            if seen is None or key in seen or b"\\" in key:
+                return None
+            seen.add(key)
+            if len(levels) == 1:
+                _close_member(body, members, pending, before=at)
+                pending = (key.decode("utf-8", "replace"), at, end + colon + 1)
+        at = end + len(outside)
+        if outside not in _COLON and (brackets := outside.translate(None, _NO_BRACKETS)):
+            if not _walked(levels, brackets):
+                return None
+            seen = levels[-1] if levels else None
+    if levels:
+        return None
+    _close_member(body, members, pending, before=body.rindex(b"}"))
+    return members
+
+
+def _walked(levels: list[set[bytes] | None], brackets: bytes) -> bool:
+    """Open and close levels; false where brackets don't match, go too deep, or go on behind the end."""
+    if len(brackets) > QUICK_QUOTES_MAX:
+        return False
+    for mark in brackets:
+        if not levels:
+            return False
+        if mark in _OPENS_OBJECT:
+            if len(levels) >= DEPTH_MAX:
+                return False
+            levels.append(set() if _OPENS_OBJECT[mark] else None)
+        elif (levels.pop() is None) != _CLOSES_ARRAY[mark]:
+            return False
+    return True
+
+
+def _patiently(body: bytes) -> RawObject:
+    """The same for every body, with the reason where one is refused."""
     members: dict[str, tuple[int, int, int]] = {}
     # One entry per open bracket: the keys of an object so far, or `None` for an array.
     levels: list[set[bytes] | None] = []
-    pending: tuple[str, int, int] | None = None
+    pending: _Span | None = None
     for tokens, match in enumerate(_TOKEN.finditer(body), 1):
         if tokens > TOKENS_MAX:
             raise RawJsonError(f"the body has more than {TOKENS_MAX} JSON keys and brackets")
@@ -126,7 +206,7 @@ def scan(body: bytes) -> RawObject:
     raise RawJsonError("the body is not valid JSON: it ends too early")
 
 
-def _new_key(quoted: bytes, seen: set[bytes] | None, pending: tuple[str, int, int] | None) -> bytes:
+def _new_key(quoted: bytes, seen: set[bytes] | None, pending: _Span | None) -> bytes:
     """A key without quotes and escapes, noted in `seen`: the keys of its object so far, `None` outside an object."""
     if seen is None:
         raise RawJsonError("the body is not valid JSON: a key outside an object")
@@ -153,16 +233,31 @@ def objects_in(array: bytes) -> Iterator[tuple[int, int]]:
                 yield start, match.end(2)
 
 
-def _close_member(
-    body: bytes, members: dict[str, tuple[int, int, int]], pending: tuple[str, int, int] | None, *, before: int
-) -> None:
+def _close_member(body: bytes, members: dict[str, tuple[int, int, int]], pending: _Span | None, *, before: int) -> None:
     """Note the member that ends before the next key or the closing brace, without the blanks around its value."""
     if pending is None:
         return
     key, key_start, value_start = pending
-    value = body[value_start:before]
-    end = value_start + len(value.rstrip(b" \t\r\n,"))
-    members[key] = (key_start, min(value_start + len(value) - len(value.lstrip(_BLANK)), end), end)
+    end = _without_blanks_behind(body, value_start, before)
+    members[key] = (key_start, _without_blanks_before(body, value_start, end), end)
+
+
+def _without_blanks_behind(body: bytes, start: int, end: int) -> int:
+    """The end of what stands there but for blanks and a comma. Copies a few bytes, or, where all are blanks, all."""
+    for near in (max(start, end - _NEAR), start):
+        kept = body[near:end].rstrip(_BEHIND)
+        if kept:
+            return near + len(kept)
+    return start
+
+
+def _without_blanks_before(body: bytes, start: int, end: int) -> int:
+    """The start of what stands there but for blanks."""
+    for near in (min(end, start + _NEAR), end):
+        kept = body[start:near].lstrip(_BLANK)
+        if kept:
+            return near - len(kept)
+    return end
 
 
 def _decoded(quoted: bytes) -> bytes:

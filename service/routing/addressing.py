@@ -7,10 +7,11 @@ Where on the path: first step of `router.decide`. Grammar: `auto` · `auto:<poli
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.domain.catalog import Catalog, Deployment
 from service.errors import NotFound
+from service.routing.prepared import ADDRESSES_MAX, keep, prepared
 
 PLANS_AVAILABLE = frozenset({"single"})
 """Plans that this version can run."""
@@ -18,11 +19,15 @@ PLANS_AVAILABLE = frozenset({"single"})
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`deployments` is `None` for `auto`: everything is meant. `policy` is set by `auto:<policy>`."""
+    """`deployments` is `None` for `auto`: everything is meant. `policy` is set by `auto:<policy>`.
+
+    `meant` names the deployments: addresses of one registry that name the same mean the same; everything is `""`.
+    """
 
     deployments: tuple[Deployment, ...] | None = None
     policy: str | None = None
     plan: str = "single"
+    meant: str = field(default="", compare=False)
 
     @property
     def pinned(self) -> bool:
@@ -32,6 +37,12 @@ class Address:
 
 def resolve(requested: str, catalog: Catalog) -> Address:
     """What `requested` means in this registry; raises NotFound (`model_not_found`)."""
+    held = prepared(catalog).addresses
+    found = held.get(requested)
+    return keep(held, requested, _resolved(requested, catalog), ADDRESSES_MAX) if found is None else found
+
+
+def _resolved(requested: str, catalog: Catalog) -> Address:
     if requested == "auto":
         return Address()
     kind, _, rest = requested.partition(":")
@@ -45,17 +56,17 @@ def resolve(requested: str, catalog: Catalog) -> Address:
         raise unknown_name(f"plan {rest!r}", rest, sorted(PLANS_AVAILABLE), param="model", code="model_not_found")
     model = catalog.models.get(requested)
     if model is not None:
-        return Address(model.deployments)
+        return Address(model.deployments, meant=requested)
     deployment = catalog.by_id.get(requested)
     if deployment is not None:
-        return Address((deployment,))
+        return Address((deployment,), meant=requested)
     provider, slash, wire_name = requested.partition("/")
     if slash and provider in catalog.providers:
         found = tuple(
             one for one in catalog.deployments() if one.provider.name == provider and one.wire_name == wire_name
         )
         if found:
-            return Address(found)
+            return Address(found, meant=requested)
     raise unknown_name(
         f"model {requested!r}", requested, [*catalog.models, *catalog.by_id], param="model", code="model_not_found"
     )

@@ -2,6 +2,9 @@
 
 Where on the path: second step of `router.decide`. A reason is `kind: detail`; `kind` is stable and groups the record.
 
+Most of what can stand against a deployment is the same for every request of a kind (`Kind`), so it is looked for once
+and remembered by `shortlist`; how large a request is comes last and is looked at every time.
+
 Invariants
 1. A limit of the caller's or the policy's is never widened here or later.
 2. Every deployment gets exactly one verdict: `None` (can serve) or the first reason in the documented order.
@@ -10,11 +13,11 @@ Invariants
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import NamedTuple
 
-from service.domain.access import ANONYMOUS, Caller
+from service.domain.access import Caller
 from service.domain.catalog import Catalog, Deployment, Model, Selector
 from service.domain.features import RequestFeatures
 
@@ -47,58 +50,93 @@ UNDETERMINED = "und"
 _NO_LANGUAGE_ASKED = frozenset({UNDETERMINED, "other", ""})
 
 
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """What a deployment must meet to serve one request. `language` is the classifier's; unsure, it demands nothing."""
+class Kind(NamedTuple):
+    """What of a request decides who can serve it, but for sizes. Requests of one kind have the same shortlist.
+
+    `language` is the classifier's; unsure, it demands nothing. `models` are those that the key may use, empty for all.
+    Values of the registry, of the taxonomy and of the calendar only: nothing of a prompt, so a kind may be remembered.
+    """
 
     needs: frozenset[str]
     modalities: frozenset[str]
-    input_tokens: int
-    output_tokens: int
     today: date
     allow: tuple[Selector, ...] = ()
     deny: tuple[Selector, ...] = ()
-    caller: Caller = ANONYMOUS
+    models: frozenset[str] = frozenset()
     forced_tool: bool = False
     language: str = UNDETERMINED
-    restricted: bool = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Settle once whether any name is allowed, denied or kept from the key: most requests restrict nothing."""
-        object.__setattr__(self, "restricted", bool(self.allow or self.deny or self.caller.models))
+
+class Demands(NamedTuple):
+    """What a deployment must meet to serve one request: of which kind it is, and how large."""
+
+    kind: Kind
+    input_tokens: int
+    output_tokens: int
 
 
 def demands_of(
     asked: RequestFeatures,
     *,
     today: date,
-    allow: Iterable[Selector],
-    deny: Iterable[Selector],
+    allow: Sequence[Selector],
+    deny: Sequence[Selector],
     caller: Caller,
     language: str = UNDETERMINED,
+    input_tokens: int | None = None,
 ) -> Demands:
-    """The demands of a request under its limits (the caller's and the policy's selectors, empty ones dropped)."""
-    return Demands(
-        needs=asked.needs,
-        modalities=asked.modalities,
-        input_tokens=asked.sizes.input_tokens,
-        output_tokens=asked.output_tokens_max or OUTPUT_TOKENS_ROOM,
-        today=today,
-        allow=tuple(one for one in allow if one),
-        deny=tuple(one for one in deny if one),
-        caller=caller,
-        forced_tool=asked.forced_tool,
-        language=language,
+    """The demands of a request under its limits (the caller's and the policy's selectors, empty ones dropped).
+
+    `input_tokens` are those of the request, where they were estimated before.
+    """
+    kind = Kind(
+        asked.needs,
+        asked.modalities,
+        today,
+        tuple([one for one in allow if one]) if allow else (),
+        tuple([one for one in deny if one]) if deny else (),
+        caller.models,
+        asked.forced_tool,
+        UNDETERMINED if language in _NO_LANGUAGE_ASKED else language,
     )
+    tokens = asked.sizes.input_tokens if input_tokens is None else input_tokens
+    return Demands(kind, tokens, asked.output_tokens_max or OUTPUT_TOKENS_ROOM)
 
 
 def obstacle(deployment: Deployment, model: Model, demands: Demands) -> str | None:
     """Why this deployment can't serve, or `None`. The order of checks is the order of the documentation."""
+    return lasting_obstacle(deployment, model, demands.kind) or too_large(deployment, model, demands)
+
+
+def lasting_obstacle(deployment: Deployment, model: Model, kind: Kind) -> str | None:
+    """Why this deployment can't serve any request of a kind, however small it is."""
     return (
-        _unavailable(deployment, model, demands.today)
-        or (_forbidden(deployment, model, demands) if demands.restricted else None)
-        or _incapable(deployment, model, demands)
+        _unavailable(deployment, model, kind.today)
+        or _forbidden(deployment, model, kind)
+        or _incapable(deployment, model, kind)
     )
+
+
+def too_large(deployment: Deployment, model: Model, demands: Demands) -> str | None:
+    """Why a request is too large for this deployment, or `None`."""
+    context = context_of(deployment, model)
+    if context is not None and demands.input_tokens + demands.output_tokens > context:
+        both = f"about {demands.input_tokens:,} input and {demands.output_tokens:,} output tokens"
+        return f"context: {both} do not fit into {context:,}"
+    cap = output_limit(deployment, model)
+    if cap is not None and demands.output_tokens > cap:
+        return f"output: {demands.output_tokens:,} output tokens asked, {cap:,} offered"
+    return None
+
+
+def context_of(deployment: Deployment, model: Model) -> int | None:
+    """The window of a deployment in tokens, where the registry knows it."""
+    return deployment.context_tokens or model.context_tokens
+
+
+def output_limit(deployment: Deployment, model: Model) -> int | None:
+    """Most output tokens of one choice, where the registry knows it."""
+    return deployment.output_tokens_max or model.output_tokens_max
 
 
 def _unavailable(deployment: Deployment, model: Model, today: date) -> str | None:
@@ -113,14 +151,14 @@ def _unavailable(deployment: Deployment, model: Model, today: date) -> str | Non
     return None
 
 
-def _forbidden(deployment: Deployment, model: Model, demands: Demands) -> str | None:
-    if not demands.caller.may_use(model.name):
+def _forbidden(deployment: Deployment, model: Model, kind: Kind) -> str | None:
+    if kind.models and model.name not in kind.models:
         return "key: this key may not use the model"
-    for selector in demands.deny:
+    for selector in kind.deny:
         for noun, names in selector.fields():
             if names & _names(deployment, model, noun):
                 return f"deny: its {noun} is on the deny list"
-    for selector in demands.allow:
+    for selector in kind.allow:
         for noun, names in selector.fields():
             if not names & _names(deployment, model, noun):
                 return f"allow: its {noun} is not on the allow list"
@@ -137,23 +175,16 @@ def _names(deployment: Deployment, model: Model, noun: str) -> frozenset[str]:
     return deployment.provider.tags | model.tags
 
 
-def _incapable(deployment: Deployment, model: Model, demands: Demands) -> str | None:
-    if not demands.modalities <= model.modalities:
-        return f"modality: takes no {' or '.join(sorted(demands.modalities - model.modalities))}"
+def _incapable(deployment: Deployment, model: Model, kind: Kind) -> str | None:
+    if not kind.modalities <= model.modalities:
+        return f"modality: takes no {' or '.join(sorted(kind.modalities - model.modalities))}"
     offered = model.capabilities if deployment.capabilities is None else deployment.capabilities
-    if not demands.needs <= offered:
-        return f"capability: lacks {', '.join(sorted(demands.needs - offered))}"
-    if demands.forced_tool and deployment.concerned_by("no_forced_tool_choice"):
+    if not kind.needs <= offered:
+        return f"capability: lacks {', '.join(sorted(kind.needs - offered))}"
+    if kind.forced_tool and deployment.concerned_by("no_forced_tool_choice"):
         return "capability: the vendor refuses a forced tool choice"
-    if demands.language not in _NO_LANGUAGE_ASKED and model.languages and demands.language not in model.languages:
-        return f"language: does not speak {demands.language}"
-    context = deployment.context_tokens or model.context_tokens
-    if context is not None and demands.input_tokens + demands.output_tokens > context:
-        both = f"about {demands.input_tokens:,} input and {demands.output_tokens:,} output tokens"
-        return f"context: {both} do not fit into {context:,}"
-    cap = deployment.output_tokens_max or model.output_tokens_max
-    if cap is not None and demands.output_tokens > cap:
-        return f"output: {demands.output_tokens:,} output tokens asked, {cap:,} offered"
+    if kind.language not in _NO_LANGUAGE_ASKED and model.languages and kind.language not in model.languages:
+        return f"language: does not speak {kind.language}"
     return None
 
 

@@ -1,45 +1,55 @@
 """Who can serve a request, and the two numbers by which they are ranked; everything else when somebody looks.
 
-Where on the path: third step of `router.decide`. This is the loop over all deployments of the registry, so it makes
-whole numbers and nothing else: a candidate with its quote, its reservation and its reasons is built for the few that
-are told or tried.
+Where on the path: third step of `router.decide`. `shortlist` knows who can serve requests of this kind at all; here the
+request is held against the able ones: its size, what each would cost, how good each would be. A short list is gone
+through row by row, a long one in columns. Neither says what a figure means: that do the functions of `quality`,
+`estimate` and `money` for a single deployment; a property holds both to them.
 
 Invariants
 1. Every deployment that was meant is either able or out with a reason, in the order of the registry.
-2. What is built later comes from the same functions as the figures, so it can't say anything else.
+2. What is built later tells the figures that were ranked.
 3. Quality floors of the caller and cost ceilings are applied here, to everybody, whatever the classifier said.
+4. Row by row or in columns, the entrants are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Final, NamedTuple
 
-from service.domain.catalog import Deployment, Model
+import numpy as np
+
+from service.domain.catalog import Deployment, Model, PolicySpec
 from service.domain.decision import QUALITY_STEPS, Candidate, Rejected, floor_steps
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
-from service.domain.money import imagined
-from service.domain.ports import Figures
-from service.routing.capable import Demands, obstacle
+from service.domain.money import PriceQuote, imagined
+from service.domain.ports import Figures, Policy, Ranking
+from service.routing.capable import Demands, context_of, output_limit, too_large
 from service.routing.estimate import (
+    Answer,
     Forecast,
     answer_of,
     candidate,
-    output_limit,
     over_ceiling,
     wanted_of,
     within_ceiling,
     worst_cost,
 )
+from service.routing.policies.bounds import UNPRICED, rank, rank_columns
 from service.routing.policies.wording import shown
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.quality import judged
+from service.routing.quotes import FREE, SUM_MOST, Flags, Quotes, Whole
+from service.routing.shortlist import Out, Shortlist, reasons_of
+
+COLUMNS_FROM: Final = 40
+"""So many able ones are worth columns: one operation on a column costs as much as on a few rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """What every deployment is measured by: the request, its demands and forecast, the instant, a cost ceiling.
 
     `known` is what is known beside the request: warm prefixes, and qualities as an artefact judges the text.
@@ -52,34 +62,59 @@ class Measure:
     ceiling_pusd: int | None
     known: Experience = NOTHING
 
+    @property
+    def least(self) -> int:
+        """The quality that the caller asks for, in steps; 0 is none."""
+        said = self.asked.steering.min_quality
+        return 0 if said is None else floor_steps(said)
 
-@dataclass(frozen=True, slots=True)
-class Entrants:
+
+class Entrants(NamedTuple):
     """The able with their figures, and those who are out, each in the order of the registry.
 
     `out` holds the reason of each, and whether only a limit stood against it, so that it has a cost to tell. Tuples,
-    because there is one for every deployment of the registry and most are never looked at.
+    because there is one for every deployment of the registry and most are never looked at. `columns` are the figures as
+    columns, an unknown cost being `UNPRICED`, where they were made in columns.
     """
 
     measure: Measure
-    able: list[tuple[Deployment, Model]] = field(default_factory=list)
-    qualities: list[int] = field(default_factory=list)
-    costs: list[int | None] = field(default_factory=list)
-    out: list[tuple[Deployment, Model, str, bool]] = field(default_factory=list)
+    shortlist: Shortlist
+    able: Sequence[tuple[Deployment, Model]]
+    qualities: Sequence[int]
+    costs: Sequence[int | None]
+    out: Sequence[Out]
+    columns: tuple[Whole, Whole] | None = None
 
     def figures(self) -> Figures:
         """What a policy ranks."""
         return Figures(self.qualities, self.costs)
 
+    def ranked(self, policy: Policy, spec: PolicySpec) -> Ranking:
+        """The order of the able."""
+        intents = self.measure.expected.by.intents
+        if self.columns is not None:
+            ranking = rank_columns(policy, *self.columns, spec, intents)
+            if ranking is not None:
+                return ranking
+        return rank(policy, self.figures(), spec, intents)
+
     def candidate(self, place: int, *, below: str | None, reason: str) -> Candidate:
         """The able one at a place, whole: with its quote, its reservation and the cap that holds a ceiling."""
         deployment, model = self.able[place]
         measure = self.measure
+        figures = self.qualities[place], self.costs[place]
         found = candidate(
-            deployment, model, measure.expected, measure.at, known=measure.known, below=below, reason=reason
+            deployment,
+            model,
+            measure.expected,
+            measure.at,
+            known=measure.known,
+            below=below,
+            reason=reason,
+            figures=figures,
         )
-        if self.measure.ceiling_pusd is not None:
-            found, _ = within_ceiling(found, model, self.measure.asked, self.measure.ceiling_pusd)
+        if measure.ceiling_pusd is not None:
+            found, _ = within_ceiling(found, model, measure.asked, measure.ceiling_pusd)
         return found
 
     def needed_pusd(self, place: int) -> int | None:
@@ -94,7 +129,8 @@ class Entrants:
 
     def rejected(self) -> Rejected:
         """Those who are out, with their reasons at hand and the rest when somebody looks."""
-        return Rejected([(deployment.id, reason) for deployment, _, reason, _ in self.out], self._rejected)
+        lasting = self.out is self.shortlist.out
+        return Rejected(self.shortlist.reasons if lasting else reasons_of(self.out), self._rejected)
 
     def _rejected(self, place: int) -> Candidate:
         deployment, model, reason, measured = self.out[place]
@@ -115,44 +151,179 @@ class Entrants:
         )
 
 
-def enter(meant: Iterable[Deployment], models: Mapping[str, Model], measure: Measure) -> Entrants:
-    """Measure every deployment that is meant."""
-    entrants = Entrants(measure)
-    able, qualities, costs, out = entrants.able, entrants.qualities, entrants.costs, entrants.out
-    demands, at, known = measure.demands, measure.at, measure.known
-    asked, expected, ceiling = measure.asked, measure.expected, measure.ceiling_pusd
-    input_tokens, choices, by = expected.input_tokens, expected.choices, expected.by
-    said = asked.steering.min_quality
-    least = 0 if said is None else floor_steps(said)
-    cacheable = input_tokens >= BLOCK_TOKENS
-    read = written = quality = 0
-    answer, of = expected.plain, None
-    for deployment in meant:
-        model = models[deployment.model]
-        reason = obstacle(deployment, model, demands)
-        if reason is not None:
-            out.append((deployment, model, reason, False))
-            continue
-        if model is not of:  # the hosts of a model stand together
-            quality, answer, of = judged(model, by, known), answer_of(model, expected), model
-        limit = output_limit(deployment, model)
-        output = answer.visible if limit is None else min(answer.visible, limit)
-        quote = deployment.prices.quote(at)
-        if cacheable and quote is not None:
-            warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
-            read, written = split(quote, deployment, input_tokens, warm, marked=known.marked)
-        cost = None
-        if quote is not None and quote.known:
-            cost = imagined(quote, input_tokens, output * choices, answer.reasoning * choices, read, written)
-        if quality < least:
-            reason = f"quality: {shown(quality)} is under the {shown(least)} asked for"
-        elif ceiling is not None:
-            worst = worst_cost(quote, input_tokens, wanted_of(answer, deployment, model) * choices)
-            reason = over_ceiling(cost, worst, asked, ceiling)
-        if reason is not None:
-            out.append((deployment, model, reason, True))
-            continue
-        able.append((deployment, model))
-        qualities.append(quality)
-        costs.append(cost)
-    return entrants
+def enter(shortlist: Shortlist, measure: Measure) -> Entrants:
+    """Measure every deployment of a shortlist."""
+    if len(shortlist.able) >= COLUMNS_FROM:
+        found = _in_columns(shortlist, measure)
+        if found is not None:
+            return found
+    return _row_by_row(shortlist, measure)
+
+
+def _row_by_row(shortlist: Shortlist, measure: Measure) -> Entrants:
+    """Deployment by deployment."""
+    expected, ceiling, able = measure.expected, measure.ceiling_pusd, shortlist.able
+    qualities = shortlist.priors.judged(expected.by, measure.known)
+    answers = None  # what is expected of every model alike
+    if shortlist.thinks or expected.lengths is not None:
+        answers = [answer_of(model, expected) for _, model in able]
+    quotes = shortlist.quotes(measure.at)
+    costs = _costs(shortlist, measure, quotes, answers)
+    if ceiling is None and not measure.least and shortlist.holds(measure.demands):
+        return Entrants(measure, shortlist, able, qualities, costs, shortlist.out)
+    worst = None if ceiling is None else _worst(shortlist, measure, quotes, answers)
+    told = _reasons(shortlist, measure, range(len(able)), qualities, costs, worst)
+    out = [(row, reason, fits) for row, reason, fits in told if reason is not None]
+    if not out:
+        return Entrants(measure, shortlist, able, qualities, costs, shortlist.out)
+    rows = [row for row, reason, _ in told if reason is None]
+    return Entrants(
+        measure,
+        shortlist,
+        [able[row] for row in rows],
+        [qualities[row] for row in rows],
+        [costs[row] for row in rows],
+        shortlist.with_out(out),
+    )
+
+
+def _costs(
+    shortlist: Shortlist, measure: Measure, quotes: Quotes, answers: Sequence[Answer] | None
+) -> list[int | None]:
+    """The expected cost of every row: `money.imagined`, with the rates at hand."""
+    expected, known, limits = measure.expected, measure.known, shortlist.limits
+    tokens, choices = expected.input_tokens, expected.choices
+    visible, reasoning, *_ = expected.plain
+    whole = tokens // BLOCK_TOKENS * BLOCK_TOKENS
+    each = quotes.rates(tokens)
+    if answers is None and visible <= shortlist.limit_least and not whole:  # nothing differs but the rates
+        output = visible * choices
+        sums = [0 if one is None else tokens * one[0] + output * one[1] + one[3] for one in each]
+    else:
+        sums = []
+        for row, rates in enumerate(each):
+            fresh, said, thought, fee, writes, marked_writes, *_ = rates or FREE
+            if answers is not None:
+                visible, reasoning, *_ = answers[row]
+            total = tokens * fresh + min(visible, limits[row]) * choices * said + fee
+            if reasoning:
+                total += reasoning * choices * thought
+            if whole:
+                total += whole * (marked_writes if known.marked else writes)
+            sums.append(total)
+    costs = quotes.pusd(sums, tokens)
+    if whole and known.warm_tokens:
+        for row, (deployment, model) in enumerate(shortlist.able):
+            if deployment.id in known.warm_tokens:
+                answer = expected.plain if answers is None else answers[row]
+                costs[row] = _warm_cost(deployment, model, quotes.each[row], answer, measure)
+    return costs
+
+
+def _warm_cost(
+    deployment: Deployment, model: Model, quote: PriceQuote | None, answer: Answer, measure: Measure
+) -> int | None:
+    """The expected cost where some of the prompt is warm."""
+    if quote is None or not quote.known:
+        return None
+    expected, known, limit = measure.expected, measure.known, output_limit(deployment, model)
+    tokens, choices = expected.input_tokens, expected.choices
+    output = answer.visible if limit is None else min(answer.visible, limit)
+    read, written = split(quote, deployment, tokens, known.warm_tokens[deployment.id], marked=known.marked)
+    return imagined(quote, tokens, output * choices, answer.reasoning * choices, read, written)
+
+
+def _worst(
+    shortlist: Shortlist, measure: Measure, quotes: Quotes, answers: Sequence[Answer] | None
+) -> list[int | None]:
+    """What costs the answer that a limit must leave room for, of every row."""
+    expected = measure.expected
+    found: list[int | None] = []
+    for row, (deployment, model) in enumerate(shortlist.able):
+        answer = expected.plain if answers is None else answers[row]
+        wanted = wanted_of(answer, deployment, model) * expected.choices
+        found.append(worst_cost(quotes.each[row], expected.input_tokens, wanted))
+    return found
+
+
+def _in_columns(shortlist: Shortlist, measure: Measure) -> Entrants | None:
+    """The same for all at once; `None` where a figure might not fit into a column."""
+    columns, expected, ceiling = shortlist.columns, measure.expected, measure.ceiling_pusd
+    answers = columns.answers(expected)
+    qualities = None if answers is None else columns.qualities(expected.by, measure.known)
+    if answers is None or qualities is None:
+        return None
+    quotes, worst = shortlist.quotes(measure.at), None
+    costs = columns.costs(expected, answers, measure.known, quotes)
+    if ceiling is not None:
+        worst = columns.worst(expected, answers, quotes)
+    if costs is None or (worst is None and ceiling is not None):
+        return None
+    able, out = shortlist.able, shortlist.out
+    kept = _kept(shortlist, measure, qualities, costs, worst)
+    if kept is not None and not kept.all():
+        gone = np.flatnonzero(~kept)
+        dear = None if worst is None else _known(worst[gone], SUM_MOST)
+        figures = qualities[gone].tolist(), _known(costs[gone], UNPRICED), dear
+        told_out = _reasons(shortlist, measure, gone.tolist(), *figures)
+        out = shortlist.with_out([(row, reason, fits) for row, reason, fits in told_out if reason is not None])
+        able = tuple([able[row] for row in np.flatnonzero(kept).tolist()])
+        qualities, costs = qualities[kept], costs[kept]
+    told: list[int | None] = _known(costs, UNPRICED) if quotes.gaps else costs.tolist()
+    return Entrants(measure, shortlist, able, qualities.tolist(), told, out, (qualities, costs))
+
+
+def _known(column: Whole, unknown: int) -> list[int | None]:
+    return [None if one == unknown else one for one in column.tolist()]
+
+
+def _kept(shortlist: Shortlist, measure: Measure, qualities: Whole, costs: Whole, worst: Whole | None) -> Flags | None:
+    """Whom no limit of this request puts out; `None` when it has none that could."""
+    demands, least, ceiling = measure.demands, measure.least, measure.ceiling_pusd
+    kept: Flags | None = None
+    if not shortlist.holds(demands):
+        kept = shortlist.columns.holds(demands)
+    if least > 0:
+        good = qualities >= min(least, QUALITY_STEPS + 1)
+        kept = good if kept is None else kept & good
+    if worst is not None and ceiling is not None:
+        cheap = (worst <= min(ceiling, SUM_MOST - 1)) & (costs != UNPRICED) & (not measure.asked.sizes.unmeasured)
+        kept = cheap if kept is None else kept & cheap
+    return kept
+
+
+def _reasons(
+    shortlist: Shortlist,
+    measure: Measure,
+    rows: Sequence[int],
+    qualities: Sequence[int],
+    costs: Sequence[int | None],
+    worst: Sequence[int | None] | None,
+) -> list[tuple[int, str | None, bool]]:
+    """What of this request's own stands against some rows: (row, reason or `None`, whether it fits the row in size).
+
+    The figures are those of the rows. Most reasons are the same, so each text is made once.
+    """
+    small, least, ceiling = shortlist.holds(measure.demands), measure.least, measure.ceiling_pusd
+    sized: dict[tuple[int | None, int | None], str | None] = {}
+    poor: dict[int, str] = {}
+    told: list[tuple[int, str | None, bool]] = []
+    for place, row in enumerate(rows):
+        deployment, model = shortlist.able[row]
+        reason = None
+        if not small:
+            sizes = context_of(deployment, model), output_limit(deployment, model)
+            if sizes not in sized:
+                sized[sizes] = too_large(deployment, model, measure.demands)
+            reason = sized[sizes]
+        fits, quality = reason is None, qualities[place]
+        if fits and quality < least:
+            reason = poor.get(quality) or poor.setdefault(quality, _too_poor(quality, least))
+        elif fits and worst is not None and ceiling is not None:
+            reason = over_ceiling(costs[place], worst[place], measure.asked, ceiling)
+        told.append((row, reason, fits))
+    return told
+
+
+def _too_poor(quality: int, least: int) -> str:
+    return f"quality: {shown(quality)} is under the {shown(least)} asked for"

@@ -11,16 +11,18 @@ An answer that may be several things is as long as the longest of them. A compou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.domain.catalog import Deployment, Model
 from service.domain.decision import COMPOUND, QUALITY_STEPS, Candidate, Intent
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import DEFAULT_EFFORT, RequestFeatures
 from service.domain.money import PriceQuote, imagined, usd_text
-from service.routing.lengths import REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
+from service.routing.capable import context_of, output_limit
+from service.routing.lengths import OUTPUT_PRIORS, REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.quality import Standards, judged, parts_of, standards
 
@@ -45,8 +47,7 @@ class Answer(NamedTuple):
     wanted: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One thing that an answer may be, or is made of: tokens of one choice by the priors."""
 
     intent: str
@@ -54,37 +55,27 @@ class Step:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(NamedTuple):
     """What is expected of any model for this request, in tokens over all `choices` of the answer.
 
     `by` says what quality is judged by. An answer is as long as the longest of `groups`, each the sum of its steps.
-    `cap` is the caller's for one choice. `lengths` is the learned table, `None` where there is none. `plain` is the
-    answer of a model that is known by nothing but the priors and does not think, `high` its high figure without a cap.
-    `parted`: some group has several steps.
+    `plain` is the answer of a model that is known by nothing but the priors and does not think, `high` its high figure
+    without a cap. `parted`: some group has several steps. `cap` is the caller's for one choice. `lengths` is the
+    learned table, `None` where there is none.
     """
 
     by: Standards
     input_tokens: int
     output_tokens: int
-    output_tokens_high: int
     choices: int
     groups: tuple[tuple[Step, ...], ...]
+    plain: Answer
+    high: int
+    parted: bool
     effort: str = DEFAULT_EFFORT
     cap: int | None = None
     least: int = 0
     lengths: Lengths | None = None
-    plain: Answer = field(init=False)
-    high: int = field(init=False)
-    parted: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Settle once what holds for most models: a decision asks for a hundred."""
-        visible = max(sum(step.expected for step in group) for group in self.groups)
-        high = max(sum(step.high for step in group) for group in self.groups)
-        object.__setattr__(self, "plain", _answer(self, visible, high, 0, 0))
-        object.__setattr__(self, "high", max(high, visible, self.least))
-        object.__setattr__(self, "parted", any(len(group) > 1 for group in self.groups))
 
     @property
     def intents(self) -> tuple[str, ...]:
@@ -101,27 +92,34 @@ def forecast(
     of them is expected. A request that carries tools must also be served by someone good at tools.
     """
     by = standards(intent, asked.needs, unknown_ground=unknown_ground)
-    last = asked.sizes.last_user_tokens
-    parts = parts_of(intent)
-    groups = [tuple(_step(name, last) for name in parts)] if parts else []
-    groups += [(_step(name, last),) for name in by.intents if name not in parts and not (parts and name == COMPOUND)]
+    sizes, cap, choices = asked.sizes, asked.output_tokens_max, asked.n
+    last, names = sizes.last_user_tokens, by.intents
+    parts = parts_of(intent) if intent.label == COMPOUND else ()
+    if parts:
+        single = [name for name in names if name not in parts and name != COMPOUND]
+        groups = (tuple([_step(name, last) for name in parts]), *[_alone(name, last) for name in single])
+        visible = max([sum([step.expected for step in group]) for group in groups])
+        high = max([sum([step.high for step in group]) for group in groups])
+    else:
+        groups = tuple([_alone(name, last) for name in names])
+        _, visible, high = groups[0][0]
+        for (step,) in groups[1:]:
+            visible, high = max(visible, step.expected), max(high, step.high)
     least = STRUCTURED_TOOL_TOKENS if asked.in_tool_loop else 0
-    expected = max(least, *(sum(step.expected for step in group) for group in groups))
-    high = max(sum(step.high for step in group) for group in groups)
-    cap = asked.output_tokens_max
-    if cap is not None:
-        expected, high = min(expected, cap), cap
+    visible = max(visible, least)
     return Forecast(
-        by=by,
-        input_tokens=asked.sizes.input_tokens,
-        output_tokens=expected * asked.n,
-        output_tokens_high=high * asked.n,
-        choices=asked.n,
-        groups=tuple(groups),
-        effort=asked.effort,
-        cap=cap,
-        least=least,
-        lengths=lengths,
+        by,
+        sizes.input_tokens,
+        (visible if cap is None else min(visible, cap)) * choices,
+        choices,
+        groups,
+        _answer(least, cap, visible, high, 0, 0),
+        max(high, visible),
+        len(parts) > 1,
+        asked.effort,
+        cap,
+        least,
+        lengths,
     )
 
 
@@ -130,11 +128,24 @@ def _step(intent: str, last_user_tokens: int) -> Step:
     return Step(intent, prior.expected(last_user_tokens), prior.high(last_user_tokens))
 
 
+_ANY_SIZE: Final[Mapping[str, tuple[Step]]] = {
+    intent: (Step(intent, prior.base, prior.p95),)
+    for intent, prior in OUTPUT_PRIORS.items()
+    if not prior.per_input_percent
+}
+"""The steps of intents whose answers are as long whatever was asked."""
+
+
+def _alone(intent: str, last_user_tokens: int) -> tuple[Step, ...]:
+    """An answer that is one thing."""
+    return _ANY_SIZE.get(intent) or (_step(intent, last_user_tokens),)
+
+
 def answer_of(model: Model, expected: Forecast) -> Answer:
     """How long a model's answer will be, by all that is known of it."""
     cells = None if expected.lengths is None else expected.lengths.of(model.name)
     if cells is not None:
-        return _answer(expected, *_measured(expected, model, cells))
+        return _answer(expected.least, expected.cap, *_measured(expected, model, cells))
     plain = expected.plain
     hidden = _hidden(model, expected) if model.reasoning_tokens else 0
     if not hidden:
@@ -165,10 +176,9 @@ def _measured(expected: Forecast, model: Model, cells: Cells) -> tuple[int, int,
     return visible, high, reasoning, hidden_high
 
 
-def _answer(expected: Forecast, visible: int, high: int, reasoning: int, hidden_high: int) -> Answer:
-    visible = max(visible, expected.least)
+def _answer(least: int, cap: int | None, visible: int, high: int, reasoning: int, hidden_high: int) -> Answer:
+    visible = max(visible, least)
     wanted = max(high, visible) + hidden_high
-    cap = expected.cap
     if cap is None:
         return Answer(visible, reasoning, wanted, wanted)
     return Answer(min(visible, cap), reasoning, cap + hidden_high, min(wanted, cap))
@@ -202,32 +212,37 @@ def candidate(
     known: Experience = NOTHING,
     below: str | None = None,
     reason: str = "",
+    figures: tuple[int, int | None] | None = None,
 ) -> Candidate:
     """A deployment with its expected and its reserved cost at this instant, `None` when the price is unknown.
 
-    `below` and `reason` are where it stands, when that is known already.
+    `below` and `reason` are where it stands, when that is known already; `figures` its quality in steps and its
+    expected cost, where it was ranked by them.
     """
     answer = answer_of(model, expected)
     quote = deployment.prices.quote(at)
-    cap, choices = output_limit(deployment, model), expected.choices
+    cap, choices, tokens = output_limit(deployment, model), expected.choices, expected.input_tokens
     output = (answer.visible if cap is None else min(answer.visible, cap)) * choices
     high = (answer.most if cap is None else min(answer.most, cap)) * choices
-    warm = known.warm_tokens.get(deployment.id, 0)
+    warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
     read = written = 0
-    if quote is not None:
-        read, written = split(quote, deployment, expected.input_tokens, warm, marked=known.marked)
-    learned = known.qualities.get(model.name) if expected.by.spread else None
+    if quote is not None and tokens >= BLOCK_TOKENS:
+        read, written = split(quote, deployment, tokens, warm, marked=known.marked)
+    if figures is None:
+        cost = cost_of(quote, tokens, output, answer.reasoning * choices, read, written)
+        figures = judged(model, expected.by, known), cost
+    learned = known.qualities.get(model.name) if known.qualities and expected.by.spread else None
     return Candidate(
         deployment=deployment,
-        quality=judged(model, expected.by, known) / QUALITY_STEPS,
-        expected_cost_pusd=cost_of(quote, expected.input_tokens, output, answer.reasoning * choices, read, written),
-        reserved_pusd=worst_cost(quote, expected.input_tokens, high),
-        input_tokens=expected.input_tokens,
+        quality=figures[0] / QUALITY_STEPS,
+        expected_cost_pusd=figures[1],
+        reserved_pusd=worst_cost(quote, tokens, high),
+        input_tokens=tokens,
         output_tokens=output,
         reasoning_tokens=answer.reasoning,
         quote=quote,
         below=below,
-        reason=f"{reason}; {_warmth(read, expected.input_tokens)}" if read and reason else reason,
+        reason=f"{reason}; {_warmth(read, tokens)}" if read and reason else reason,
         wanted_tokens=wanted_of(answer, deployment, model),
         warm_tokens=warm,
         cached_tokens=read,
@@ -343,13 +358,8 @@ def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
 
 def _window_left(found: Candidate, model: Model) -> int | None:
     """What fits behind the input, where the registry knows the window."""
-    window = found.deployment.context_tokens or model.context_tokens
+    window = context_of(found.deployment, model)
     return None if window is None else max(1, window - found.input_tokens)
-
-
-def output_limit(deployment: Deployment, model: Model) -> int | None:
-    """Most output tokens of one choice, where the registry knows it."""
-    return deployment.output_tokens_max or model.output_tokens_max
 
 
 UNBOUNDED_TOKENS = 10**9

@@ -10,7 +10,8 @@ Invariants
 1. No content: counts, labels and names of the registry, nothing of the prompt. The classifier's terms are fragments of
    the prompt, so they are told only to the caller, never written to the journal.
 2. Whatever a decision depends on is told exactly: floats with every digit, money in whole pico-USD or exact decimals.
-3. Telling builds only the candidates that it names: a request waits for this.
+3. Telling what is stored builds the choice and nobody else: a request waits for this. Reasons of the others are worked
+   out when somebody asks, from the same decision taken again.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from service.domain.access import Caller
-from service.domain.decision import Alternative, Candidate, Change, Decision, Intent, WhatIf
+from service.domain.decision import QUALITY_STEPS, Alternative, Candidate, Change, Decision, Intent, WhatIf
 from service.domain.fingerprint import digest
 from service.domain.money import FX_SCALE, divide_half_even, usd_text
 
 RANKED_KEPT = 5
-"""Candidates that the stored record names with all they are told with; of the rest it holds the figures."""
+"""Candidates that the stored record names: the choice with all it is told with, the others with quality and cost."""
+
+FIGURES_KEPT = 64
+"""Of so many the stored record holds the figures, of more their digest: a line must not grow with a registry."""
 
 MONEY_LEVERS = frozenset({"expected_cost_usd", "max_cost_usd"})
 """Levers whose values are pico-USD; the others are quality and shares of it."""
@@ -51,13 +55,13 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "caller": _caller(decision.caller),
         "experience": decision.experience.plain(),
         "chosen": decision.chosen.deployment.id,
-        "runner_up": decision.ranked[1].deployment.id if len(decision.ranked) > 1 else None,
+        "runner_up": ranked.deployment(1).id if len(ranked) > 1 else None,
         "reason_code": decision.reason_code.value,
         "margin": decision.margin,
         "propensity": decision.propensity,
         "seed": decision.seed,
-        "candidates": [_told(one, choices, full=full) for one in (ranked if full else ranked[:RANKED_KEPT])],
-        "rejected": [_told(one, choices, full=True) for one in rejected] if full else grouped(rejected.reasons),
+        "candidates": [_told(one, choices, full=True) for one in ranked] if full else _named(decision),
+        "rejected": [_told(one, choices, full=True) for one in rejected] if full else _rejections(decision)[0],
         "baseline": _baseline(decision),
         "ceiling_usd": None if decision.ceiling_pusd is None else usd_text(decision.ceiling_pusd),
         "degraded": list(decision.degraded),
@@ -68,6 +72,28 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         told["what_if"] = told_what_if(decision.what_if())
     else:
         told["figures"] = _figures(decision)
+    return told
+
+
+def reasoned(decision: Decision) -> dict[str, object]:
+    """What the stored record leaves to be worked out: the first candidates with all they are told with, the what-if."""
+    first = [_told(one, decision.features.n, full=False) for one in decision.ranked[:RANKED_KEPT]]
+    return {"candidates": first, "what_if": told_what_if(decision.what_if())}
+
+
+def _named(decision: Decision) -> list[dict[str, object]]:
+    """The choice with all it is told with, and the next few by their figures."""
+    ranked = decision.ranked
+    told = [_told(ranked[0], decision.features.n, full=False)]
+    for rank in range(1, min(RANKED_KEPT, len(ranked))):
+        place = ranked.order[rank]
+        told.append(
+            {
+                "deployment": ranked.able[place][0].id,
+                "quality": ranked.qualities[place] / QUALITY_STEPS,
+                "expected_cost_usd": _exact(ranked.costs[place]),
+            }
+        )
     return told
 
 
@@ -141,19 +167,24 @@ def _caller(caller: Caller) -> dict[str, list[str]]:
 def _figures(decision: Decision) -> dict[str, object]:
     """The numbers that were ranked, of those who can serve in the order of the registry, and the order they gave."""
     ranked = decision.ranked
-    return {
-        "order": list(ranked.order),
-        "eligible": ranked.eligible,
-        "quality_steps": list(ranked.qualities),
-        "expected_cost_pusd": list(ranked.costs),
-        "reasons": _digest(tuple(decision.rejected.reasons)),
-    }
+    figures = (list(ranked.order), list(ranked.qualities), list(ranked.costs))
+    told: dict[str, object] = {"eligible": ranked.eligible, "reasons": _rejections(decision)[1]}
+    if len(ranked) > FIGURES_KEPT:
+        told |= {"able": len(ranked), "digest": digest(json.dumps(figures))}
+    else:
+        told |= zip(("order", "quality_steps", "expected_cost_pusd"), figures, strict=True)
+    return told
+
+
+def _rejections(decision: Decision) -> tuple[Mapping[str, list[str]], str]:
+    """(who is out, by the kind of the reason; a digest of who is out and why)."""
+    return _told_rejections(tuple(decision.rejected.reasons))
 
 
 @lru_cache(maxsize=64)
-def _digest(reasons: tuple[tuple[str, str], ...]) -> str:
-    """The name of what rejected whom; the same few sets of reasons come again with every request."""
-    return digest(json.dumps(reasons))
+def _told_rejections(reasons: tuple[tuple[str, str], ...]) -> tuple[Mapping[str, list[str]], str]:
+    """The same few sets of reasons come again with every request. What is given is shared: it is only ever written."""
+    return grouped(reasons), digest(json.dumps(reasons))
 
 
 def _told(one: Candidate, choices: int, *, full: bool) -> dict[str, object]:

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.domain.catalog import DEFAULT_QUALITY, Model
 from service.domain.decision import COMPOUND, INTENTS, QUALITY_STEPS, Intent, quality_steps
@@ -61,40 +60,45 @@ TYPICAL_DIFFICULTY: Final[Mapping[str, float]] = {
 }
 """Mean difficulty of each intent in the project's own corpus: what registry priors are held for. A test compares."""
 
+INTENTS_KEPT: Final = 64
+"""Intents whose priors are kept in a row: those of the taxonomy, and room for records that somebody changed."""
+
 PARTS_MAX: Final = 8
 """Parts of a compound request that are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standards:
+class Standards(NamedTuple):
     """What a model is judged by. `intents` are all that count, for floors and for people.
 
     `spread` are (intent, share) that the expectation is taken over, shares adding up to 1; empty: the worst of
     `intents` counts. `bounds` are intents that it must be good at besides. `odds` is the factor of difficulty on the
-    odds of the prior, 1 for none. `plain` is the intent whose prior is all that counts, where it is.
+    odds of the prior, 1 for none.
     """
 
     intents: tuple[str, ...]
     spread: tuple[tuple[str, float], ...] = ()
     bounds: tuple[str, ...] = ()
     odds: float = 1.0
-    plain: str | None = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Settle once whether a single prior is all that counts."""
+    @property
+    def plain(self) -> str | None:
+        """The intent whose prior is all that counts, where a single one is."""
         single = len(self.spread) == 1 and not self.bounds and self.odds == 1.0
-        object.__setattr__(self, "plain", self.spread[0][0] if single else None)
+        return self.spread[0][0] if single else None
 
 
 def standards(intent: Intent, needs: frozenset[str] = frozenset(), *, unknown_ground: bool = False) -> Standards:
     """By what the models are judged for a request."""
-    bounds = bounds_of(intent, needs)
-    if intent.abstained or not intent.posterior:
+    label = intent.label
+    bounds = bounds_of(intent, needs) if needs or label == COMPOUND else ()
+    if not intent.posterior:
+        return Standards(_and((label,), bounds))
+    if intent.abstained:
         return Standards(_and(plausible_intents(intent), bounds))
     if unknown_ground:
         plausible = _likeliest(intent)
-        return Standards(_and((intent.label, *(one for one in plausible if one != intent.label)), bounds))
-    return Standards(_and((intent.label,), bounds), _spread(intent), bounds, odds_of(intent))
+        return Standards(_and((label, *(one for one in plausible if one != label)), bounds))
+    return Standards(_and((label,), bounds), _spread(intent), bounds, odds_of(intent))
 
 
 def bounds_of(intent: Intent, needs: frozenset[str]) -> tuple[str, ...]:
@@ -119,8 +123,7 @@ def plausible_intents(intent: Intent) -> tuple[str, ...]:
 
 def odds_of(intent: Intent) -> float:
     """The factor on the odds of an acceptable answer that difficulty makes; 1 when nobody judged it."""
-    typical = TYPICAL_DIFFICULTY.get(intent.label)
-    said = intent.difficulty
+    typical, said = TYPICAL_DIFFICULTY.get(intent.label), intent.difficulty
     if typical is None or said is None or not math.isfinite(said):
         return 1.0
     return math.exp(-DIFFICULTY_LOGITS * (min(max(said, 1.0), 5.0) - typical))
@@ -158,22 +161,100 @@ def _expected(model: Model, by: Standards) -> int:
         prior = 0.0
         for name, share in spread:
             prior += share * priors.get(name, default)
+    return _moved(prior, by.odds)
+
+
+def _moved(prior: float, odds: float) -> int:
+    """A prior in steps, moved by difficulty."""
     steps = quality_steps(prior)
-    if by.odds == 1.0 or not 0.0 < prior < 1.0:
+    if odds == 1.0 or not 0.0 < prior < 1.0:
         return steps
-    raised = by.odds * prior
+    raised = odds * prior
     return min(quality_steps(raised / (raised + 1.0 - prior)), steps + LIFT_MAX_STEPS, QUALITY_STEPS)
+
+
+class Priors:
+    """The priors of some models, intent by intent: what `judged` looks up for every model of a decision.
+
+    `sound`: all of them are shares from 0 to 1, as the registry has them.
+    """
+
+    __slots__ = ("_by_intent", "_models", "_steps", "sound")
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = models
+        self.sound = all(0 <= prior <= 1 for model in models for prior in model.quality.values())
+        self._by_intent: dict[str, tuple[float, ...]] = {}
+        self._steps: dict[str, tuple[int, ...]] = {}
+
+    def of(self, intent: str) -> tuple[float, ...]:
+        """The prior of each model."""
+        found = self._by_intent.get(intent)
+        if found is None:
+            found = tuple([model.quality_for(intent) for model in self._models])
+            if len(self._by_intent) < INTENTS_KEPT:
+                self._by_intent[intent] = found
+        return found
+
+    def steps(self, intent: str) -> tuple[int, ...]:
+        """The same in steps."""
+        found = self._steps.get(intent)
+        if found is None:
+            found = tuple([quality_steps(prior) for prior in self.of(intent)])
+            if len(self._steps) < INTENTS_KEPT:
+                self._steps[intent] = found
+        return found
+
+    def worst(self, intents: Sequence[str]) -> Sequence[int]:
+        """`quality_of` each model. The nearest step never falls as a prior rises: the worst is the worst in steps."""
+        if len(intents) == 1:
+            return self.steps(intents[0])
+        return list(map(min, *[self.steps(name) for name in intents]))
+
+    def judged(self, by: Standards, known: Experience) -> Sequence[int]:
+        """`judged` of each model."""
+        if known.qualities or not self.sound:
+            return [judged(model, by, known) for model in self._models]
+        if not by.spread:
+            return self.worst(by.intents)
+        found = self._expected(by)
+        if not by.bounds:
+            return found
+        return list(map(min, found, self.worst(by.bounds)))
+
+    def _expected(self, by: Standards) -> Sequence[int]:
+        """`_expected` of each model: the same additions in the same order."""
+        (name, share), *others = by.spread
+        odds = by.odds
+        if not others and odds == 1.0:
+            return self.steps(name)
+        priors: Sequence[float] = self.of(name)
+        if others:
+            priors = [share * prior for prior in priors]
+            for name, share in others:
+                priors = [so_far + share * prior for so_far, prior in zip(priors, self.of(name), strict=True)]
+        if odds == 1.0:
+            return [quality_steps(prior) for prior in priors]
+        # Written out for all at once. At the ends, 0 and 1, odds move nothing; and odds under 1, for what is harder
+        # than is typical, lift nobody.
+        moved = [round((raised := odds * prior) / (raised + 1.0 - prior) * QUALITY_STEPS) for prior in priors]
+        if odds < 1.0:
+            return moved
+        most = [round(prior * QUALITY_STEPS) + LIFT_MAX_STEPS for prior in priors]
+        return list(map(min, moved, most))
 
 
 def _spread(intent: Intent) -> tuple[tuple[str, float], ...]:
     """The intents that count and their shares: the label and whatever else is no noise."""
-    posterior = intent.posterior
+    posterior, label = intent.posterior, intent.label
     # In the order of the taxonomy: sums of floats depend on their order, and a posterior may come from a record.
-    kept = [(name, p) for name in INTENTS if (p := posterior.get(name, 0.0)) >= PLAUSIBLE_LEAST or name == intent.label]
-    mass = sum(p for _, p in kept)
-    if len(kept) == 1 or not mass > 0:
-        return ((intent.label, 1.0),)
-    return tuple((name, p / mass) for name, p in kept)
+    kept = [(name, p) for name in INTENTS if (p := posterior.get(name, 0.0)) >= PLAUSIBLE_LEAST or name == label]
+    if len(kept) == 1:
+        return ((label, 1.0),)
+    mass = sum([p for _, p in kept])
+    if not mass > 0:
+        return ((label, 1.0),)
+    return tuple([(name, p / mass) for name, p in kept])
 
 
 def _likeliest(intent: Intent) -> tuple[str, ...]:

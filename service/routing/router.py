@@ -13,7 +13,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -22,16 +22,17 @@ from service.domain.catalog import Catalog, Deployment
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonCode
 from service.domain.features import RequestFeatures
-from service.domain.money import PriceQuote
+from service.domain.money import PriceQuote, imagined
 from service.routing.addressing import resolve
-from service.routing.estimate import answer_of, cost_of
-from service.routing.policies.wording import below, margin, reason
-from service.routing.prefixes import split
+from service.routing.estimate import answer_of
+from service.routing.policies.wording import ALONE, below, reason
+from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.prepared import VERSIONS_MAX, keep, prepared
 from service.routing.weighing import Circumstances, Weighed, weigh
 from service.routing.what_if import what_if
 
-RECORD_VERSION = "2"
-"""The form of the decision record. 1 held too little to decide again; such records are shown, never replayed."""
+RECORD_VERSION = "3"
+"""The form of the decision record. Those of 1 and 2 are shown, never replayed: 1 held too little to decide again."""
 
 
 def needs_intent(asked: ChatRequest | RequestFeatures, catalog: Catalog) -> bool:
@@ -107,21 +108,28 @@ def _baseline(catalog: Catalog, at: datetime) -> tuple[Deployment, PriceQuote] |
     return None
 
 
-def _versions(weighed: Weighed) -> dict[str, str]:
+def _versions(weighed: Weighed) -> Mapping[str, str]:
     """What the request was held against. A policy is named by its bounds: its name may mean another thing later."""
     catalog, lengths = weighed.catalog, weighed.around.lengths
-    learned = {} if lengths is None else {"lengths": lengths.version}
-    if weighed.around.experience.artefact:
-        learned["quality"] = weighed.around.experience.artefact
-    return {
+    policy, classifier = weighed.rules.spec.version, weighed.intent.artefact
+    table, judge = None if lengths is None else lengths.version, weighed.around.experience.artefact
+    held, key = prepared(catalog).versions, (policy, classifier, table, judge)
+    found = held.get(key)
+    if found is not None:
+        return found
+    versions = {
         "registry": catalog.version,
         "offer": catalog.offer,
-        "policy": weighed.rules.spec.version,
-        "classifier": weighed.intent.artefact,
+        "policy": policy,
+        "classifier": classifier,
         "router": __version__,
         "record": RECORD_VERSION,
-        **learned,
     }
+    if table is not None:
+        versions["lengths"] = table
+    if judge:
+        versions["quality"] = judge
+    return keep(held, key, versions, VERSIONS_MAX)
 
 
 def _ranked(weighed: Weighed) -> Ranked:
@@ -133,12 +141,13 @@ def _ranked(weighed: Weighed) -> Ranked:
         why = reason(weighed.policy, ranking, rank, one, first, weighed.rules.spec)
         return entrants.candidate(ranking.order[rank], below=below(ranking, rank, one), reason=why)
 
-    return Ranked(ranking.order, ranking.eligible, entrants.qualities, entrants.costs, build)
+    return Ranked(ranking.order, ranking.eligible, entrants.qualities, entrants.costs, entrants.able, build)
 
 
 def _margin(weighed: Weighed) -> str:
-    second = weighed.standing(1) if weighed.ranking.eligible > 1 else None
-    return margin(weighed.policy, weighed.standing(0), second, weighed.rules.spec)
+    if weighed.ranking.eligible < 2:
+        return ALONE
+    return weighed.policy.margin(weighed.standing(0), weighed.standing(1), weighed.rules.spec)
 
 
 def _baseline_cost(weighed: Weighed) -> int | None:
@@ -146,14 +155,15 @@ def _baseline_cost(weighed: Weighed) -> int | None:
 
     As the ledger has it: whoever sent everything to the baseline would have sent it the turn before, too.
     """
-    catalog, around, expected = weighed.catalog, weighed.around, weighed.entrants.measure.expected
-    found = _baseline(catalog, around.at)
-    if found is None:
+    catalog, measure = weighed.catalog, weighed.entrants.measure
+    found = _baseline(catalog, measure.at)
+    if found is None or not found[1].known:
         return None
-    deployment, quote = found
-    model = catalog.models[deployment.model]
-    answer, choices, known = answer_of(model, expected), expected.choices, around.experience
-    warm = known.warm_tokens.get(weighed.standing(0).id, 0)
-    read, written = split(quote, deployment, expected.input_tokens, warm, marked=known.marked)
-    visible, hidden = answer.visible * choices, answer.reasoning * choices
-    return cost_of(quote, expected.input_tokens, visible, hidden, read, written)
+    (deployment, quote), expected, known = found, measure.expected, measure.known
+    answer = answer_of(catalog.models[deployment.model], expected)
+    tokens, choices, read, written = expected.input_tokens, expected.choices, 0, 0
+    if tokens >= BLOCK_TOKENS:
+        chosen, _ = weighed.entrants.able[weighed.ranking.order[0]]
+        warm = known.warm_tokens.get(chosen.id, 0)
+        read, written = split(quote, deployment, tokens, warm, marked=known.marked)
+    return imagined(quote, tokens, answer.visible * choices, answer.reasoning * choices, read, written)

@@ -13,22 +13,23 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from service.domain.access import Caller
-from service.domain.catalog import Catalog, PolicySpec, RouteSpec, Selector
+from service.domain.catalog import NO_SELECTOR, Catalog, PolicySpec, RouteSpec, Selector
 from service.domain.decision import Intent
 from service.domain.features import RequestFeatures
 from service.errors import Forbidden, InvalidRequest
 from service.routing.addressing import PLANS_AVAILABLE, Address, nearest, resolve, unknown_name
+from service.routing.prepared import RULES_MAX, keep, prepared
 
 PINNED = PolicySpec(name="pinned", objective="min_cost")
 """A named model: the cheapest of its hosts, whatever the registry thinks of its quality."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Which rules apply to one request, and where they came from."""
+class Rules(NamedTuple):
+    """Which rules apply to one request, and where they came from. Selectors that name nothing are left out."""
 
     spec: PolicySpec
     address: Address
@@ -53,9 +54,43 @@ def rules_for(asked: RequestFeatures, intent: Intent, catalog: Catalog, caller: 
             f"plan {steering.plan!r}", steering.plan, sorted(PLANS_AVAILABLE), param="coe.plan", code="plan_not_found"
         )
     name = steering.policy or address.policy
+    place, route = -1, None
+    if catalog.routes:
+        place, route = _route(asked, intent, catalog, caller, free=name is None and not address.pinned)
+    if caller.policies:
+        ruled = _ruled(name, address, route, catalog, caller)
+    else:  # whatever the key, the same rules
+        held, key = prepared(catalog).rules, (asked.model, name, place)
+        found = held.get(key)
+        ruled = keep(held, key, _ruled(name, address, route, catalog, caller), RULES_MAX) if found is None else found
+    ceiling, allow, deny = steering.max_cost_pusd, steering.allow, steering.deny
+    if ceiling is None and allow is NO_SELECTOR and deny is NO_SELECTOR:
+        return ruled
+    if ceiling is None or (ruled.ceiling_pusd is not None and ruled.ceiling_pusd < ceiling):
+        ceiling = ruled.ceiling_pusd
+    return ruled._replace(
+        allow=_and(ruled.allow, known(allow, catalog, "coe.allow")),
+        deny=_and(ruled.deny, known(deny, catalog, "coe.deny")),
+        ceiling_pusd=ceiling,
+    )
+
+
+def _route(
+    asked: RequestFeatures, intent: Intent, catalog: Catalog, caller: Caller, *, free: bool
+) -> tuple[int, RouteSpec | None]:
+    """The first route that matches and its place, of those that may; -1 for none.
+
+    `free`: the request names neither a model nor a policy.
+    """
+    for place, one in enumerate(catalog.routes):
+        if (free or _binds(one)) and _matches(one, asked, intent, caller):
+            return place, one
+    return -1, None
+
+
+def _ruled(name: str | None, address: Address, route: RouteSpec | None, catalog: Catalog, caller: Caller) -> Rules:
+    """The rules by what is named and by the route: all but the limits that the request itself adds."""
     free = name is None and not address.pinned
-    possible = (one for one in catalog.routes if free or _binds(one))
-    route = next((one for one in possible if _matches(one, asked, intent, caller)), None)
     notes: list[str] = []
     degraded: list[str] = []
     bound: PolicySpec | None = None
@@ -71,18 +106,21 @@ def rules_for(asked: RequestFeatures, intent: Intent, catalog: Catalog, caller: 
         notes.append(f"route {route.name} adds the limits of policy {bound.name}")
     spec = _spec(name, address, route if free else None, catalog, caller)
     specs = (spec,) if bound is None else (spec, bound)
-    spec = spec if bound is None else with_limits_of(spec, bound)
-    ceilings = [one for one in (*(each.max_cost_pusd for each in specs), steering.max_cost_pusd) if one is not None]
+    ceilings = [one.max_cost_pusd for one in specs if one.max_cost_pusd is not None]
     return Rules(
-        spec=spec,
+        spec=spec if bound is None else with_limits_of(spec, bound),
         address=address,
         route=route,
-        allow=(*(each.allow for each in specs), known(steering.allow, catalog, "coe.allow")),
-        deny=(*(each.deny for each in specs), known(steering.deny, catalog, "coe.deny")),
+        allow=tuple(one.allow for one in specs if one.allow),
+        deny=tuple(one.deny for one in specs if one.deny),
         ceiling_pusd=min(ceilings) if ceilings else None,
         notes=tuple(notes),
         degraded=tuple(degraded),
     )
+
+
+def _and(selectors: tuple[Selector, ...], another: Selector) -> tuple[Selector, ...]:
+    return (*selectors, another) if another else selectors
 
 
 def known(selector: Selector, catalog: Catalog, param: str) -> Selector:
@@ -93,7 +131,7 @@ def known(selector: Selector, catalog: Catalog, param: str) -> Selector:
     """
     if not selector:
         return selector
-    kinds = _names_by_kind(catalog)
+    kinds = _names(catalog)
     for noun, names in selector.fields():
         for name in sorted(names):
             if name not in kinds[noun]:
@@ -114,6 +152,14 @@ def known(selector: Selector, catalog: Catalog, param: str) -> Selector:
             raise _unknown("model, provider, region or tag", item, every, param)
         meant.update(*found)
     return Selector(models=frozenset(meant))
+
+
+def _names(catalog: Catalog) -> Mapping[str, Mapping[str, frozenset[str]]]:
+    """`_names_by_kind`, worked out once for a registry: it takes longer than a decision."""
+    held = prepared(catalog)
+    if held.names is None:
+        held.names = _names_by_kind(catalog)
+    return held.names
 
 
 def _names_by_kind(catalog: Catalog) -> dict[str, dict[str, frozenset[str]]]:

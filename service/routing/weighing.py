@@ -6,8 +6,8 @@ changed, so that what it says comes from the code that decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from service.domain.access import Caller
 from service.domain.catalog import Catalog, Deployment
@@ -21,12 +21,11 @@ from service.routing.entrants import Entrants, Measure, enter
 from service.routing.estimate import forecast
 from service.routing.lengths import Lengths
 from service.routing.policies import POLICIES
-from service.routing.policies.bounds import rank
+from service.routing.prepared import prepared
 from service.routing.rules import Rules, rules_for
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What surrounds a request: who asks, when, under which ids, and what is known of it beside its features.
 
     `at` is an aware UTC instant. `lengths` is the learned table of answer lengths, `None` without one. All of it
@@ -40,8 +39,7 @@ class Circumstances:
     lengths: Lengths | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(NamedTuple):
     """What was held against what, and the order that came of it. `meant` are the deployments that were looked at."""
 
     asked: RequestFeatures
@@ -71,6 +69,7 @@ def weigh(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Circ
     Raises NotFound for unknown names, Forbidden for a policy the key may not use, NoCandidate when nothing can serve.
     """
     rules = rules_for(asked, intent, catalog, around.caller)
+    expected = forecast(asked, intent, around.lengths, unknown_ground=around.experience.unknown_ground)
     demands = demands_of(
         asked,
         today=around.at.date(),
@@ -78,20 +77,22 @@ def weigh(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Circ
         deny=rules.deny,
         caller=around.caller,
         language=intent.language,
+        input_tokens=expected.input_tokens,
     )
-    expected = forecast(asked, intent, around.lengths, unknown_ground=around.experience.unknown_ground)
-    meant = tuple(catalog.deployments()) if rules.address.deployments is None else rules.address.deployments
+    ready, address = prepared(catalog), rules.address
+    meant = ready.everybody if address.deployments is None else address.deployments
     measure = Measure(asked, demands, expected, around.at, rules.ceiling_pusd, around.experience)
-    entrants = enter(meant, catalog.models, measure)
+    entrants = enter(ready.shortlist(address.meant, meant, catalog, demands.kind), measure)
     if not entrants.able and rules.spec.on_unavailable == "any" and rules.spec.allow:
-        opened = replace(rules, allow=tuple(one for one in rules.allow if one is not rules.spec.allow))
+        allow = tuple([one for one in rules.allow if one is not rules.spec.allow])
         note = f"policy {rules.spec.name} had nobody; any capable model allowed"
-        rules = replace(opened, notes=(*rules.notes, note), degraded=(*rules.degraded, "allow"))
-        demands = replace(demands, allow=tuple(one for one in rules.allow if one))
-        entrants = enter(meant, catalog.models, replace(entrants.measure, demands=demands))
+        rules = rules._replace(allow=allow, notes=(*rules.notes, note), degraded=(*rules.degraded, "allow"))
+        demands = demands._replace(kind=demands.kind._replace(allow=allow))
+        shortlist = ready.shortlist(address.meant, meant, catalog, demands.kind)
+        entrants = enter(shortlist, measure._replace(demands=demands))
     if not entrants.able:
         raise _nobody(asked, [reason for _, _, reason, _ in entrants.out], rules, catalog)
-    ranking = rank(POLICIES[rules.spec.objective], entrants.figures(), rules.spec, expected.intents)
+    ranking = entrants.ranked(POLICIES[rules.spec.objective], rules.spec)
     return Weighed(asked, intent, catalog, around, rules, meant, entrants, ranking)
 
 

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from service.domain.decision import QUALITY_STEPS, Alternative, Change, WhatIf
-from service.domain.ports import Figures
 from service.errors import CallerError
 from service.routing.entrants import Entrants, Measure, enter
-from service.routing.policies.bounds import NEAR_BEST_PERCENT, NO_COST, quality_floor, rank
+from service.routing.policies.bounds import NEAR_BEST_PERCENT, NO_COST, quality_floor
 from service.routing.rules import PINNED
 from service.routing.weighing import Weighed, weigh
 
@@ -224,29 +223,28 @@ def _admission(weighed: Weighed, place: int) -> Change | None:
         least = entrants.needed_of(deployment, model)
         if least is None:
             return None
-        opened = _entered(weighed, replace(entrants.measure, ceiling_pusd=least))
+        opened = _entered(weighed, entrants.measure._replace(ceiling_pusd=least))
         if _leads(opened, weighed, deployment.id):
             return Change(CEILING, rules.ceiling_pusd, at_least=least)
     if kind == "quality":
         quality = entrants.rejected()[place].quality
         steering = replace(weighed.asked.steering, min_quality=quality)
         asked = replace(weighed.asked, steering=steering)
-        opened = _entered(weighed, replace(entrants.measure, asked=asked))
+        opened = _entered(weighed, entrants.measure._replace(asked=asked))
         if _leads(opened, weighed, deployment.id):
             return Change(OWN_MIN_QUALITY, weighed.asked.steering.min_quality, at_most=quality)
     return None
 
 
 def _entered(weighed: Weighed, measure: Measure) -> Entrants:
-    return enter(weighed.meant, weighed.catalog.models, measure)
+    return enter(weighed.entrants.shortlist, measure)
 
 
 def _leads(entrants: Entrants, weighed: Weighed, deployment: str) -> bool:
     """Whether a deployment comes first among entrants."""
     if not entrants.able:
         return False
-    figures: Figures = entrants.figures()
-    order = rank(weighed.policy, figures, weighed.rules.spec, entrants.measure.expected.intents).order
+    order = entrants.ranked(weighed.policy, weighed.rules.spec).order
     return entrants.able[order[0]][0].id == deployment
 
 

@@ -5,15 +5,20 @@ Where on the path: `router` builds a candidate with its reason when the record, 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from service.domain.catalog import PolicySpec
 from service.domain.decision import QUALITY_STEPS
 from service.domain.ports import Policy, Ranking, Standing
+
+ALONE = "no other candidate was eligible"
+"""The margin of a choice that nobody else could have been."""
 
 
 def margin(policy: Policy, first: Standing, second: Standing | None, spec: PolicySpec) -> str:
     """By what the choice beat the next one that meets the floor; `None` when there is no such one."""
     if second is None:
-        return "no other candidate was eligible"
+        return ALONE
     return policy.margin(first, second, spec)
 
 
@@ -32,6 +37,7 @@ def below(ranking: Ranking, rank: int, one: Standing) -> str | None:
     return f"quality {shown(one.quality)} is under the floor {shown(ranking.floor)}"
 
 
+@lru_cache(maxsize=QUALITY_STEPS + 1)
 def shown(steps: int) -> str:
     """A quality for people: two decimals, more when it has more."""
     text = f"{steps / QUALITY_STEPS:.4f}"

@@ -113,3 +113,18 @@ def test_a_policy_without_sense_is_refused(bounds) -> None:
     """With NaN for a floor every comparison would be false, and nobody would notice."""
     with pytest.raises(ValueError, match="policy x: "):
         PolicySpec("x", **bounds)
+
+
+def test_a_floor_without_intents_of_its_own_is_the_general_one() -> None:
+    """Whatever the request may be."""
+    assert PolicySpec("x", min_quality=0.7).least_quality(("coding", "math")) == 0.7
+
+
+def test_what_is_put_together_once_is_no_part_of_equality() -> None:
+    """An id is made of provider and model, and what was prepared from a registry is nobody else's."""
+    moved = dataclasses.replace(DEPLOYMENT, model="n")
+    assert (moved.id, "id=" in repr(moved)) == ("p/n", False)
+    catalog, same = (Catalog({"p": PROVIDER}, {"m": Model("m", (DEPLOYMENT,))}, {}) for _ in range(2))
+    object.__setattr__(catalog, "prepared", "anything")
+    assert catalog == same
+    assert catalog.offer == same.offer

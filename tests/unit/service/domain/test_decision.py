@@ -40,8 +40,8 @@ def test_an_unclassified_request_claims_nothing():
 @pytest.mark.parametrize("kind", [Intent, OpenEntry, TerminalEntry, decision.Candidate, decision.Decision])
 def test_values_are_frozen(kind):
     """A row or a decision can't change after it was made."""
-    assert dataclasses.is_dataclass(kind)
-    assert kind.__dataclass_params__.frozen
+    frozen = dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen
+    assert frozen or issubclass(kind, tuple)
 
 
 def test_only_open_is_not_terminal():

@@ -146,3 +146,15 @@ def test_anything_else_is_refused(name, value):
     del told[name]
     with pytest.raises(PlainError, match=f"has no `{name}`"):
         from_plain(told)
+
+
+def test_of_steering_only_what_limits_the_choice_is_kept():
+    """The same object where nothing else was said: most requests say nothing at all."""
+    bare = a_chat()
+    assert features_of(bare).steering is bare.steering
+    limited = a_chat(coe={"policy": "best", "max_cost_usd": 1})
+    assert features_of(limited).steering is limited.steering
+    for more in ({"session": "s"}, {"tags": ["t"]}, {"explain": True}, {"no_fallback": True}):
+        said = a_chat(coe={"policy": "best", "max_cost_usd": 1, **more})
+        assert said.steering != limited.steering
+        assert features_of(said).steering == limited.steering

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.money import PICO, Fx, Multiplier, PriceQuote, Rates, Usage, price, rate_from_decimal, usd_text
-from service.domain.prices import Calendar, PriceBook, PriceVersion, SelfHosted, Window
+from service.domain.prices import DAWN, DUSK, Calendar, PriceBook, PriceVersion, SelfHosted, Window
 
 SHANGHAI = timezone(timedelta(hours=8))
 RATES = Rates(input=150_000, output=600_000)
@@ -216,3 +217,62 @@ def test_a_book_that_is_copied_has_quotes_of_its_own() -> None:
     found = other.quote(at("2026-11-21"))
     assert found is not None
     assert found.version == "q/m@2026-02-01"
+
+
+PEAKS = (
+    Window(UTC, ((time(1), time(4)),), frozenset({1, 2, 3, 4, 5}), Multiplier(2)),
+    Window(
+        ZoneInfo("Asia/Shanghai"),
+        ((time(22, 30), time(6, 15)),),
+        frozenset({5, 6, 7}),
+        Multiplier(1, 2),
+        Calendar("days", ZoneInfo("America/New_York"), frozenset({date(2026, 3, 8)}), date(2027, 1, 1)),
+    ),
+    Window(ZoneInfo("Europe/Berlin"), ((time(2), time(3)),), frozenset(range(1, 8)), Multiplier(3)),
+    Window(UTC, ((time(5, 0, 7), time(5, 0, 9)),), frozenset(range(1, 8)), Multiplier(5)),
+    Window(timezone(timedelta(seconds=17)), ((time(5), time(6)),), frozenset(range(1, 8)), Multiplier(5)),
+)
+BOOKS = st.builds(
+    lambda windows, end, later: PriceBook(
+        "d",
+        (
+            version("2026-03-01", end, windows=tuple(windows)),
+            *([version("2026-04-01T12:00")] if later else []),
+        ),
+    ),
+    st.lists(st.sampled_from(PEAKS), max_size=3),
+    st.sampled_from([None, "2026-03-20"]),
+    st.booleans(),
+)
+INSTANTS = st.datetimes(datetime(2026, 2, 27), datetime(2026, 4, 3), timezones=st.just(UTC))  # noqa: DTZ001 # hypothesis wants naive bounds
+
+
+@settings(max_examples=400)
+@given(
+    book=BOOKS, when=INSTANTS | st.sampled_from([at("2026-03-29T01:00"), at("2026-03-08T05:00")]), part=st.floats(0, 1)
+)
+def test_a_price_holds_for_the_span_that_it_names(book: PriceBook, when: datetime, part: float) -> None:
+    """At its first instant, at its last one and at any between: also across windows, zones and changes of the clock."""
+    since, until = book.steady(when)
+    assert since <= when < until
+    first, last = max(since, when - timedelta(days=40)), min(until, when + timedelta(days=40))
+    for instant in (first, first + (last - first) * part, last - timedelta(microseconds=1)):
+        if since <= instant < until:
+            assert book.quote(instant) == book.quote(when)
+
+
+def test_a_span_is_as_long_as_nothing_changes() -> None:
+    """An engine's own price for ever, a version from its start to the next one's, windows by the minute."""
+    engine = PriceBook("d", self_hosted=SelfHosted(1, PICO, 10, 10))
+    assert engine.steady(at("2026-03-05")) == (DAWN, DUSK)
+    book = PriceBook("d", (version("2026-03-01", "2026-03-20"), version("2026-04-01")))
+    days = ["2026-02-01", "2026-03-01", "2026-03-25", "2026-04-01"]
+    edges = [DAWN, *(at(day) for day in ("2026-03-01", "2026-03-20", "2026-04-01")), DUSK]
+    assert [book.steady(at(day)) for day in days] == list(itertools.pairwise(edges))
+    when = datetime(2026, 3, 5, 12, 30, 15, 9, tzinfo=UTC)
+    minute = (at("2026-03-05T12:30"), at("2026-03-05T12:31"))
+    instant = (when, when + timedelta(microseconds=1))
+    for window, span in zip(PEAKS, (minute, minute, minute, instant, instant), strict=True):
+        assert PriceBook("d", (version("2026-03-01", windows=(window,)),)).steady(when) == span
+    odd = replace(PEAKS[1], except_on=replace(PEAKS[1].except_on, zone=timezone(timedelta(seconds=59))))
+    assert PriceBook("d", (version("2026-03-01", windows=(odd,)),)).steady(when) == instant

@@ -49,6 +49,15 @@ def written(draw, value):
     return json.dumps(value)
 
 
+JSONISH = st.lists(
+    st.sampled_from(
+        ["{", "}", "[", "]", ":", ",", '"', '"a"', '"b"', "\\", '\\"', '"\\u0061"', "1", "-", "1e400", "true", "null",
+         " ", "\n", "\x00", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "NaN", "/**/", "9" * 400]
+    ),
+    max_size=14,
+).map("".join)  # fmt: skip
+
+
 @st.composite
 def bodies(draw):
     """(the parsed object, its bytes)."""
@@ -88,6 +97,44 @@ def test_an_edit_changes_what_it_names_and_no_other_byte(body, data):
         rest = after.edited({key: before.value(key) for key in changes if key in value})
         added = [key for key in changes if key not in value and changes[key] is not None]
         assert scan(rest).edited(dict.fromkeys(added)) == raw
+
+
+@given(bodies() | JSONISH.map(lambda text: (None, ('{"k":' + text).encode("latin-1"))))
+def test_the_quick_way_finds_what_the_patient_one_does(body):
+    """It may decline, and then it has no say; it never finds anything else, and an ordinary body is not declined."""
+    value, raw = body
+    quick = rawjson._quickly(raw)
+    assert quick is None or quick == rawjson._patiently(raw).members
+    if value and b"\\" not in raw:
+        assert quick is not None
+
+
+@pytest.mark.parametrize("blanks", [0, 1, 31, 32, 33, 1_000])
+def test_blanks_around_a_value_are_none_of_it(blanks):
+    """However many: they are looked for near its ends first."""
+    gap = b" \n" * blanks
+    raw = b'{"a":' + gap + b'"x y"' + gap + b',"b":' + gap + b"1" + gap + b"}"
+    for members in (rawjson._quickly(raw), rawjson._patiently(raw).members):
+        assert [raw[start:end] for _, start, end in members.values()] == [b'"x y"', b"1"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "takes"),
+    [
+        (b'{"a":"say \\"hi\\" \\\\"}', True),
+        (b'{"a\\n":1}', False),
+        (b'{"a":[[' + b'"x",' * 2_100 + b'"y"]]}', False),
+        (b'{"a":[' + b"{}," * 2_100 + b"{}]}", False),
+        (b'{"a":' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b',"b":1}', False),
+        (b'{"a":1}}', False),
+        (b'{"a":1,"a":2}', False),
+        (b"[]", False),
+        (b'{"a":1', False),
+    ],
+)
+def test_what_the_quick_way_takes(raw, takes):
+    """Ordinary bodies, with quotes inside their strings; the rest is for the one that can say what is wrong."""
+    assert (rawjson._quickly(raw) is not None) == takes
 
 
 def test_removing_takes_one_comma_along():
@@ -150,15 +197,6 @@ def result_of(function, data):
         return function(data)
     except (orjson.JSONDecodeError, InvalidRequest, RawJsonError) as refusal:
         return refusal
-
-
-JSONISH = st.lists(
-    st.sampled_from(
-        ["{", "}", "[", "]", ":", ",", '"', '"a"', '"b"', "\\", '\\"', '"\\u0061"', "1", "-", "1e400", "true", "null",
-         " ", "\n", "\x00", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "NaN", "/**/", "9" * 400]
-    ),
-    max_size=14,
-).map("".join)  # fmt: skip
 
 
 @given(JSONISH, st.booleans())

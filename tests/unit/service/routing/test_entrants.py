@@ -10,7 +10,9 @@ from service.domain.experience import NOTHING, Experience
 from service.domain.features import features_of
 from service.routing.capable import demands_of
 from service.routing.entrants import Measure, enter
-from service.routing.estimate import forecast
+from service.routing.estimate import candidate, forecast
+from service.routing.quality import judged
+from service.routing.shortlist import Shortlist
 
 GOOD = a_model("good", (1, 2), quality=0.9, at=("p", "q"), rates={"cache_read": 100_000})
 POOR = a_model("poor", (0.1, 0.2), quality=0.5)
@@ -25,7 +27,7 @@ def entered(*, ceiling=None, known=NOTHING, **body):
     asked, intent = features_of(a_chat(**body)), an_intent()
     demands = demands_of(asked, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
     measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling, known)
-    return enter(tuple(CATALOG.deployments()), CATALOG.models, measure)
+    return enter(Shortlist(tuple(CATALOG.deployments()), CATALOG.models, demands.kind), measure)
 
 
 def test_everybody_is_able_or_out_in_the_order_of_the_file():
@@ -46,6 +48,10 @@ def test_the_figures_are_those_of_the_candidates():
         assert [round(one.quality * QUALITY_STEPS) for one in built] == list(figures.qualities)
         assert [one.expected_cost_pusd for one in built] == list(figures.costs)
         assert all(one.rejected is None and one.reason == "r" for one in built)
+        for place, (deployment, model) in enumerate(entrants.able):
+            alone = candidate(deployment, model, entrants.measure.expected, NOW)
+            assert (alone.quality, alone.expected_cost_pusd) == (built[place].quality, built[place].expected_cost_pusd)
+            assert judged(model, entrants.measure.expected.by, NOTHING) == figures.qualities[place]
         assert ceiling is None or all(one.reserved_pusd <= ceiling for one in built)
 
 
@@ -87,3 +93,13 @@ def test_the_callers_floor_is_never_lowered():
     assert {one.deployment.model for one in ranked} == {"b", "c"}
     assert all(one.quality >= 0.8 for one in ranked)
     assert len(decided(a_chat(coe={"min_quality": 0.8001}), a_catalog(a_model("d", quality=0.8001))).ranked) == 1
+
+
+def test_a_request_that_no_limit_touches_shares_what_is_out():
+    """The same tuple of reasons for every request of a kind: whoever tells them may tell them once."""
+    first, second = entered(), entered(text="another one")
+    kind = first.measure.demands.kind._replace(models=frozenset({"good"}))
+    shortlist = Shortlist(tuple(CATALOG.deployments()), CATALOG.models, kind)
+    told = [enter(shortlist, one.measure).rejected().reasons for one in (first, second)]
+    assert told[0] is told[1] is shortlist.reasons
+    assert [name for name, _ in told[0]] == ["p/poor", "p/dear", "p/unpriced", "p/small"]

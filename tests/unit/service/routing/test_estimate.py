@@ -55,7 +55,7 @@ def test_a_translation_is_as_long_as_its_source():
 def test_the_callers_cap_bounds_both_figures_and_n_multiplies():
     """Nothing above `max_tokens`; every choice is paid."""
     capped = forecast(a_chat(max_tokens=50, n=3), an_intent("coding"))
-    assert (capped.output_tokens, capped.output_tokens_high, capped.choices) == (150, 150, 3)
+    assert (capped.output_tokens, capped.plain.most, capped.choices) == (150, 50, 3)
 
 
 def test_expected_cost_counts_hidden_reasoning_for_each_choice():

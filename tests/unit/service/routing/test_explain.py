@@ -16,7 +16,7 @@ from service.domain.catalog import Provider
 from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Tier
-from service.routing.explain import RANKED_KEPT, cost_split, record
+from service.routing.explain import FIGURES_KEPT, RANKED_KEPT, cost_split, reasoned, record
 from service.routing.router import decide
 from service.routing.weighing import Circumstances
 
@@ -93,12 +93,33 @@ def test_the_figures_of_all_are_kept():
     assert record(other)["figures"]["reasons"] != figures["reasons"]
 
 
-def test_telling_builds_only_whom_it_names():
+def test_the_figures_of_many_are_told_as_a_digest():
+    """So that a line does not grow with the registry; another figure of anybody gives another digest."""
+    many = [a_model(f"m{number:03}", (number + 1, number + 2)) for number in range(FIGURES_KEPT + 1)]
+    told = record(decided(a_chat(), a_catalog(*many)))["figures"]
+    assert (told["able"], set(told)) == (FIGURES_KEPT + 1, {"able", "digest", "eligible", "reasons"})
+    dearer = [*many[:-1], a_model("m064", (65, 67))]
+    assert record(decided(a_chat(), a_catalog(*dearer)))["figures"]["digest"] != told["digest"]
+    assert set(record(decided(a_chat(), a_catalog(*many[:-1])))["figures"]) >= {"order", "quality_steps"}
+
+
+def test_telling_builds_only_the_choice():
     """A request waits for its record."""
     decision = decided(a_chat(), CATALOG)
     record(decision)
-    assert sum(one is not None for one in decision.ranked._built) == RANKED_KEPT  # laziness has no other face
+    assert [one is not None for one in decision.ranked._built] == [True] + [False] * 11  # laziness has no other face
     assert all(one is None for one in decision.rejected._built)  # as above
+
+
+def test_reasons_are_worked_out_for_who_asks():
+    """The first few with all they are told with, which is more than the record holds and never something else."""
+    decision = decided(a_chat(), CATALOG)
+    stored, found = record(decision), reasoned(decision)
+    assert len(found["candidates"]) == RANKED_KEPT
+    assert all(one["reason"] for one in found["candidates"])
+    for kept, told in zip(stored["candidates"], found["candidates"], strict=True):
+        assert {name: told[name] for name in kept} == kept
+    assert found["what_if"] == record(decision, full=True)["what_if"]
 
 
 def test_the_posterior_is_told_with_every_digit():

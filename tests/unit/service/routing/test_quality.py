@@ -16,9 +16,11 @@ from service.domain.decision import INTENTS, NOT_CLASSIFIED, Intent
 from service.domain.experience import NOTHING, Experience
 from service.routing.quality import (
     DIFFICULTY_LOGITS,
+    INTENTS_KEPT,
     LIFT_MAX_STEPS,
     PARTS_MAX,
     TYPICAL_DIFFICULTY,
+    Priors,
     Standards,
     judged,
     odds_of,
@@ -213,3 +215,43 @@ def test_the_worst_prior_counts():
     assert quality_of(MODEL, ("chitchat", "math")) == 3_000
     assert quality_of(MODEL, ("nothing we know",)) == 8_000
     assert quality_of(a_model("silent", quality={}), ("math",)) == 5_000
+
+
+@settings(max_examples=300)
+@given(
+    priors=st.lists(
+        st.dictionaries(st.sampled_from([*INTENTS, "default"]), st.sampled_from([0, 1, 0.5, 0.985]) | st.floats(0, 1)),
+        min_size=1,
+        max_size=6,
+    ),
+    posterior=st.dictionaries(st.sampled_from(INTENTS), st.floats(0, 1)),
+    label=st.sampled_from(INTENTS),
+    difficulty=st.none() | st.floats(0, 6),
+    abstained=st.booleans(),
+    tools=st.booleans(),
+    learned=st.dictionaries(st.sampled_from(["m0", "m3"]), st.integers(0, 10_000)),
+)
+def test_the_priors_of_several_models_are_judged_as_of_each(
+    priors, posterior, label, difficulty, abstained, tools, learned
+):
+    """The same steps, whatever is known: the ends of the scale, odds on both sides of 1, bounds, an artefact."""
+    models = [a_model(f"m{number}", quality=one) for number, one in enumerate(priors)]
+    intent = Intent(label, 0.5, posterior, "en", abstained=abstained, difficulty=difficulty, parts=("math", "coding"))
+    by, known = standards(intent, frozenset({"tools"} if tools else ())), Experience(learned)
+    assert list(Priors(models).judged(by, known)) == [judged(model, by, known) for model in models]
+
+
+def test_priors_that_are_no_shares_are_judged_one_by_one():
+    """No registry has them; they are still worth what they are worth alone."""
+    models = [a_model("m", quality=one) for one in (math.nan, 1.5, -0.5)]
+    for intent in (an_intent("coding", difficulty=4.0), an_intent(abstained=True), sure(coding=0.3)):
+        by = standards(intent)
+        assert list(Priors(models).judged(by, NOTHING)) == [judged(model, by, NOTHING) for model in models]
+
+
+def test_priors_are_kept_for_so_many_intents():
+    """A record that somebody changed may name any."""
+    priors = Priors([MODEL])
+    for number in range(500):
+        priors.steps(f"intent {number}")
+    assert max(len(priors._steps), len(priors._by_intent)) <= INTENTS_KEPT

@@ -28,7 +28,7 @@ from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkMissing
 from service.metrics import LoopWatch
 from service.pipeline import Pipeline
-from service.routing.explain import told_what_if
+from service.routing.explain import reasoned
 from service.routing.replay import NotReplayable, differences, replay
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transports import OpenTransport
@@ -138,16 +138,16 @@ class House:
             found = self._indexed_decision(sink, decision_id)
         return found
 
-    def what_if(self, told: Mapping[str, object]) -> dict[str, object] | None:
-        """What would have to change for another deployment to win a recorded decision, taken again for it.
+    def reasoned(self, told: Mapping[str, object]) -> dict[str, object]:
+        """A recorded decision with its reasons, and what would have to change: both from the decision, taken again.
 
-        `None` when it was decided with other versions than those of now: then nothing can be said.
+        When it was decided with other versions than those of now, nothing more can be said than what was written.
         """
         try:
             again = replay(told, self.pipeline.catalog, self.pipeline.learned.lengths)
         except (NotReplayable, CoeError):
-            return None
-        return None if differences(told, again) else told_what_if(again.what_if())
+            return {**told, "what_if": None}
+        return {**told, "what_if": None} if differences(told, again) else {**told, **reasoned(again)}
 
     def _indexed_decision(self, sink: Sink, decision_id: str) -> dict[str, object] | None:
         with contextlib.suppress(SinkMissing):

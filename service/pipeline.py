@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import orjson
@@ -29,11 +28,14 @@ from service.domain.chat import ChatRequest
 from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
 from service.domain.experience import NOTHING
 from service.domain.features import features_of
+from service.domain.ids import new_id
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
-from service.errors import AllAttemptsFailed, CoeError, Replied, Stopping, UpstreamError
+from service.errors import CoeError, Replied, Stopping, UpstreamError
+from service.failing import nobody_answered, too_slow
 from service.guard.strong_share import StrongShareWatch
+from service.ledger.lines import decode
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, read_request
 from service.routing.estimate import within_ceiling
@@ -42,15 +44,17 @@ from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
 from service.routing.router import attempt_order, baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
 from service.settling import Arrival, Attempt, Settler, Work, told_as
-from service.upstream.client import AnswerStream, UpstreamClient, WholeAnswer
+from service.upstream.client import UpstreamClient, WholeAnswer
+from service.upstream.patience import Patience
+from service.upstream.stream import AnswerStream, Put
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
 
 DONE_EVENT = b"data: [DONE]\n\n"
 
-_Remembered = tuple[dict[str, object], list[Tried], list[int | None]]
-"""A decision record, its attempts, and what each ended one cost."""
+_Remembered = tuple[bytes, list[Tried], list[int | None]]
+"""The line of a decision record, its attempts, and what each ended one cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,11 @@ class Pipeline:
         catalog = self.catalog
         chain = chain_of(chat, arrival.caller.key_id)
         decision = self.decide(chat, arrival.caller, catalog, chain=chain)
-        told = {**record(decision), "request_id": arrival.request_id, "key_id": arrival.caller.key_id}
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
-        work = Work(chat, arrival, decision, baseline, told, chain)
+        work = Work(chat, arrival, decision, baseline, chain)
         try:
-            await self.settler.decided(work)
-            self._remember(work)
+            self._write_down(work)
             reply = await self._in_time(work, catalog)
         except CoeError as problem:
             problem.headers = {**self.headers(work), **problem.headers}
@@ -147,7 +149,7 @@ class Pipeline:
         if chain is not NO_CHAIN:
             warm = self._prefixes.warm(chain, self._clock.monotonic())
             known = replace(known, warm_tokens=warm, marked=chain.marked)
-        decision_id, at = f"dec_{secrets.token_hex(12)}", self._clock.utc()
+        decision_id, at = new_id("dec_"), self._clock.utc()
         around = Circumstances(decision_id, at, caller, experience=known, lengths=learned.lengths)
         return decide(features_of(chat), intent, catalog, around)
 
@@ -156,7 +158,8 @@ class Pipeline:
         found = self._decisions.get(decision_id)
         if found is None:
             return None
-        told, attempts, costs = found
+        line, attempts, costs = found
+        told = decode(line[:-1]).body
         known = [cost for cost in costs if cost is not None]
         whole = usd_text(sum(known)) if len(known) == len(attempts) else None
         return {**told, "attempts": [one.shown() for one in attempts], "cost_usd": whole}
@@ -165,18 +168,19 @@ class Pipeline:
         """The first answer, or 504 when the time of the request is over before it."""
         limit_ms, own = self._limit_ms(work)
         left_s = work.arrival.at + limit_ms / 1000 - self._clock.monotonic()
-        patience = asyncio.timeout(max(0.0, left_s))
+        patience = Patience()
         try:
-            async with patience:
-                return await self._first_that_answers(work, catalog, patience)
+            return await patience.wait(self._first_that_answers(work, catalog, patience), left_s)
         except TimeoutError:
-            if not patience.expired():
+            if not patience.expired:
                 raise
             if work.settling:
                 await asyncio.wait(work.settling)
+        finally:
+            patience.close()
         if own:
-            raise _slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
-        raise _slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
+            raise too_slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
+        raise too_slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
 
     def _limit_ms(self, work: Work) -> tuple[float, bool]:
         """(milliseconds from arrival to the answer, whether that is the caller's or policy's limit and not ours)."""
@@ -185,9 +189,7 @@ class Pipeline:
         ours = self._deadline_s * 1000
         return (own, True) if own < ours else (ours, False)
 
-    async def _first_that_answers(
-        self, work: Work, catalog: Catalog, patience: asyncio.Timeout
-    ) -> WholeReply | StreamReply:
+    async def _first_that_answers(self, work: Work, catalog: Catalog, patience: Patience) -> WholeReply | StreamReply:
         """Try the candidates in order until one answers."""
         chat = work.chat
         attempts_max = 1 if chat.steering.no_fallback else self._attempts_max
@@ -219,7 +221,7 @@ class Pipeline:
             work.waited_s += attempt.tally.waited_s
             await self.settler.settle(work, attempt, COMPLETE)
             return self._whole(work, whole)
-        raise self._all_failed(work)
+        raise nobody_answered(work.failures)
 
     def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
         """A unary answer with its cost, and with the explanation where that was asked for."""
@@ -255,32 +257,20 @@ class Pipeline:
             headers["x-coe-degraded"] = ",".join(decision.degraded)
         return headers
 
-    def _all_failed(self, work: Work) -> CoeError:
-        """The error for the caller when nobody answered: every attempt with its cause, nothing of a vendor's text."""
-        causes = [problem.cause for _, problem in work.failures]
-        if causes and all(cause == "context_length" for cause in causes):
-            return work.failures[-1][1]
-        tried = "; ".join(f"{one.deployment.id}: {problem.cause}" for one, problem in work.failures)
-        failed = AllAttemptsFailed(f"every attempt failed ({tried or 'the caller left before any'})")
-        if causes and all(cause.startswith("timeout") for cause in causes):
-            failed.status, failed.code = 504, "upstream_timeout"
-        elif causes and all(cause == "rate_limited" for cause in causes):
-            failed.status, failed.code, failed.type = 429, "upstream_rate_limited", "rate_limit_error"
-            waits = [problem.retry_after_s for _, problem in work.failures if problem.retry_after_s is not None]
-            failed.headers["retry-after"] = str(max(1, math.ceil(min(waits)))) if waits else "1"
-        elif causes and all(cause == "auth_failed" for cause in causes):
-            failed.code = "upstream_auth_failed"
-        return failed
-
-    def _remember(self, work: Work) -> None:
+    def _write_down(self, work: Work) -> None:
+        """Put the decision into the journal, and remember it."""
+        arrival, decision = work.arrival, work.decision
+        owner = {"id": decision.id, "request_id": arrival.request_id, "key_id": arrival.caller.key_id}
+        # In this order: an index looks at the beginning only.
+        line = self.settler.decided(work, {**owner, **record(decision)})
         # The record and the list of attempts only: a `Work` holds the prompt, and 2,048 prompts are not for keeping.
-        self._decisions[work.decision.id] = (work.told, work.attempts, work.costs)
+        self._decisions[decision.id] = (line, work.attempts, work.costs)
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popitem(last=False)
 
 
 class StreamReply:
-    """A stream that was committed: its first content is there. Drive `pieces`; always call `abandon` in the end."""
+    """A stream that was committed: its first content is there. Drive `forward`; always call `abandon` in the end."""
 
     def __init__(self, pipeline: Pipeline, work: Work, attempt: Attempt, stream: AnswerStream) -> None:
         self._pipeline = pipeline
@@ -289,11 +279,6 @@ class StreamReply:
         self._stream = stream
         self._ended = False
         self.headers: Mapping[str, str] = pipeline.headers(work)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the attempt is settled, or being settled."""
-        return self._ended
 
     @property
     def left_s(self) -> float:
@@ -306,19 +291,19 @@ class StreamReply:
         """Note that the caller has left."""
         self._work.arrival.gone = True
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """What the caller gets: the vendor's events, then `[DONE]`, or an error event and nothing after it."""
+    async def forward(self, put: Put) -> bytes | None:
+        """As `AnswerStream.forward`; then, settled, `[DONE]`, or an error event and nothing after it."""
+        if self._ended:
+            return None
         try:
-            async for piece in self._stream.pieces():
-                yield piece
+            refused = await self._stream.forward(put)
         except UpstreamError as problem:
             await self._end(problem.cause)
-            yield error_event(problem)
-        else:
-            await self._end(COMPLETE)
-            if self._work.chat.steering.explain:
-                yield b"data: " + orjson.dumps(_explaining_chunk(self._work, self._attempt)) + b"\n\n"
-            yield DONE_EVENT
+            return error_event(problem)
+        if refused is not None:
+            return refused
+        await self._end(COMPLETE)
+        return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
 
     async def abandon(self, ended: str = CLIENT_LEFT) -> None:
         """Let go of the upstream; before the end, settle what was used, estimated if need be, as `ended`.
@@ -351,11 +336,11 @@ def explanation(work: Work) -> dict[str, object]:
     return {**record(work.decision, full=True), "attempts": [one.shown() for one in work.attempts]}
 
 
-def _cut_by(problem: BaseException, work: Work, patience: asyncio.Timeout) -> str:
+def _cut_by(problem: BaseException, work: Work, patience: Patience) -> str:
     """How an attempt ends that neither answered nor failed by itself."""
     if not isinstance(problem, asyncio.CancelledError):
         return INTERNAL_ERROR
-    return DEADLINE if patience.expired() else work.arrival.cut_by
+    return DEADLINE if patience.expired else work.arrival.cut_by
 
 
 def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:
@@ -364,6 +349,8 @@ def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candida
     def context(one: Candidate) -> int:
         return one.deployment.context_tokens or catalog.models[one.deployment.model].context_tokens or 0
 
+    if not work.attempts:
+        return candidate
     refused = [one for one, problem in work.failures if problem.cause == "context_length"]
     if any(context(candidate) <= context(one) for one in refused):
         return None
@@ -378,13 +365,9 @@ def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candida
     return found if reason is None else None
 
 
-def _slow(message: str, *, code: str) -> AllAttemptsFailed:
-    (slow := AllAttemptsFailed(message, code=code)).status = 504
-    return slow
-
-
-def _explaining_chunk(work: Work, attempt: Attempt) -> dict[str, object]:
-    return {
+def explaining_event(work: Work, attempt: Attempt) -> bytes:
+    """What `coe.explain` adds to a stream before its end."""
+    chunk = {
         "id": attempt.tally.upstream_id or attempt.entry.attempt_id,
         "object": "chat.completion.chunk",
         "created": attempt.entry.at_ms // 1000,
@@ -392,6 +375,7 @@ def _explaining_chunk(work: Work, attempt: Attempt) -> dict[str, object]:
         "choices": [],
         "coe": explanation(work),
     }
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 def error_event(problem: UpstreamError) -> bytes:

@@ -14,14 +14,16 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import secrets
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from service import telemetry
 from service.domain.access import Caller
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
+from service.domain.ids import new_id
 from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
@@ -74,16 +76,14 @@ class Arrival:
 class Work:
     """One request on its way: what it asked, what was decided, what was tried.
 
-    `told` is the decision record as `/v1/decisions/{id}` shows it; `attempts` its list of attempts, kept in step with
-    the ledger, `costs` what each ended one came to; `last` is who was tried last. `chain` are the beginnings of its
-    prompt. `waited_s` is time spent waiting on vendors, in seconds.
+    `attempts` is its list of attempts, kept in step with the ledger, `costs` what each ended one came to; `last` is who
+    was tried last. `chain` are the beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds.
     """
 
     chat: ChatRequest
     arrival: Arrival
     decision: Decision
     baseline: tuple[str, PriceQuote] | None
-    told: dict[str, object]
     chain: Chain = NO_CHAIN
     attempts: list[Tried] = field(default_factory=list)
     costs: list[int | None] = field(default_factory=list)
@@ -108,8 +108,7 @@ class Work:
         return milliseconds(max(0.0, now - self.arrival.at - self.waited_s))
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt that was opened in the ledger; `tally` fills while it runs."""
 
     entry: OpenEntry
@@ -136,24 +135,25 @@ class Settler:
         self._open: set[str] = set()
         self._log = telemetry.logger()
 
-    async def decided(self, work: Work) -> None:
-        """Write the decision record; raises LedgerUnavailable, or InvalidRequest when it can't be stored."""
+    def decided(self, work: Work, told: Mapping[str, object]) -> bytes:
+        """Write the decision record; its line. Raises LedgerUnavailable, or InvalidRequest when it can't be stored."""
         try:
-            await self._ledger.append_decision(work.told)
+            line = self._ledger.decision_at_once(told)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
         if self._watch is not None:
             self._watch.decided(work.decision)
+        return line
 
     async def open(self, work: Work, candidate: Candidate) -> Attempt:
         """Write down that an attempt is about to be made; raises LedgerUnavailable, and then nothing may be sent."""
-        caller = work.arrival.caller
+        caller, said = work.arrival.caller, work.chat.steering.tags
         who = Identity(
-            attempt_id=f"att_{secrets.token_hex(12)}",
+            attempt_id=new_id("att_"),
             request_id=work.arrival.request_id,
             number=len(work.attempts) + 1,
             key_id=caller.key_id,
-            tags=tuple(sorted({*caller.tags, *work.chat.steering.tags})),
+            tags=tuple(sorted({*caller.tags, *said})) if said or caller.tags else (),
             streaming=work.chat.stream,
         )
         entry = opening(who, work.decision, candidate, self._now_ms())
@@ -224,6 +224,9 @@ class Settler:
 
     def tell(self, work: Work, status: int) -> None:
         """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
+        if work.last is None:
+            with contextlib.suppress(LedgerUnavailable):  # the journal has said so itself, and nothing was spent
+                self._ledger.no_attempt()
         deployment = (work.last or work.decision.chosen).deployment
         now, status = self._clock.monotonic(), told_as(CLIENT_LEFT) if work.arrival.gone else status
         self.counters.request(status, work.overhead_ms(now))

@@ -83,7 +83,10 @@ METRICS = {
 }
 """What each metric means; docs/metrics.md is kept equal to this by a test."""
 
-_SECRET = re.compile(r"(coe-|sk-|bce-v3/|Bearer )[A-Za-z0-9_\-./=]{8,}")
+_COE, _SK, _BCE, _BEARER = "coe-", "sk-", "bce-v3/", "Bearer "
+"""How a secret begins: to look for these is quicker than to look for the whole pattern."""
+
+_SECRET = re.compile(rf"({_COE}|{_SK}|{_BCE}|{_BEARER})[A-Za-z0-9_\-./=]{{8,}}")
 
 
 _tells_requests = [True]
@@ -118,10 +121,12 @@ def note(event: str, **fields: object) -> None:
     """What `logger().info` writes, for the one event of every request: in a tenth of its time."""
     if not _tells_requests[0]:
         return
-    at = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
-    line = orjson.dumps({**fields, "event": event, "level": "info", "timestamp": at}, default=str).decode()
+    fields |= {"event": event, "level": "info", "timestamp": datetime.now(UTC)}
+    line = orjson.dumps(fields, default=str, option=orjson.OPT_UTC_Z).decode()
     # The whole line at once: quotes end a secret as they begin it, and none stands in a line that is as it should be.
-    _STDERR.write(_SECRET.sub(r"\1[redacted]", line) + "\n")
+    if _COE in line or _SK in line or _BCE in line or _BEARER in line:
+        line = _SECRET.sub(r"\1[redacted]", line)
+    _STDERR.write(line + "\n")
 
 
 class _Stderr:

@@ -114,7 +114,11 @@ async def _while_listening(
     """Run the pipeline; the door says at once when the caller leaves."""
     cuts = request.stream and house.settings.on_disconnect is OnDisconnect.CLOSE
     scope[LEFT] = left = _leaving(arrival, asyncio.current_task() if cuts else None)
-    if getattr(getattr(receive, "__self__", None), "disconnected", False):
+    server = getattr(receive, "__self__", None)
+    flow = getattr(server, "flow", None)
+    if flow is not None:
+        flow.resume_reading()  # paused behind a large body, it would not see the caller go
+    if getattr(server, "disconnected", False):
         left()
     try:
         return await house.pipeline.answer(request, arrival)

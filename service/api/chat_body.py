@@ -35,6 +35,9 @@ URL_CHARACTERS_MAX = 16_384
 TOOL_CALLS_MAX = 1_024
 """Of one message."""
 
+_NAMED = 2
+"""Members of a body that says its model and its messages and nothing else."""
+
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _LINKED_PARTS = frozenset({"image_url", "video_url", "audio_url"})
 
@@ -44,17 +47,7 @@ def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
     raw, body = parse_object(data)
     model = _model(body)
     messages = _messages(body)
-    n = _integer(body, "n", 1, N_MAX) or 1
-    # Who says it twice means both: the lower one binds, under whichever name a vendor hears it.
-    caps = [_integer(body, name, 1, OUTPUT_TOKENS_CAP_MAX) for name in ("max_completion_tokens", "max_tokens")]
-    cap = min((cap for cap in caps if cap is not None), default=None)
-    _number(body, "temperature", 0, 2)
-    _number(body, "top_p", 0, 1)
-    stream = _boolean(body, "stream")
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise InvalidRequest("`stream_options` must be an object", param="stream_options")
-    include_usage = options is not None and _boolean(options, "include_usage", "stream_options.include_usage")
+    n, cap, stream, include_usage = _limits(body) if len(body) > _NAMED else (1, None, False, False)
     tools = _tools(body)
     modalities, sizes = _measure(messages, raw, tools)
     user = body.get("user")
@@ -74,9 +67,24 @@ def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
     )
 
 
+def _limits(body: Mapping[str, Any]) -> tuple[int, int | None, bool, bool]:
+    """(choices, cap on the output, whether it is streamed, whether usage is); other numbers are checked."""
+    n = _integer(body, "n", 1, N_MAX) or 1
+    # Who says it twice means both: the lower one binds, under whichever name a vendor hears it.
+    caps = [_integer(body, name, 1, OUTPUT_TOKENS_CAP_MAX) for name in ("max_completion_tokens", "max_tokens")]
+    cap = min((cap for cap in caps if cap is not None), default=None)
+    _number(body, "temperature", 0, 2)
+    _number(body, "top_p", 0, 1)
+    stream = _boolean(body, "stream")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("`stream_options` must be an object", param="stream_options")
+    return n, cap, stream, options is not None and _boolean(options, "include_usage", "stream_options.include_usage")
+
+
 def parse_object(data: bytes) -> tuple[RawObject, dict[str, Any]]:
     """The scanned and the parsed form of a JSON object; raises InvalidRequest."""
-    if not data.strip():
+    if not data or data.isspace():
         raise InvalidRequest("the body is empty; send a JSON object", code="empty_body")
     try:
         raw = scan(data)

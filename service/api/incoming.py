@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,6 +20,7 @@ from starlette.types import Receive
 
 from service.domain.access import Caller
 from service.domain.hosts import is_loopback
+from service.domain.ids import new_id
 from service.errors import BodyTooLarge, CoeError, InvalidRequest, Unauthenticated, UnsupportedMedia
 from service.guard.exposure import check_host_header, check_origin
 from service.house import House
@@ -67,7 +67,7 @@ class Head:
 
 def request_id_of(given: bytes) -> str:
     """The caller's own id when it is a plain short token, so that logs on both sides meet; else a fresh one."""
-    return given.decode("ascii") if _PLAIN_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given.decode("ascii") if _PLAIN_ID.fullmatch(given) else new_id("req_")
 
 
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -156,7 +156,7 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
     """The request body; raises a CoeError, or CallerLeft when it never ended."""
     if head.content_encoding.lower() != b"identity":
         raise UnsupportedMedia("compressed bodies are not accepted; send plain JSON")
-    if head.content_type is not None:
+    if head.content_type is not None and head.content_type != b"application/json":
         kind = head.content_type.decode("latin-1").partition(";")[0].strip().lower()
         if kind not in _JSON and not kind.endswith("+json"):
             raise UnsupportedMedia("the body must be JSON; send `content-type: application/json`")
@@ -167,8 +167,11 @@ async def read_body(head: Head, receive: Receive, limit: int) -> bytes:
     if length is not None and length > limit:
         raise _too_large(limit)
     try:
-        async with asyncio.timeout(BODY_S):
-            body = await _received(receive, limit)
+        if getattr(getattr(receive, "__self__", None), "more_body", True):
+            async with asyncio.timeout(BODY_S):
+                body = await _received(receive, limit)
+        else:
+            body = await _received(receive, limit)  # the server has all of it, so there is nothing to wait for
     except TimeoutError:
         late = InvalidRequest(f"the body did not arrive within {BODY_S:g} s", code="body_timeout")
         late.status, late.headers = 408, {"connection": "close"}

@@ -58,7 +58,7 @@ async def decision(request: Request, decision_id: str) -> Response:
             found = await asyncio.to_thread(house.stored_decision, decision_id)
         if found is None or found.get("key_id") != caller.key_id:
             raise NotFound("there is no such decision for this key", code="decision_not_found")
-        return _json({**found, "what_if": house.what_if(found)}, request_id)
+        return _json(house.reasoned(found), request_id)
     except CoeError as problem:
         return render(problem, request_id)
     except asyncio.CancelledError:

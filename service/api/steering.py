@@ -31,22 +31,15 @@ MAX_LATENCY_MS_MAX = 3_600_000
 # No exponents: the exact value of 1e-999999999 would fill the memory.
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,18})?")
 
+_NOTHING_SAID = Steering()
 _SELECTOR_FIELDS = ("models", "providers", "regions", "tags")
 
 
 def read_steering(coe: object, headers: Mapping[str, str]) -> Steering:
     """Merge `coe` (the body's object, or None) with `x-coe-*` headers; raises InvalidRequest with `param`."""
-    said: dict[str, Any] = {}
-    for name in headers:
-        if name.startswith("x-coe-") and name[6:].replace("-", "_") not in _FIELDS:
-            near = difflib.get_close_matches(name[6:106].replace("-", "_"), _FIELDS, n=1)
-            if near:
-                meant = "x-coe-" + near[0].replace("_", "-")
-                raise InvalidRequest(f"there is no header {name[:50]!r}; did you mean `{meant}`?", param=name[:50])
-    for field, read in _FIELDS.items():
-        header = headers.get("x-coe-" + field.replace("_", "-"))
-        if header is not None:
-            said[field] = read(_header_value(field, header), f"x-coe-{field.replace('_', '-')}")
+    if coe is None and not headers:
+        return _NOTHING_SAID  # as nearly always
+    said = _said_in_headers(headers)
     if coe is not None:
         if not isinstance(coe, dict):
             raise InvalidRequest("`coe` must be an object", param="coe")
@@ -60,6 +53,21 @@ def read_steering(coe: object, headers: Mapping[str, str]) -> Steering:
     if "max_cost_usd" in said:
         said["max_cost_pusd"] = said.pop("max_cost_usd")
     return Steering(**said)
+
+
+def _said_in_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for name in headers:
+        if name.startswith("x-coe-") and name[6:].replace("-", "_") not in _FIELDS:
+            near = difflib.get_close_matches(name[6:106].replace("-", "_"), _FIELDS, n=1)
+            if near:
+                meant = "x-coe-" + near[0].replace("_", "-")
+                raise InvalidRequest(f"there is no header {name[:50]!r}; did you mean `{meant}`?", param=name[:50])
+    for field, read in _FIELDS.items():
+        header = headers.get("x-coe-" + field.replace("_", "-"))
+        if header is not None:
+            said[field] = read(_header_value(field, header), f"x-coe-{field.replace('_', '-')}")
+    return said
 
 
 def _header_value(field: str, text: str) -> object:

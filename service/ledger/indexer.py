@@ -22,7 +22,7 @@ from typing import Self
 
 from service import telemetry
 from service.errors import ConfigurationError
-from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode
+from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, skim
 from service.ledger.segments import (
     FILE_MODE,
     SegmentFile,
@@ -182,7 +182,7 @@ class Indexer:
                 break
             end = raw.end
             try:
-                lines.append(decode(raw.data))
+                lines.append(skim(raw.data))
             except LineError as error:
                 problems.append(Problem(segment.name, raw.offset, str(error)))
             if len(lines) + len(problems) >= BATCH_LINES:

@@ -98,9 +98,16 @@ class Journal:
         self.writer.write_terminal(entry)
         return True
 
-    async def append_decision(self, record: Mapping[str, object]) -> None:
-        """Write a decision record (JSON values, with an `id`); never waits for a sync: the open row after it does."""
-        self.writer.write_decision(record)
+    def decision_at_once(self, record: Mapping[str, object]) -> bytes:
+        """Take a decision record (JSON values, with an `id`) and return its line; raises LedgerUnavailable, ValueError.
+
+        It goes to the kernel with the next row, and never waits for a sync: the open row after it does.
+        """
+        return self.writer.hold_decision(record)
+
+    def no_attempt(self) -> None:
+        """Write a decision that no open row followed, for whatever reason; raises LedgerUnavailable."""
+        self.writer.write_held()
 
     async def close(self) -> None:
         """Sync and release everything; rows are refused from now on."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from service.domain.decision import Candidate, Decision, EntryState, OpenEntry, TerminalEntry
 from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageSource, price, usd_text
@@ -32,8 +33,7 @@ DEADLINE = "deadline"
 """The request's own time was over: its `max_latency_ms`, its policy's, or the router's `COE_DEADLINE_S`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Under which ids an attempt is written down. `key_id` is `None` for anonymous callers."""
 
     attempt_id: str
@@ -44,8 +44,7 @@ class Identity:
     streaming: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """`at_ms` is Unix time; the others are durations in milliseconds, `ttft_ms` to the first content."""
 
     at_ms: int
@@ -54,8 +53,7 @@ class Timing:
     overhead_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended. `usage` is `None` when nothing can have been billed."""
 
     ended: str
@@ -118,7 +116,7 @@ def ending(
         at_ms=timing.at_ms,
         ended=outcome.ended,
         usage=usage.as_dict(),
-        usage_source=usage.source.value,
+        usage_source=usage.source,
         usage_flags=usage.flags,
         cost_pusd=cost.pusd,
         price=cost.as_dict(),
@@ -227,4 +225,6 @@ def _cost(usage: Usage | None, quote: PriceQuote | None) -> Cost:
 
 def _without_vendor_cost(usage: Usage) -> Usage:
     """The same tokens as another vendor would bill them: its own figure and its own tier do not carry over."""
+    if usage.vendor_cost_pusd is None and usage.service_tier is None:
+        return usage
     return replace(usage, vendor_cost_pusd=None, service_tier=None)

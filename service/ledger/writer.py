@@ -4,7 +4,8 @@ Where on the path: step 6 (`open`, before the first upstream byte) and step 9 (`
 `journal.Journal`. Recovery writes through it at start.
 
 Invariants
-1. A row is handed to the kernel in one write of a whole line before its method returns: a crash of ours loses none.
+1. A row is handed to the kernel in one write of whole lines before its method returns: a crash of ours loses none.
+   Only a decision waits for the row after it: its own `open` row, or the end of a request that opened nothing.
 2. A segment never holds half a line followed by another: what the kernel took only in part is cut off again.
 3. Each attempt opened here gets exactly one terminal row; a second one, or one without an open, raises.
 4. No open row is accepted that can't be written. A terminal row that can't be written goes to the spill.
@@ -26,7 +27,7 @@ from service.domain.decision import OpenEntry, TerminalEntry
 from service.errors import ConfigurationError, LedgerUnavailable
 from service.ledger import segments
 from service.ledger.lines import encode
-from service.ledger.rows import decision_body, open_body, terminal_body
+from service.ledger.rows import check_decision, open_body, terminal_body
 from service.ledger.spill import SPILL_BYTES, Spill
 from service.ledger.syncing import Done, Syncer
 
@@ -100,6 +101,7 @@ class JournalWriter:
         self._open: set[str] = set()
         self._segment: _Segment | None = None
         self._spill: Spill | None = None
+        self._held = b""
         self._names: _Directory | None = None
         self._syncer = Syncer(GATHER_S[sync], self._sync_failed)
         self._suspect = False
@@ -157,9 +159,22 @@ class JournalWriter:
                 done(None)
         self._open.discard(entry.attempt_id)
 
-    def write_decision(self, record: Mapping[str, object], done: Done | None = None) -> None:
-        """Write a decision record, which must have an `id`; raises LedgerUnavailable or ValueError."""
-        self._append(encode("decision", decision_body(record)), done)
+    def hold_decision(self, record: Mapping[str, object]) -> bytes:
+        """Have a decision record, which must have an `id`, written with the next row, and return its line.
+
+        Raises LedgerUnavailable or ValueError. When the next row can't be written, the record goes the same way.
+        """
+        check_decision(record)
+        line = encode("decision", record)
+        self.write_held()
+        self._live()
+        self._held = line
+        return line
+
+    def write_held(self) -> None:
+        """Write the decision that waits, if there is one; raises LedgerUnavailable."""
+        if self._held:
+            self._append(b"", None)
 
     def write_recovered(self, line: bytes) -> None:
         """Write a terminal line for an attempt of a dead writer. That it is the only one is recovery's to know."""
@@ -189,6 +204,8 @@ class JournalWriter:
         segment, spill = self._segment, self._spill
         if segment is None or spill is None:
             return
+        with contextlib.suppress(LedgerUnavailable):  # Nothing was ever sent for it.
+            self.write_held()
         if spill.lines:
             with contextlib.suppress(LedgerUnavailable):  # The spill stays on disk; the next start drains it.
                 self._drain(spill)
@@ -211,6 +228,8 @@ class JournalWriter:
         return self._segment
 
     def _append(self, line: bytes, done: Done | None) -> None:
+        if self._held:
+            line, self._held = self._held + line, b""
         if self._spill is not None and self._spill.lines:
             # First, so that a row is never refused after it was written.
             self._drain(self._spill)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from service.domain.catalog import PolicySpec
 from service.domain.decision import INTENTS, QUALITY_STEPS, ReasonCode, floor_steps
 from service.domain.ports import Figures, Standing
 from service.routing.policies import POLICIES
-from service.routing.policies.bounds import rank
+from service.routing.policies.bounds import UNPRICED, rank, rank_columns
 from service.routing.policies.wording import margin, reason
 
 STEPS = st.sampled_from([0, 1, 3_000, 5_000, 7_900, 7_999, 8_000, 9_000, 9_001, 9_999, QUALITY_STEPS])
@@ -129,3 +131,26 @@ def test_a_known_price_goes_before_an_unknown_one_of_the_same_quality(name, pair
     for quality in {quality for quality, _ in pairs}:
         unknown = [pairs[place][1] is None for place in order if pairs[place][0] == quality]
         assert unknown == sorted(unknown)
+
+
+FITTING = st.none() | st.integers(0, 20) | st.integers(0, UNPRICED // 2 - 1)
+
+
+@EVERY
+@settings(max_examples=300)
+@given(
+    pairs=st.lists(st.tuples(STEPS, FITTING), min_size=1, max_size=40),
+    spec=SPECS,
+    intents=ASKED,
+    worth=st.none() | st.integers(1, 2**60),
+)
+def test_a_ranking_in_columns_is_the_same(name, pairs, spec, intents, worth):
+    """The key of every policy is as well one of whole columns; what might not fit is refused."""
+    spec = spec if worth is None else replace(spec, pusd_per_quality=worth)
+    qualities = np.array([quality for quality, _ in pairs])
+    costs = np.array([UNPRICED if cost is None else cost for _, cost in pairs])
+    found = rank_columns(POLICIES[name], qualities, costs, spec, intents)
+    assert (found is None) == (spec.pusd_per_quality >= UNPRICED // 2)
+    if found is not None:
+        assert found == ranking(name, pairs, spec, intents)
+        assert {type(place) for place in found.order} == {int}

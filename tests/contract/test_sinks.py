@@ -9,7 +9,7 @@ import pytest
 from service.domain.decision import EntryState, TerminalEntry
 from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
-from service.ledger.lines import decode, encode
+from service.ledger.lines import decode, encode, skim
 from service.ledger.rows import terminal_body
 from service.ledger.sinks import SINKS, open_sink
 from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, Batch, Problem, SinkMissing
@@ -99,6 +99,16 @@ def test_any_order_and_any_repetition_give_the_same(sink, tmp_path, request):
     sink.prepare()
     sink.store(Batch(SEGMENT, 1, lines))
     want = everything(sink)
+    sink.clear()
+    for line in lines:  # no batch has both lines of an attempt
+        sink.store(Batch(SEGMENT, 1, [line]))
+    assert everything(sink) == want
+    sink.clear()
+    for half in (1, 2):  # one half was there when both come
+        sink.store(Batch(SEGMENT, 1, lines[half::3]))
+        sink.store(Batch(SEGMENT, 1, [*lines, *lines[:30]]))
+        assert everything(sink) == want
+        sink.clear()
     chance = random.Random(7)
     for _ in range(5):
         shuffled = lines * 2
@@ -109,6 +119,17 @@ def test_any_order_and_any_repetition_give_the_same(sink, tmp_path, request):
             batch, shuffled = shuffled[:size], shuffled[size:]
             sink.store(Batch(SEGMENT, 1, batch))
         assert everything(sink) == want
+
+
+def test_a_record_that_was_only_skimmed_is_kept_whole(sink):
+    """What an index does not read of it is there when somebody asks, and what costs are grouped by, too."""
+    record = {"id": "d1", "request_id": "r1", "key_id": "k", "created_ms": 7, "plan": "single", "text": "人\n"}
+    line = encode("decision", record)[:-1]
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 1, [skim(line), opened(1), ended(1)]))
+    assert sink.decision("d1") == record
+    (group,) = sink.sums(("plan",), None, None)
+    assert group.keys == ("single",)
 
 
 def test_two_ends_of_one_attempt_are_damage_and_one_counts(sink):

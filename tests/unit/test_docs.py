@@ -127,6 +127,7 @@ def codes() -> set[str]:
     found: set[str] = set()
     places = (
         "errors.py",
+        "failing.py",
         "api",
         "guard",
         "routing",

@@ -22,6 +22,7 @@ import orjson
 
 from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
+from service.ledger.lines import Line
 from service.ledger.segments import FILE_MODE
 from service.ledger.sinks import sqlite_layout as layout
 from service.ledger.sinks.port import (
@@ -46,7 +47,7 @@ _GROUP_SQL: Mapping[str, str] = {
     "tag": "t.value",
     "day": "a.day",
     "policy": "a.policy",
-    "plan": "json_extract(d.json, '$.plan')",
+    "plan": "CASE WHEN json_valid(d.json) THEN json_extract(d.json, '$.plan') END",
     "requested": "a.requested_model",
     "simulated": "CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END",
 }
@@ -148,8 +149,17 @@ class SqliteSink:
 
     def store(self, batch: Batch) -> None:
         """See `Sink`; raises sqlite3.Error and leaves everything as it was."""
+        whole, others = _whole_attempts(batch.lines)
         with self._lock, _transaction(self._open()) as connection:
-            for line in batch.lines:
+            before = connection.total_changes
+            connection.executemany(layout.PUT_WHOLE, [layout.whole_values(*lines) for lines in whole])
+            if connection.total_changes - before < len(whole):
+                # Some were there already. Each line by itself changes nothing where it was taken a moment ago.
+                others = batch.lines
+            connection.executemany(
+                layout.PUT_DECISION, [layout.decision_values(line) for line in batch.lines if line.kind == "decision"]
+            )
+            for line in others:
                 if line.kind == "open":
                     values = layout.open_values(line)
                     connection.execute(layout.NOTE_SECOND_OPEN, values)
@@ -158,8 +168,6 @@ class SqliteSink:
                     values = layout.terminal_values(line)
                     connection.execute(layout.NOTE_SECOND_TERMINAL, values)
                     connection.execute(layout.PUT_TERMINAL, values)
-                elif line.kind == "decision":
-                    connection.execute(layout.PUT_DECISION, layout.decision_values(line))
             connection.executemany(
                 "INSERT OR IGNORE INTO problems VALUES (?, ?, ?)",
                 [(problem.segment, problem.offset, problem.what) for problem in batch.problems],
@@ -249,6 +257,22 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
         if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full.
             connection.execute("ROLLBACK")
         raise
+
+
+def _whole_attempts(lines: Sequence[Line]) -> tuple[list[tuple[Line, Line]], Sequence[Line]]:
+    """(the two lines of each attempt that has exactly both of them here, the other lines of attempts)."""
+    found: dict[object, list[Line]] = {}
+    for line in lines:
+        if line.kind in ("open", "terminal"):
+            found.setdefault(line.body.get("attempt_id"), []).append(line)
+    whole: list[tuple[Line, Line]] = []
+    others: list[Line] = []
+    for its_lines in found.values():
+        if [line.kind for line in its_lines] == ["open", "terminal"]:
+            whole.append((its_lines[0], its_lines[1]))
+        else:
+            others += its_lines
+    return whole, others
 
 
 def _answer(row: Sequence[Any]) -> AnswerLength:

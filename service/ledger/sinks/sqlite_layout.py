@@ -11,6 +11,7 @@ that the result doesn't depend on the order of reading.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 
@@ -46,11 +47,15 @@ OPEN_COLUMNS = (
     "open_rank",
 )
 
+_BUCKET_COLUMNS = tuple(
+    (bucket, f"{bucket}_tokens" if bucket != "requests" else "billed_requests") for bucket in BUCKETS
+)
+
 TERMINAL_COLUMNS = (
     "state",
     "ended_ms",
     "ended",
-    *(f"{bucket}_tokens" if bucket != "requests" else "billed_requests" for bucket in BUCKETS),
+    *(column for _, column in _BUCKET_COLUMNS),
     "usage_source",
     "usage_flags",
     "cost_pusd",
@@ -94,6 +99,8 @@ CREATE TABLE checkpoint (segment TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE problems (segment TEXT, offset INTEGER, what TEXT, PRIMARY KEY (segment, offset, what));
 """
 
+_DAY_MS = 86_400_000
+
 TABLES = ("attempts", "decisions", "checkpoint", "problems")
 
 
@@ -122,6 +129,20 @@ INSERT OR IGNORE INTO problems SELECT '', 0, 'attempt ' || attempt_id || ' has m
 FROM attempts WHERE attempt_id = :attempt_id AND terminal_rank <> :terminal_rank
 """
 
+_OPEN_MADE = ("opened_ms", "tags", "open_rank")
+_TERMINAL_MADE = ("ended_ms", "usage_flags", "price", "terminal_rank", *(column for _, column in _BUCKET_COLUMNS))
+"""Columns that are made from a body; the others hold a field of it as it is."""
+
+_OPEN_PLAIN = tuple(column for column in OPEN_COLUMNS if column not in _OPEN_MADE)
+_TERMINAL_PLAIN = tuple(column for column in TERMINAL_COLUMNS if column not in _TERMINAL_MADE)
+_WHOLE_COLUMNS = ("attempt_id", "at_ms", "day", *_OPEN_MADE, *_OPEN_PLAIN, *_TERMINAL_MADE, *_TERMINAL_PLAIN)
+
+PUT_WHOLE = (
+    f"INSERT INTO attempts ({', '.join(_WHOLE_COLUMNS)}) "  # noqa: S608  # Names are literals of this file.
+    f"VALUES ({', '.join('?' * len(_WHOLE_COLUMNS))}) ON CONFLICT (attempt_id) DO NOTHING"
+)
+"""Both halves of an attempt at once, where the table has neither; else nothing. Values in the order of its columns."""
+
 PUT_DECISION = "INSERT OR REPLACE INTO decisions (id, key_id, at_ms, json) VALUES (:id, :key_id, :at_ms, :json)"
 
 
@@ -129,37 +150,51 @@ def open_values(line: Line) -> dict[str, object]:
     """The values of an `open` line for `PUT_OPEN`."""
     body = line.body
     at_ms = _integer(body.get("at_ms")) or 0
-    values = {column: body.get(column) for column in OPEN_COLUMNS}
-    return values | {
-        "attempt_id": body.get("attempt_id"),
-        "at_ms": at_ms,
-        "day": day_of(at_ms),
-        "opened_ms": at_ms,
-        "tags": _json(body.get("tags", [])),
-        "open_rank": f"{at_ms:020d}:{line.seal}",
-    }
+    values = {"attempt_id": body.get("attempt_id"), "at_ms": at_ms, "day": day_of(at_ms)}
+    values.update(zip(_OPEN_PLAIN, map(body.get, _OPEN_PLAIN), strict=True))
+    values.update(zip(_OPEN_MADE, _open_made(line, at_ms), strict=True))
+    return values
+
+
+def _open_made(line: Line, at_ms: int) -> tuple[object, ...]:
+    """The values of `_OPEN_MADE`."""
+    return at_ms, _json(line.body.get("tags", [])), f"{at_ms:020d}:{line.seal}"
+
+
+def whole_values(opened: Line, ended: Line) -> list[object]:
+    """The values of both lines of an attempt for `PUT_WHOLE`."""
+    at_ms = _integer(opened.body.get("at_ms")) or 0
+    return [
+        opened.body.get("attempt_id"),
+        at_ms,
+        day_of(at_ms),
+        *_open_made(opened, at_ms),
+        *map(opened.body.get, _OPEN_PLAIN),
+        *_terminal_made(ended, _integer(ended.body.get("at_ms")) or 0),
+        *map(ended.body.get, _TERMINAL_PLAIN),
+    ]
 
 
 def terminal_values(line: Line) -> dict[str, object]:
     """The values of a `terminal` line for `PUT_TERMINAL`."""
     body = line.body
     at_ms = _integer(body.get("at_ms")) or 0
+    values = {"attempt_id": body.get("attempt_id"), "at_ms": at_ms, "day": day_of(at_ms)}
+    values.update(zip(_TERMINAL_PLAIN, map(body.get, _TERMINAL_PLAIN), strict=True))
+    values.update(zip(_TERMINAL_MADE, _terminal_made(line, at_ms), strict=True))
+    return values
+
+
+def _terminal_made(line: Line, at_ms: int) -> tuple[object, ...]:
+    """The values of `_TERMINAL_MADE`."""
+    body = line.body
     usage = body.get("usage")
     counts = usage if isinstance(usage, dict) else {}
-    values = {column: body.get(column) for column in TERMINAL_COLUMNS}
-    for bucket in BUCKETS:
-        values["billed_requests" if bucket == "requests" else f"{bucket}_tokens"] = counts.get(bucket, 0)
     # What a sweep assumed ranks behind what a process knew.
     assumed = int(body.get("state") == "unknown")
-    return values | {
-        "attempt_id": body.get("attempt_id"),
-        "at_ms": at_ms,
-        "day": day_of(at_ms),
-        "ended_ms": at_ms,
-        "usage_flags": _json(body.get("usage_flags", [])),
-        "price": _json(body.get("price", {})),
-        "terminal_rank": f"{assumed}:{at_ms:020d}:{line.seal}",
-    }
+    rank = f"{assumed}:{at_ms:020d}:{line.seal}"
+    flags, price = _json(body.get("usage_flags", [])), _json(body.get("price", {}))
+    return at_ms, flags, price, rank, *[counts.get(bucket, 0) for bucket in BUCKETS]
 
 
 def decision_values(line: Line) -> dict[str, object]:
@@ -170,13 +205,18 @@ def decision_values(line: Line) -> dict[str, object]:
         "id": body.get("id"),
         "key_id": key_id if isinstance(key_id, str) else None,
         "at_ms": _integer(body.get("created_ms", body.get("at_ms"))),
-        "json": _json(body),
+        "json": line.text.decode("utf-8") if line.text else _json(body),
     }
 
 
 def day_of(at_ms: int) -> str:
     """The UTC day of an instant, `YYYY-MM-DD`."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+    return _day(at_ms // _DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _day(days: int) -> str:
+    return datetime.fromtimestamp(days * _DAY_MS / 1000, UTC).date().isoformat()
 
 
 def _integer(value: object) -> int | None:

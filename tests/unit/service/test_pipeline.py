@@ -54,8 +54,12 @@ class Recording:
         if what in self.fails:
             raise LedgerUnavailable("the disk is full")
 
-    async def append_decision(self, _record):
+    def decision_at_once(self, _record):
         self._note("decision")
+        return b""
+
+    def no_attempt(self):
+        self._note("no attempt")
 
     async def append_open(self, _entry):
         self._note("open")
@@ -164,7 +168,7 @@ def test_a_caller_that_is_gone_costs_no_further_attempt():
             await pipeline.answer(a_chat(), Arrival("req_1", ANONYMOUS, 100.0, gone=True))
 
     asyncio.run(scene())
-    assert recording.calls == ["decision"]
+    assert recording.calls == ["decision", "no attempt"]
 
 
 def test_evidence_is_read_only_when_somebody_is_to_see_it():

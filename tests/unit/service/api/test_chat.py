@@ -117,6 +117,20 @@ async def test_a_caller_that_has_left_already():
     assert seen == [True]
 
 
+async def test_a_server_that_paused_behind_a_large_body_reads_on():
+    """Or nobody would see the caller go while the vendor works."""
+    order = []
+
+    async def answer(_chat, _arrival):
+        order.append("answer")
+        return WholeReply(b"{}", "application/json", {})
+
+    stage = Stage(answer)
+    stage.flow = SimpleNamespace(resume_reading=lambda: order.append("reads"))
+    await stage.run()
+    assert order == ["reads", "answer"]
+
+
 @pytest.mark.parametrize(
     ("problem", "status"),
     [(NoCandidate("nobody"), 422), (Stopping(), 503), (asyncio.CancelledError(), 503), (KeyError("secret"), 500)],

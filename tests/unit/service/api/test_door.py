@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from service.api import door
-from service.api.door import Door, check_coding, origin_form, the_host
+from service.api.door import LEFT, TELLS, Door, check_coding, origin_form, the_host
 from service.errors import InvalidRequest
 
 SOON_S = 10.0
@@ -24,7 +24,11 @@ LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 class Echo:
-    """Answers with what it was given; `/slow` waits for `go`, `/early` answers before it reads, `/bug` fails."""
+    """Answers with what it was given.
+
+    `/slow` waits for `go`, `/early` answers before it reads, `/bug` fails; `/listens` and `/told` wait for the caller to
+    leave, the one with the server and the other with the door.
+    """
 
     def __init__(self):
         self.begun = threading.Semaphore(0)
@@ -49,6 +53,13 @@ class Echo:
                 await asyncio.sleep(0.01)
         if path == "/listens":
             await receive()
+            self.gone.append(path)
+        if path == "/told":
+            assert scope[TELLS]
+            left = asyncio.Event()
+            scope[LEFT] = left.set
+            self.begun.release()
+            await left.wait()
             self.gone.append(path)
         told = {
             "path": path,
@@ -480,12 +491,13 @@ def test_a_refusal_is_read_by_a_caller_that_is_still_sending(running):
     refused(running.say(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 1_000_000), 400)
 
 
-def test_a_caller_that_leaves_is_noticed_by_the_request_being_answered(running):
-    """Also when another request waits behind it."""
+@pytest.mark.parametrize(("path", "steps"), [("/listens", 1), ("/told", 2)])
+def test_a_caller_that_leaves_is_noticed_by_the_request_being_answered(running, path, steps):
+    """Also when another request waits behind it; and the door tells by itself, so that nobody has to listen."""
     with running.connect() as raw:
-        raw.sendall(b"GET /listens HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
-        assert running.app.begun.acquire(timeout=SOON_S)
-    eventually(lambda: running.app.gone == ["/listens"])
+        raw.sendall(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode() + GET)
+        assert all(running.app.begun.acquire(timeout=SOON_S) for _ in range(steps))
+    eventually(lambda: running.app.gone == [path])
 
 
 def test_a_fault_of_ours_is_not_the_callers(running, monkeypatch):

@@ -102,6 +102,25 @@ async def test_a_late_body_is_refused(monkeypatch):
     assert (late.value.status, late.value.headers) == (408, {"connection": "close"})
 
 
+class Cycle:
+    """The server's side of one request: `more_body` says whether all of its body is there."""
+
+    def __init__(self, *, more_body):
+        self.more_body = more_body
+
+    async def receive(self):
+        await asyncio.sleep(0.05 if self.more_body else 0)
+        return piece(b"{}")
+
+
+async def test_only_a_body_that_is_not_whole_is_waited_for(monkeypatch):
+    """One that the server has needs no clock; one that it does not have has its deadline."""
+    monkeypatch.setattr(incoming, "BODY_S", 0.0)
+    assert await read_body(read_head([]), Cycle(more_body=False).receive, 10) == b"{}"
+    with pytest.raises(InvalidRequest, match="did not arrive"):
+        await read_body(read_head([]), Cycle(more_body=True).receive, 10)
+
+
 @pytest.mark.parametrize("zeros", [0, 30, 5_000])
 async def test_a_length_with_zeros_before_it_is_a_length(zeros):
     """However many: a number that Python would not read must not be a fault of ours."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -224,12 +223,12 @@ def test_a_request_that_was_not_written_down_is_not_counted(capsys):
     """The record failed, the caller got an error and nothing was bought."""
 
     class Full:
-        async def append_decision(self, _record):
+        def decision_at_once(self, _record):
             raise LedgerUnavailable("the disk is full")
 
     watched, clock = watch()
     settler = Settler(Full(), clock, watched)
-    work = Work(a_chat(), Arrival("r", KEY, 0.0), decided(a_chat(), CATALOG, caller=KEY), None, {})
+    work = Work(a_chat(), Arrival("r", KEY, 0.0), decided(a_chat(), CATALOG, caller=KEY), None)
     with pytest.raises(LedgerUnavailable):
-        asyncio.run(settler.decided(work))
+        settler.decided(work, {})
     assert len(watched.shares) == 0

@@ -38,7 +38,7 @@ def test_a_decision_is_shown_with_its_attempts_and_their_sum(books, opening, end
     """In the order of the attempts, money as exact decimals, documents as documents."""
 
     def rows(writer):
-        writer.write_decision(RECORD)
+        writer.hold_decision(RECORD)
         writer.write_open(opening("x", decision_id="d1"))
         failed = {"state": EntryState.ESTIMATED, "ended": "http_500", "cost_pusd": 1, "upstream_status": 500}
         writer.write_terminal(ending("x", **failed, usage={"input": 9}, final=False, usage_flags=("absurd",)))
@@ -69,7 +69,7 @@ def test_a_running_or_unpriced_attempt_leaves_the_sum_unknown(books, opening, en
     """A sum that may still grow is not a cost."""
 
     def rows(writer):
-        writer.write_decision(RECORD)
+        writer.hold_decision(RECORD)
         writer.write_open(opening("x", decision_id="d1"))
         writer.write_terminal(ending("x"))
         writer.write_open(opening("y", decision_id="d1"))
@@ -83,7 +83,7 @@ def test_a_running_or_unpriced_attempt_leaves_the_sum_unknown(books, opening, en
 
 def test_a_decision_without_attempts_cost_nothing(books):
     """A dry run, or one that was refused before it began."""
-    found = decision(books(lambda writer: writer.write_decision(RECORD)), "d1")
+    found = decision(books(lambda writer: writer.hold_decision(RECORD)), "d1")
     assert found is not None
     assert (found["attempts"], found["cost_usd"]) == ([], "0")
 
@@ -104,7 +104,7 @@ def test_an_unknown_decision_is_none(tmp_path, books):
     """And asking before anything was indexed says that there is no index."""
     with pytest.raises(SinkMissing):
         decision(open_sink(tmp_path), "d1")
-    assert decision(books(lambda writer: writer.write_decision(RECORD)), "d2") is None
+    assert decision(books(lambda writer: writer.hold_decision(RECORD)), "d2") is None
 
 
 def test_every_record_of_a_journal_is_read_back(tmp_path, opening):
@@ -112,10 +112,10 @@ def test_every_record_of_a_journal_is_read_back(tmp_path, opening):
     writer = JournalWriter(tmp_path)
     writer.start()
     for number in range(3):
-        writer.write_decision(RECORD | {"id": f"d{number}", "created_ms": number})
+        writer.hold_decision(RECORD | {"id": f"d{number}", "created_ms": number})
         writer.write_open(opening(str(number), decision_id=f"d{number}"))
     assert [one["id"] for one in recorded(tmp_path)] == ["d0", "d1", "d2"]  # beside its writer
-    writer.write_decision({"id": "without an instant"})
+    writer.hold_decision({"id": "without an instant"})
     writer.close()
     assert next(recorded(tmp_path)) == RECORD | {"id": "d0", "created_ms": 0}
     assert [one["id"] for one in recorded(tmp_path, since_ms=2)] == ["d2", "without an instant"]
@@ -126,8 +126,8 @@ def test_a_damaged_line_is_told_and_a_torn_end_is_not(tmp_path):
     """A byte that changed is a problem with its place; a line that is being written is none."""
     writer = JournalWriter(tmp_path)
     writer.start()
-    writer.write_decision(RECORD)
-    writer.write_decision(RECORD | {"id": "d2"})
+    writer.hold_decision(RECORD)
+    writer.hold_decision(RECORD | {"id": "d2"})
     writer.close()
     (segment,) = list_segments(journal_dir(tmp_path))
     content = segment.path.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ledger.lines import MAX_LINE_BYTES, LineError, decode, encode
+from service.ledger.lines import MAX_LINE_BYTES, LineError, decode, encode, skim
 
 BODY = {"attempt_id": "a1", "cost_pusd": 2**63 - 1, "ended": "complete", "tags": ["人事", "a\nb", '"}', ',"c":"']}
 
@@ -37,6 +37,45 @@ def test_any_text_survives(body):
     line = encode("decision", body)
     assert b"\n" not in line[:-1]
     assert decode(line[:-1]).body == body
+
+
+RECORD = {"id": "dec_1", "request_id": "req-1", "key_id": "key_1", "created_ms": 1_795_000_000_000, "more": ["人", '"']}
+
+
+@pytest.mark.parametrize("key_id", ["key_1", None])
+def test_a_record_is_skimmed(key_id):
+    """What an index needs is read from its beginning, the rest is handed on as it stands."""
+    raw = encode("decision", RECORD | {"key_id": key_id})[:-1]
+    whole, found = decode(raw), skim(raw)
+    assert found.body == {"id": "dec_1", "key_id": key_id, "created_ms": 1_795_000_000_000}
+    assert orjson.loads(found.text) == whole.body
+    assert (found.kind, found.seal) == (whole.kind, whole.seal)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"created_ms": 1, **{name: RECORD[name] for name in ("id", "key_id", "request_id")}},
+        RECORD | {"id": 'a"b'},
+        RECORD | {"key_id": "人"},
+        RECORD | {"created_ms": -1},
+        RECORD | {"created_ms": 1.5},
+        {"id": "dec_1"},
+    ],
+)
+def test_what_begins_otherwise_is_read_whole(body):
+    """Records of older versions, and whatever else stands there."""
+    raw = encode("decision", body)[:-1]
+    assert skim(raw) == decode(raw)
+    other = encode("open", RECORD)[:-1]
+    assert skim(other) == decode(other)
+
+
+def test_skimming_looks_at_the_checksum():
+    """A record that was changed behind its beginning is damaged, too."""
+    raw = encode("decision", RECORD)[:-1]
+    with pytest.raises(LineError, match="checksum"):
+        skim(raw.replace(b"more", b"less"))
 
 
 def test_no_prefix_is_a_line():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from service.domain.decision import EntryState
@@ -13,8 +11,8 @@ from service.ledger.rows import (
     MAX_PUSD,
     MAX_TAGS,
     MAX_TEXT_CHARS,
+    check_decision,
     clipped,
-    decision_body,
     open_body,
     terminal_body,
 )
@@ -24,7 +22,7 @@ def test_an_open_entry_is_stored_whole(opening):
     """Every field of the entry is in the line, so the index can show every column."""
     entry = opening(1, streaming=True, simulated=True, kind="judge", output_tokens_cap=64, last_user_tokens=9)
     body = decode(encode("open", open_body(entry))[:-1]).body
-    assert body == dataclasses.asdict(entry) | {"tags": ["hr"]}
+    assert body == entry._asdict() | {"tags": ["hr"]}
 
 
 def test_a_terminal_entry_is_stored_whole(ending):
@@ -39,7 +37,7 @@ def test_a_terminal_entry_is_stored_whole(ending):
         final=False,
     )
     body = decode(encode("terminal", terminal_body(entry))[:-1]).body
-    assert body == dataclasses.asdict(entry) | {"state": "settled", "usage_flags": ["odd"]}
+    assert body == entry._asdict() | {"state": "settled", "usage_flags": ["odd"]}
 
 
 def test_what_is_unknown_is_left_out(opening, ending):
@@ -115,7 +113,7 @@ def test_a_reservation_that_does_not_fit_is_refused(opening, reserved):
 
 def test_a_decision_needs_an_id():
     """A record nobody can ask for is refused."""
-    assert decision_body({"id": "d1", "plan": "single"}) == {"id": "d1", "plan": "single"}
+    check_decision({"id": "d1", "plan": "single"})
     for record in ({}, {"id": 7}, {"id": ""}):
         with pytest.raises(ValueError, match="id must be"):
-            decision_body(record)
+            check_decision(record)

@@ -40,7 +40,7 @@ def broken_disk(number=28, text="No space left on device"):
 
 def test_a_row_is_with_the_kernel_when_the_method_returns(tmp_path, writer, opening, ending, contents):
     """One write of one whole line each: another reader sees it at once."""
-    writer.write_decision({"id": "d1"})
+    writer.hold_decision({"id": "d1"})
     writer.write_open(opening(1))
     seen = contents(tmp_path)
     assert (seen.decisions, seen.opens["a1"], seen.terminals["a1"]) == (["d1"], 1, 0)
@@ -58,6 +58,50 @@ def test_a_row_is_one_write(writer, opening, ending, monkeypatch):
     writer.write_open(opening(1))
     writer.write_terminal(ending(1))
     assert [(call.count(b"\n"), call.endswith(b"\n")) for call in calls] == [(1, True), (1, True)]
+
+
+def test_a_decision_goes_with_the_row_after_it(tmp_path, writer, opening, contents, monkeypatch):
+    """One write for both, the decision first."""
+    calls = []
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: calls.append(bytes(data)) or real(fd, data, offset))
+    line = writer.hold_decision({"id": "d1"})
+    assert (calls, contents(tmp_path).decisions) == ([], [])
+    writer.write_open(opening(1))
+    ((first, second),) = [call.splitlines(keepends=True) for call in calls]
+    assert (first, b'"a1"' in second) == (line, True)
+    assert (contents(tmp_path).decisions, contents(tmp_path).damaged) == (["d1"], 0)
+
+
+def test_a_decision_without_a_row_is_not_lost(tmp_path, opening, contents):
+    """It is written when somebody says that nothing follows, when another one comes, and at the end."""
+    writer = JournalWriter(tmp_path)
+    writer.start()
+    writer.hold_decision({"id": "d1"})
+    writer.write_held()
+    assert contents(tmp_path).decisions == ["d1"]
+    writer.write_held()
+    writer.hold_decision({"id": "d2"})
+    writer.hold_decision({"id": "d3"})
+    assert contents(tmp_path).decisions == ["d1", "d2"]
+    writer.close()
+    assert contents(tmp_path).decisions == ["d1", "d2", "d3"]
+    with pytest.raises(LedgerUnavailable):
+        writer.hold_decision({"id": "d4"})
+
+
+def test_a_decision_whose_row_was_refused_is_gone_with_it(tmp_path, writer, opening, contents, monkeypatch):
+    """Nothing waits for a disk that is full: what waits would grow with every request."""
+    monkeypatch.setattr(os, "pwrite", broken_disk())
+    for number in range(3):
+        writer.hold_decision({"id": f"d{number}"})
+        with pytest.raises(LedgerUnavailable):
+            writer.write_open(opening(number))
+        assert writer._held == b""
+    monkeypatch.undo()
+    writer.hold_decision({"id": "d9"})
+    writer.write_open(opening(9))
+    assert contents(tmp_path).decisions == ["d9"]
 
 
 def test_files_are_private(tmp_path, writer):

@@ -1,0 +1,65 @@
+"""What a caller is told when nobody answered."""
+
+from __future__ import annotations
+
+import pytest
+from scenery import a_catalog, a_chat, a_model, decided
+
+from service.errors import Broken, NoReply, Replied, UpstreamError
+from service.failing import nobody_answered, too_slow
+
+CANDIDATE = decided(a_chat(), a_catalog(a_model("m"))).chosen
+
+
+def refused(cause, **more):
+    return Replied("what the vendor said of secret-7", cause=cause, upstream_status=500, **more)
+
+
+def told(*problems: UpstreamError):
+    return nobody_answered([(CANDIDATE, problem) for problem in problems])
+
+
+def test_every_attempt_is_named_with_its_cause():
+    """And nothing of what vendors said."""
+    error = told(refused("http_500"), Broken("cut at secret-7", cause="cut"))
+    assert (error.status, error.message) == (502, "every attempt failed (p/m: http_500; p/m: cut)")
+    assert told().message == "every attempt failed (the caller left before any)"
+
+
+@pytest.mark.parametrize(
+    ("problems", "status", "code"),
+    [
+        ([NoReply("", cause="timeout_total"), NoReply("", cause="timeout_connect")], 504, "upstream_timeout"),
+        ([NoReply("", cause="timeout_total"), refused("http_500")], 502, None),
+        ([refused("auth_failed"), refused("auth_failed")], 502, "upstream_auth_failed"),
+        ([refused("auth_failed"), refused("rate_limited")], 502, None),
+        ([refused("rate_limited"), refused("rate_limited")], 429, "upstream_rate_limited"),
+    ],
+)
+def test_what_all_have_in_common_is_the_error(problems, status, code):
+    """One that differs, and it is the general one."""
+    error = told(*problems)
+    assert error.status == status
+    assert error.code == (code or told(refused("x")).code)
+
+
+@pytest.mark.parametrize(
+    ("waits", "wanted"), [((None, None), "1"), ((7.2, 3.1), "4"), ((None, 9.0), "9"), ((0.0, 5.0), "1")]
+)
+def test_the_shortest_wait_is_told(waits, wanted):
+    """In whole seconds, at least one: then somebody may answer again."""
+    error = told(*(refused("rate_limited", retry_after_s=wait) for wait in waits))
+    assert error.headers["retry-after"] == wanted
+
+
+def test_a_request_that_is_too_long_for_all_is_told_as_such():
+    """The caller alone can mend that, so the last vendor's refusal passes."""
+    last = refused("context_length")
+    assert told(refused("context_length"), last) is last
+    assert told(refused("context_length"), refused("http_500")) is not last
+
+
+def test_a_time_that_is_over_is_504():
+    """With the words of whoever set it."""
+    error = too_slow("no answer within 2 s", code="upstream_timeout")
+    assert (error.status, error.code, error.message) == (504, "upstream_timeout", "no answer within 2 s")

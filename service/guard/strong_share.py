@@ -148,7 +148,7 @@ def is_strong(cost: int | None, costs: Sequence[int | None]) -> bool:
     `costs` are those of everybody able, the choice included, so there is at least one.
     """
     if cost is None:
-        cheaper = sum(one is not None for one in costs)
+        cheaper = len(costs) - costs.count(None)
     else:
-        cheaper = sum(one is not None and one < cost for one in costs)
+        cheaper = len([None for one in costs if one is not None and one < cost])
     return cheaper >= STRONG_QUANTILE * len(costs)

@@ -196,9 +196,10 @@ def _costs(
     visible, reasoning, *_ = expected.plain
     whole = tokens // BLOCK_TOKENS * BLOCK_TOKENS
     each = quotes.rates(tokens)
-    if answers is None and visible <= shortlist.limit_least and not whole:  # nothing differs but the rates
+    if answers is None and visible <= shortlist.limit_least and not whole:
+        # Nothing differs but the rates, of which fresh, said and fee count: most requests.
         output = visible * choices
-        sums = [0 if one is None else tokens * one[0] + output * one[1] + one[3] for one in each]
+        sums = [tokens * one[0] + output * one[1] + one[3] for one in [rates or FREE for rates in each]]
     else:
         sums = []
         for row, rates in enumerate(each):

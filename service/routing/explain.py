@@ -17,8 +17,10 @@ Invariants
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+
+import orjson
 
 from service.domain.access import Caller
 from service.domain.decision import QUALITY_STEPS, Alternative, Candidate, Change, Decision, Intent, WhatIf
@@ -170,10 +172,17 @@ def _figures(decision: Decision) -> dict[str, object]:
     figures = (list(ranked.order), list(ranked.qualities), list(ranked.costs))
     told: dict[str, object] = {"eligible": ranked.eligible, "reasons": _rejections(decision)[1]}
     if len(ranked) > FIGURES_KEPT:
-        told |= {"able": len(ranked), "digest": digest(json.dumps(figures))}
+        told |= {"able": len(ranked), "digest": _digest_of(figures)}
     else:
         told |= zip(("order", "quality_steps", "expected_cost_pusd"), figures, strict=True)
     return told
+
+
+def _digest_of(figures: tuple[Sequence[int | None], ...]) -> str:
+    try:
+        return digest(orjson.dumps(figures).decode())
+    except TypeError:  # beyond 64 bits
+        return digest(json.dumps(figures))
 
 
 def _rejections(decision: Decision) -> tuple[Mapping[str, list[str]], str]:

@@ -101,6 +101,8 @@ def test_the_figures_of_many_are_told_as_a_digest():
     dearer = [*many[:-1], a_model("m064", (65, 67))]
     assert record(decided(a_chat(), a_catalog(*dearer)))["figures"]["digest"] != told["digest"]
     assert set(record(decided(a_chat(), a_catalog(*many[:-1])))["figures"]) >= {"order", "quality_steps"}
+    absurd = [*many[:-1], a_model("m064", (10**16, 10**16))]  # a cost beyond 64 bits is a figure like others
+    assert record(decided(a_chat(), a_catalog(*absurd)))["figures"]["digest"] != told["digest"]
 
 
 def test_telling_builds_only_the_choice():

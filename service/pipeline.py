@@ -32,7 +32,7 @@ from service.domain.ids import new_id
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
-from service.errors import CoeError, Replied, Stopping, UpstreamError
+from service.errors import CoeError, LedgerUnavailable, Replied, Stopping, UpstreamError
 from service.failing import nobody_answered, too_slow
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.lines import decode
@@ -108,6 +108,8 @@ class Pipeline:
             self._write_down(work)
             reply = await self._in_time(work, catalog)
         except CoeError as problem:
+            if isinstance(problem, LedgerUnavailable) and not work.attempts:
+                self._decisions.pop(decision.id, None)  # it went with the open row: nobody will find it later
             problem.headers = {**self.headers(work), **problem.headers}
             self.settler.tell(work, problem.status)
             raise
@@ -262,7 +264,7 @@ class Pipeline:
         arrival, decision = work.arrival, work.decision
         owner = {"id": decision.id, "request_id": arrival.request_id, "key_id": arrival.caller.key_id}
         # In this order: an index looks at the beginning only.
-        line = self.settler.decided(work, {**owner, **record(decision)})
+        line = self.settler.decided({**owner, **record(decision)})
         # The record and the list of attempts only: a `Work` holds the prompt, and 2,048 prompts are not for keeping.
         self._decisions[decision.id] = (line, work.attempts, work.costs)
         while len(self._decisions) > DECISIONS_KEPT:

@@ -135,15 +135,12 @@ class Settler:
         self._open: set[str] = set()
         self._log = telemetry.logger()
 
-    def decided(self, work: Work, told: Mapping[str, object]) -> bytes:
-        """Write the decision record; its line. Raises LedgerUnavailable, or InvalidRequest when it can't be stored."""
+    def decided(self, told: Mapping[str, object]) -> bytes:
+        """Have a decision record written; its line. Raises LedgerUnavailable, or InvalidRequest for what can't be."""
         try:
-            line = self._ledger.decision_at_once(told)
+            return self._ledger.decision_at_once(told)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
-        if self._watch is not None:
-            self._watch.decided(work.decision)
-        return line
 
     async def open(self, work: Work, candidate: Candidate) -> Attempt:
         """Write down that an attempt is about to be made; raises LedgerUnavailable, and then nothing may be sent."""
@@ -161,6 +158,8 @@ class Settler:
             await self._ledger.append_open(entry)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
+        if self._watch is not None and not work.attempts:
+            self._watch.decided(work.decision)
         self._open.add(entry.attempt_id)
         work.attempts.append(Tried(entry))
         work.last = candidate

@@ -39,7 +39,9 @@ _NEAR = 32
 """How far from a value's ends blanks are looked for first: a value may be a prompt of megabytes."""
 
 QUICK_QUOTES_MAX = 4_096
-"""Bodies with more of them are left to the expression, which need not come back to Python for every string."""
+QUICK_BRACKETS_MAX = 4_096
+"""Bodies with more of either are left to the expression, which need not come back to Python for every string, and which
+knows `TOKENS_MAX`."""
 
 _NO_BRACKETS = bytes(one for one in range(256) if one not in b"{}[]")
 _COLON = {b":": 0, b": ": 0, b",": -1, b", ": -1}
@@ -134,6 +136,7 @@ def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
     levels = [seen]
     pending: _Span | None = None
     at = len(pieces[0])
+    walked = 0
     for inside, outside in zip(pieces[1::2], pieces[2::2], strict=True):
         end = at + len(inside) + 2
         colon = _COLON.get(outside, -2)
@@ -150,7 +153,8 @@ def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
                 pending = (key.decode("utf-8", "replace"), at, end + colon + 1)
         at = end + len(outside)
         if outside not in _COLON and (brackets := outside.translate(None, _NO_BRACKETS)):
-            if not _walked(levels, brackets):
+            walked += len(brackets)
+            if walked > QUICK_BRACKETS_MAX or not _walked(levels, brackets):
                 return None
             seen = levels[-1] if levels else None
     if levels:
@@ -161,8 +165,6 @@ def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
 
 def _walked(levels: list[set[bytes] | None], brackets: bytes) -> bool:
     """Open and close levels; false where brackets don't match, go too deep, or go on behind the end."""
-    if len(brackets) > QUICK_QUOTES_MAX:
-        return False
     for mark in brackets:
         if not levels:
             return False

@@ -134,7 +134,8 @@ class JournalWriter:
         """
         if entry.attempt_id in self._open:
             raise EntryOrderError(f"attempt {entry.attempt_id} is open already; an attempt is opened once")
-        self._append(encode("open", open_body(entry)), done)
+        line = encode("open", open_body(entry))
+        self._append(self._taken() + line, done)
         self._open.add(entry.attempt_id)
 
     def write_terminal(self, entry: TerminalEntry, done: Done | None = None) -> None:
@@ -160,9 +161,9 @@ class JournalWriter:
         self._open.discard(entry.attempt_id)
 
     def hold_decision(self, record: Mapping[str, object]) -> bytes:
-        """Have a decision record, which must have an `id`, written with the next row, and return its line.
+        """Have a decision record, which must have an `id`, written with the next open row, and return its line.
 
-        Raises LedgerUnavailable or ValueError. When the next row can't be written, the record goes the same way.
+        Raises LedgerUnavailable or ValueError. When that row can't be written, the record goes the same way.
         """
         check_decision(record)
         line = encode("decision", record)
@@ -174,7 +175,12 @@ class JournalWriter:
     def write_held(self) -> None:
         """Write the decision that waits, if there is one; raises LedgerUnavailable."""
         if self._held:
-            self._append(b"", None)
+            self._append(self._taken(), None)
+
+    def _taken(self) -> bytes:
+        """The decision that waits, which from now on does not."""
+        line, self._held = self._held, b""
+        return line
 
     def write_recovered(self, line: bytes) -> None:
         """Write a terminal line for an attempt of a dead writer. That it is the only one is recovery's to know."""
@@ -228,8 +234,6 @@ class JournalWriter:
         return self._segment
 
     def _append(self, line: bytes, done: Done | None) -> None:
-        if self._held:
-            line, self._held = self._held + line, b""
         if self._spill is not None and self._spill.lines:
             # First, so that a row is never refused after it was written.
             self._drain(self._spill)

@@ -270,6 +270,7 @@ class AnswerStream:
         """Give the connection back when the answer was read to its end, else close it."""
         self._patience.close()
         if self._reading.done and not self._ended:
+            self._ended = True  # once: what is closed has no end to wait for
             try:
                 async with asyncio.timeout(DRAIN_S):
                     while not await self._pour(_dropped):

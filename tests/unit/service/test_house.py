@@ -61,16 +61,19 @@ def test_a_reload_swaps_the_registry_whole(at_home, capfd):
 def test_what_would_have_to_change_is_worked_out_while_the_versions_hold(at_home):
     """From the record alone; after a reload with other prices nothing can be said, and nothing is."""
     app, file = at_home
-    path = f"/v1/decisions/{app.chat().headers['x-coe-decision-id']}"
-    told = app.get(path).json()
+    decision_id = app.chat().headers["x-coe-decision-id"]
+    path = f"/v1/decisions/{decision_id}"
+    told, stored = app.get(path).json(), app.house.pipeline.decision_record(decision_id)
     assert told["what_if"]["alternatives"][0]["deployment"] == told["runner_up"]
-    assert app.house.what_if(told) == told["what_if"]
-    assert app.house.what_if({**told, "chosen": "beta/beta-model"}) is None
+    assert "reason" not in stored["candidates"][1]
+    assert all(one["reason"] for one in told["candidates"])
+    assert app.house.reasoned(stored) == told
+    lying = {**stored, "chosen": "beta/beta-model"}
+    assert app.house.reasoned(lying) == {**lying, "what_if": None}
     file.write_text(file.read_text(encoding="utf-8").replace("output: 1.20", "output: 1.30"), encoding="utf-8")
     reload(app)
-    assert app.get(path).json()["what_if"] is None
-    assert app.get(path).json()["chosen"] == told["chosen"]
-    assert app.house.what_if({"id": "dec_of_an_older_router"}) is None
+    assert app.get(path).json() == {**stored, "what_if": None}
+    assert app.house.reasoned({"id": "dec_of_an_older_router"})["what_if"] is None
 
 
 def test_a_reload_takes_what_was_learned_since(at_home, capfd):

@@ -118,8 +118,10 @@ def test_nothing_is_sent_before_its_open_row():
 def test_a_ledger_that_can_not_write_means_nothing_is_sent(failing):
     """503 `ledger_unavailable`, with what was decided in its headers."""
     recording = Recording(fails=[failing])
-    problem = answer(a_pipeline(recording))
+    pipeline = a_pipeline(recording)
+    problem = answer(pipeline)
     assert "send" not in recording.calls
+    assert pipeline.decision_record(problem.headers["x-coe-decision-id"]) is None, "it is not in the journal either"
     assert (problem.status, problem.code) == (503, "ledger_unavailable")
     assert problem.headers["x-coe-decision-id"].startswith("dec_")
 

@@ -111,7 +111,7 @@ async def test_what_can_not_be_opened_leaves_nothing(problem, error):
     """The error goes to the caller, and nobody waits for an attempt that never was."""
     settler, work = Settler(Ledger(problem), Clock()), a_work()
     with pytest.raises(error):
-        settler.decided(work, {"id": "dec_1"})
+        settler.decided({"id": "dec_1"})
     with pytest.raises(error):
         await settler.open(work, work.decision.chosen)
     assert work.attempts == []

@@ -126,6 +126,7 @@ def test_blanks_around_a_value_are_none_of_it(blanks):
         (b'{"a":[[' + b'"x",' * 2_100 + b'"y"]]}', False),
         (b'{"a":[' + b"{}," * 2_100 + b"{}]}", False),
         (b'{"a":' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b',"b":1}', False),
+        (b'{"a":[' + b'[{},{}],"",' * 700 + b"[]]}", False),
         (b'{"a":1}}', False),
         (b'{"a":1,"a":2}', False),
         (b"[]", False),
@@ -188,6 +189,8 @@ def test_tokens_have_a_limit():
     assert scan(fits).members
     with pytest.raises(RawJsonError, match="more than"):
         scan(b'{"a":[' + b",".join([b"[]"] * (room // 2 + 1)) + b"]}")
+    with pytest.raises(RawJsonError, match="more than"):  # with a few strings between them
+        scan(b'{"a":[' + b",".join([b"[]" + b",[]" * 99 + b',""'] * (room // 200 + 1)) + b"]}")
     assert scan(b'{"a":[' + b",".join([b'"s",1'] * TOKENS_MAX) + b"]}").members
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -223,12 +224,12 @@ def test_a_request_that_was_not_written_down_is_not_counted(capsys):
     """The record failed, the caller got an error and nothing was bought."""
 
     class Full:
-        def decision_at_once(self, _record):
+        async def append_open(self, _entry):
             raise LedgerUnavailable("the disk is full")
 
     watched, clock = watch()
     settler = Settler(Full(), clock, watched)
     work = Work(a_chat(), Arrival("r", KEY, 0.0), decided(a_chat(), CATALOG, caller=KEY), None)
     with pytest.raises(LedgerUnavailable):
-        settler.decided(work, {})
+        asyncio.run(settler.open(work, work.decision.chosen))
     assert len(watched.shares) == 0

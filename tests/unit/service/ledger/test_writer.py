@@ -90,6 +90,20 @@ def test_a_decision_without_a_row_is_not_lost(tmp_path, opening, contents):
         writer.hold_decision({"id": "d4"})
 
 
+def test_an_end_does_not_take_a_decision_along(tmp_path, writer, opening, ending, contents, monkeypatch):
+    """It may go to the spill, and the decision of another request with it would be lost to its own open row."""
+    writer.write_open(opening(1))
+    writer.hold_decision({"id": "d2"})
+    real, full = os.pwrite, broken_disk()
+    segment = writer._segment.fd
+    monkeypatch.setattr(os, "pwrite", lambda fd, *rest: full() if fd == segment else real(fd, *rest))
+    writer.write_terminal(ending(1))
+    monkeypatch.undo()
+    writer.write_open(opening(2))
+    assert (contents(tmp_path).decisions, contents(tmp_path).opens["a2"]) == (["d2"], 1)
+    assert contents(tmp_path).terminals["a1"] == 1
+
+
 def test_a_decision_whose_row_was_refused_is_gone_with_it(tmp_path, writer, opening, contents, monkeypatch):
     """Nothing waits for a disk that is full: what waits would grow with every request."""
     monkeypatch.setattr(os, "pwrite", broken_disk())

@@ -277,6 +277,23 @@ async def test_nothing_more_is_taken_while_a_piece_waits_for_room(opened):
     assert answer.closed
 
 
+async def test_it_may_be_closed_twice(opened):
+    """Behind the end event nothing came yet: that is waited for a moment, once."""
+    one, answer = await opened(event("a", finish="stop"), DONE, None)
+    assert await one.forward(lambda _: True) is None
+
+    real = one._pour
+
+    def pour(take):
+        assert not answer.closed, "what is closed is not read"
+        return real(take)
+
+    one._pour = pour
+    await one.aclose()
+    await one.aclose()
+    assert answer.closed
+
+
 async def test_an_error_comes_after_the_piece_that_waited(opened):
     """What came before it in the same read is the caller's first; it is raised once, and kept by nobody."""
     one, _ = await opened(event("a"), event("b") + b'data: {"error":{"message":"m"}}\n\n')

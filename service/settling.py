@@ -138,7 +138,7 @@ class Settler:
     def decided(self, told: Mapping[str, object]) -> bytes:
         """Have a decision record written; its line. Raises LedgerUnavailable, or InvalidRequest for what can't be."""
         try:
-            return self._ledger.decision_at_once(told)
+            return self._ledger.hold_decision(told)
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
 

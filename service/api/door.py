@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api.errors import log_unexpected, render
+from service.domain.ids import new_id
 from service.errors import CoeError, InvalidRequest, MethodNotAllowed, Overloaded
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Door(HttpToolsProtocol):
 
     def _written(self, problem: CoeError) -> bytes:
         """The response on the wire."""
-        response = render(problem, f"req_{secrets.token_hex(12)}")
+        response = render(problem, new_id("req_"))
         fields = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         return b"".join((STATUS_LINE[problem.status], *lines, b"\r\n", bytes(response.body)))

@@ -217,7 +217,7 @@ def _putter(send: Send) -> Put:
     def put(piece: bytes) -> bool:
         if flow.write_paused:
             return False
-        sending: Any = send({"type": "http.response.body", "body": piece, "more_body": True})
+        sending: Any = send(_body(piece))
         try:
             sending.send(None)  # its one step: a coroutine that waits for nothing needs no task
         except StopIteration:

@@ -1,7 +1,7 @@
 """Frozen values that are built at the price of open ones: for the few wide ones that every request builds.
 
-Where on the path: `decision` and `features`. A frozen dataclass stores each field through `object.__setattr__`; with
-twenty fields that is most of what building one costs. `built_open` gives it another `__init__`: for as long as that
+Where on the path: `chat`, `features` and `decision`. A frozen dataclass stores each field through `object.__setattr__`;
+with twenty fields this is most of what building it costs. `built_open` gives it another `__init__`: while that
 runs, the new value has a class of the same layout that takes plain assignments.
 
 Invariants

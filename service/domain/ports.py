@@ -310,10 +310,10 @@ class LedgerWriter(Protocol):
         """`append_terminal` where durability needs no waiting; false, and nothing done, where it does."""
         ...
 
-    def decision_at_once(self, record: Mapping[str, object]) -> bytes:
+    def hold_decision(self, record: Mapping[str, object]) -> bytes:
         """Take the decision record, for replay and `/v1/decisions/{id}`; returns it as it is written down.
 
-        It is written with the row that comes next: `no_attempt` must be called when the decision has none.
+        It is written with the open row that comes next: `no_attempt` must be called when it has none.
         """
         ...
 

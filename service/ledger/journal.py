@@ -98,10 +98,10 @@ class Journal:
         self.writer.write_terminal(entry)
         return True
 
-    def decision_at_once(self, record: Mapping[str, object]) -> bytes:
+    def hold_decision(self, record: Mapping[str, object]) -> bytes:
         """Take a decision record (JSON values, with an `id`) and return its line; raises LedgerUnavailable, ValueError.
 
-        It goes to the kernel with the next row, and never waits for a sync: the open row after it does.
+        It goes to the kernel with the next open row, and never waits for a sync: that row does.
         """
         return self.writer.hold_decision(record)
 

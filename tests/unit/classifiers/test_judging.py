@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from references import assert_let_go
 
 from classifiers import judging, kernel
 from classifiers.corpus import read_corpus
@@ -181,8 +181,4 @@ def test_nothing_is_held_longer_than_it_is_used():
             with pytest.raises((ValueError, TypeError)):
                 wrong()
 
-    go()
-    before = [sys.getrefcount(one) for one in held]
-    for _ in range(100):
-        go()
-    assert [sys.getrefcount(one) for one in held] == before
+    assert_let_go(go, held)

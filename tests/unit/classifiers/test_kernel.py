@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from references import assert_let_go
 
 from classifiers import IntentClassifier, kernel, scanning
 from classifiers.alphabet import FOLD_TABLE, KIND_TABLE
@@ -357,11 +358,7 @@ def test_nothing_is_held_longer_than_it_is_used(reader):
             with pytest.raises((ValueError, TypeError)):
                 wrong()
 
-    go()
-    before = [sys.getrefcount(one) for one in held]
-    for _ in range(200):
-        go()
-    assert [sys.getrefcount(one) for one in held] == before
+    assert_let_go(go, held)
 
 
 def test_a_scan_without_words_holds_nothing():

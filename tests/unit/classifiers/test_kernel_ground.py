@@ -1,9 +1,8 @@
 """A quality artefact in the hands of C: tables that fit together, and no way to read or write where it must not."""
 
-import sys
-
 import numpy as np
 import pytest
+from references import assert_let_go
 
 from classifiers import kernel
 
@@ -96,8 +95,4 @@ def test_nothing_is_held_longer_than_it_is_used():
             with pytest.raises((ValueError, TypeError)):
                 wrong()
 
-    go()
-    before = [sys.getrefcount(one) for one in held]
-    for _ in range(200):
-        go()
-    assert [sys.getrefcount(one) for one in held] == before
+    assert_let_go(go, held)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from references import assert_let_go
 
 from classifiers import compound, dressing, kernel, sayings
 from classifiers.compound import pieces
@@ -232,11 +232,7 @@ def test_nothing_is_held_longer_than_it_is_used():
             with pytest.raises(TypeError):
                 wrong()
 
-    go()
-    before = [sys.getrefcount(one) for one in held]
-    for _ in range(200):
-        go()
-    assert [sys.getrefcount(one) for one in held] == before
+    assert_let_go(go, held)
 
 
 def test_words_that_have_to_begin_one_are_letters_alone():

@@ -54,7 +54,7 @@ class Recording:
         if what in self.fails:
             raise LedgerUnavailable("the disk is full")
 
-    def decision_at_once(self, _record):
+    def hold_decision(self, _record):
         self._note("decision")
         return b""
 

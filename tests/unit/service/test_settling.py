@@ -38,7 +38,7 @@ class Ledger:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def decision_at_once(self, _record):
+    def hold_decision(self, _record):
         if self.problem:
             raise self.problem
         return b""

@@ -29,7 +29,7 @@ async def test_concurrent_attempts_get_one_open_and_one_end_each(tmp_path, openi
 
     async def attempts(task: int) -> None:
         for number in range(10):
-            journal.decision_at_once({"id": f"d{task}-{number}"})
+            journal.hold_decision({"id": f"d{task}-{number}"})
             await journal.append_open(opening(f"{task}-{number}"))
             await asyncio.sleep(0)
             await journal.append_terminal(ending(f"{task}-{number}"))

@@ -235,7 +235,7 @@ async def test_ten_thousand_decisions_come_out_the_same(tmp_path):
             decision.reason_code,
             decision.margin,
         )
-        journal.decision_at_once({**record(decision), "request_id": "req_1", "key_id": decision.caller.key_id})
+        journal.hold_decision({**record(decision), "request_id": "req_1", "key_id": decision.caller.key_id})
         kinds["policy"].add(decision.policy)
         kinds["reason"].add(decision.reason_code)
         kinds["route"].add(decision.route)

@@ -55,7 +55,10 @@ class SystemClock:
 
 @dataclass(slots=True)
 class House:
-    """Every part that a request may meet, and how they end. `start_problem` is why `open` failed."""
+    """Every part that a request may meet, and how they end.
+
+    `start_problem` is why `open` failed. `reading_large` is held by whoever reads a large body.
+    """
 
     settings: Settings
     keys: KeyStore
@@ -69,6 +72,7 @@ class House:
     _stop: threading.Event = field(default_factory=threading.Event)
     _indexing: threading.Thread | None = None
     _loop_watch: LoopWatch | None = None
+    reading_large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     start_problem: ConfigurationError | None = None
 

@@ -36,7 +36,8 @@ from service.settling import Arrival
 CHAT_PATH: Final = "/v1/chat/completions"
 
 PARSE_IN_LOOP_BYTES_MAX = 32 * 1024
-"""Larger bodies are read in a thread: many of them at once would hold the event loop for tens of milliseconds."""
+"""Larger bodies are read in a thread, one at a time: many of them at once would hold the event loop for tens of
+milliseconds, and many threads would have the interpreter's lock one after the other before the loop's turn comes."""
 
 
 class Application(FastAPI):
@@ -87,7 +88,7 @@ async def _answer(
     try:
         caller = admit(head, house)
         data = await read_body(head, receive, house.settings.body_bytes_max)
-        request = await parsed(data, head)
+        request = await parsed(data, head, house)
         arrival = Arrival(request_id, caller, arrived)
         reply = await _while_listening(house, request, arrival, scope, receive)
     except CallerLeft:
@@ -101,11 +102,12 @@ async def _answer(
     return reply
 
 
-async def parsed(data: bytes, head: Head) -> ChatRequest:
+async def parsed(data: bytes, head: Head, house: House) -> ChatRequest:
     """The request in a body; raises InvalidRequest."""
     if len(data) <= PARSE_IN_LOOP_BYTES_MAX:
         return read_chat(data, head.steering)
-    return await asyncio.to_thread(read_chat, data, head.steering)
+    async with house.reading_large:
+        return await asyncio.to_thread(read_chat, data, head.steering)
 
 
 async def _while_listening(

@@ -95,7 +95,7 @@ def caller_of(request: Request, house: House) -> Caller:
 async def _chat(request: Request, house: House) -> ChatRequest:
     head = read_head(request.scope["headers"])
     data = await read_body(head, request.receive, house.settings.body_bytes_max)
-    return await parsed(data, head)
+    return await parsed(data, head, house)
 
 
 def _stopping(request_id: str) -> Response:

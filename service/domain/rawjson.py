@@ -6,7 +6,8 @@ demands. Everything else reaches the vendor byte for byte: key order, number spe
 Invariants
 1. `scan` accepts only what may be a JSON object within the limits; full syntax is the parser's task (`api` runs both).
 2. Duplicate keys are refused at every depth: two parsers that disagree on which one counts are how limits get bypassed.
-3. Work is linear in the body, whatever it holds; the tokens that Python looks at one by one are capped by `TOKENS_MAX`.
+3. Work is linear in the body, whatever it holds; the tokens that Python looks at one by one are capped by `TOKENS_MAX`,
+   what a parser makes by `VALUES_MAX`, and a thread that scans gives way every few thousand strings.
 4. `edited` changes the members it is told to, and no other byte.
 """
 
@@ -26,13 +27,23 @@ TOKENS_MAX = 60_000
 KEY_CHARACTERS_SHOWN = 100
 """How much of an offending key a message repeats."""
 
+VALUES_MAX = 200_000
+"""Commas outside of strings. A chat has no such lists; the parser would be at work on millions for longer than an event
+loop may wait."""
+
+_STRINGS_AT_ONCE = 2_000
+"""Strings that are passed over in one match: no thread gets a turn before a match has ended."""
+
 # One match is one thing that Python must see: a key, a bracket, or a quote that nothing closes. Strings that are no
-# keys and all scalars are skipped inside the match. Everything is possessive, and every byte belongs to some match,
-# also a string without its end and whatever stands last: else the search would start again from the next byte, and
-# the one after, which is quadratic.
+# keys and all scalars are skipped inside the match; one that has skipped enough ends without a group. Everything is
+# possessive, and every byte belongs to some match, also a string without its end and whatever stands last: else the
+# search would start again from the next byte, and the one after, which is quadratic.
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_SKIPPED = rb'[^"{}\[\]]*+(?:' + _STRING + rb'(?!\s*+:)[^"{}\[\]]*+)*+'
-_TOKEN = re.compile(_SKIPPED + rb"(?:(" + _STRING + rb')\s*+:|([{}\[\]"]|\Z))', re.DOTALL)
+_AT_ONCE = rb"{0,%d}+" % _STRINGS_AT_ONCE
+_SKIPPED = rb'[^"{}\[\]]*+(?:' + _STRING + rb'(?!\s*+:)[^"{}\[\]]*+)' + _AT_ONCE
+_TOKEN = re.compile(_SKIPPED + rb"(?:(" + _STRING + rb')\s*+:|([{}\[\]]|"(?!' + _STRING[1:] + rb")|\Z)|)", re.DOTALL)
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_SOME = re.compile(rb'(?:[^"]*+' + _STRING + rb'){1,%d}+|[^"]++|("[\s\S]*+)' % _STRINGS_AT_ONCE, re.DOTALL)
 _BLANK = b" \t\r\n"
 _BEHIND = _BLANK + b","
 _NEAR = 32
@@ -110,13 +121,26 @@ def _blanks(gap: bytes) -> bytes:
 def scan(body: bytes) -> RawObject:
     """Find the top-level members of a JSON object.
 
-    Raises RawJsonError for what is no object, for duplicate keys, for nesting over `DEPTH_MAX` and for more than
-    `TOKENS_MAX` keys and brackets. Syntax errors inside values are left to the parser.
+    Raises RawJsonError for what is no object, for duplicate keys, for nesting over `DEPTH_MAX`, for more than
+    `TOKENS_MAX` keys and brackets or `VALUES_MAX` values. Syntax errors inside values are left to the parser.
     """
     if not body.lstrip(_BLANK).startswith(b"{"):
         raise RawJsonError("the body must be a JSON object")
+    if body.count(b",") > VALUES_MAX and _holds_too_many(body):
+        raise RawJsonError(f"the body has more than {VALUES_MAX} JSON values")
     quick = _quickly(body)
     return _patiently(body) if quick is None else RawObject(body, quick)
+
+
+def _holds_too_many(body: bytes) -> bool:
+    """Whether more than `VALUES_MAX` commas stand outside of strings."""
+    commas = 0
+    for match in _SOME.finditer(body):
+        # What follows a quote that nothing closes is no string: each quote in it would be tried to the end.
+        commas += (match[1] or _STRINGS.sub(b"", match[0])).count(b",")
+        if commas > VALUES_MAX:
+            return True
+    return False
 
 
 def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
@@ -187,6 +211,8 @@ def _patiently(body: bytes) -> RawObject:
         if tokens > TOKENS_MAX:
             raise RawJsonError(f"the body has more than {TOKENS_MAX} JSON keys and brackets")
         mark = match[2]
+        if match.lastindex is None:
+            continue
         if mark is None:
             key = _new_key(match[1], levels[-1] if levels else None, pending)
             if len(levels) == 1:

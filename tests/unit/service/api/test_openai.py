@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httpx
@@ -281,6 +282,27 @@ def test_where_a_body_is_read_goes_by_its_size(app, monkeypatch, size, in_loop):
     body = json.dumps(BODY).encode()
     assert post(app, body + b" " * (size - len(body))).status_code == 200
     assert threads == [in_loop]
+
+
+def test_large_bodies_are_read_one_at_a_time(app, monkeypatch):
+    """Several threads at once would keep the interpreter from the loop for as long as all of them take."""
+    monkeypatch.setattr("service.api.chat.PARSE_IN_LOOP_BYTES_MAX", 10)
+    busy = threading.Lock()
+    met = []
+
+    def alone(data, headers):
+        met.append(busy.acquire(blocking=False))
+        time.sleep(0.02)
+        try:
+            return read_chat(data, headers)
+        finally:
+            if met[-1]:
+                busy.release()
+
+    monkeypatch.setattr("service.api.chat.read_chat", alone)
+    with ThreadPoolExecutor(4) as pool:
+        statuses = list(pool.map(lambda _: app.chat().status_code, range(8)))
+    assert (statuses, met) == ([200] * 8, [True] * 8)
 
 
 def test_the_callers_request_id_is_kept(app):

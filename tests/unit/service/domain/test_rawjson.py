@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.api.chat_body import parse_object
 from service.domain import rawjson
-from service.domain.rawjson import DEPTH_MAX, TOKENS_MAX, RawJsonError, objects_in, scan
+from service.domain.rawjson import DEPTH_MAX, TOKENS_MAX, VALUES_MAX, RawJsonError, objects_in, scan
 from service.errors import InvalidRequest
 
 BLANKS = st.text(alphabet=" \t\r\n", max_size=3)
@@ -194,6 +194,36 @@ def test_tokens_have_a_limit():
     assert scan(b'{"a":[' + b",".join([b'"s",1'] * TOKENS_MAX) + b"]}").members
 
 
+def test_values_have_a_limit():
+    """Exactly `VALUES_MAX` commas outside of strings pass, however many stand in strings, escaped or not."""
+    prose = b'"one, two, \\", three,,,"'
+    rest = b",".join([b"0"] * (VALUES_MAX - 1_999))
+    fits = b'{"a":[' + b",".join([prose] * 2_000) + b"," + rest + b"]}"
+    assert scan(fits).members
+    with pytest.raises(RawJsonError, match=f"more than {VALUES_MAX} JSON values"):
+        scan(fits.replace(b'{"a"', b'{"b":0,"a"'))
+    assert scan(b'{"a":"' + b"," * (3 * VALUES_MAX) + b'"}').members
+
+
+def test_long_lists_of_strings_are_walked_in_steps(monkeypatch):
+    """Keys and spans behind thousands of strings are found, and no match passes over more than a few thousand."""
+    longest = []
+
+    class Measuring(CountingPattern):
+        def finditer(self, body):
+            for match in super().finditer(body):
+                longest.append(match[0].count(b'"'))
+                yield match
+
+    monkeypatch.setattr(rawjson, "_TOKEN", Measuring(rawjson._TOKEN))
+    many = b"[" + b",".join([b'"s"'] * 9_999) + b"]"
+    raw = scan(b'{"a":' + many + b',"b":{"c":' + many + b'},"d":1}')
+    assert {key: raw.value(key) for key in raw.members} == {"a": many, "b": b'{"c":' + many + b"}", "d": b"1"}
+    assert max(longest) <= 2 * (rawjson._STRINGS_AT_ONCE + 1)
+    with pytest.raises(RawJsonError, match="twice"):
+        scan(b'{"a":' + many + b',"b":{"c":1,"d":' + many + b',"c":2}}')
+
+
 def result_of(function, data):
     """What a function makes of bytes, or the refusal it raises."""
     try:
@@ -249,17 +279,21 @@ HOSTILE = {
     "long escapes": b'{"a":"' + b"\\u0041" * (MIB4 // 6) + b'"}',
     "a key of escapes": b'{"' + b"\\u0041" * (MIB4 // 6) + b'":1}',
     "commas": b'{"a":[' + b"," * MIB4 + b"]}",
+    "commas and a quote": b'{"a":["' + b'\\",' * (MIB4 // 3),
+    "commas before a quote": b'{"a":[' + b"," * MIB4 + b'"',
+    "strings and commas": b'{"a":[' + b'"",' * (MIB4 // 3) + b"0]}",
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bodies_cost_one_walk(name, monkeypatch):
     """4 MiB of anything: every byte belongs to exactly one match, and few matches are looked at. No time is measured."""
-    counting = CountingPattern(rawjson._TOKEN)
+    counting, values = CountingPattern(rawjson._TOKEN), CountingPattern(rawjson._SOME)
     monkeypatch.setattr(rawjson, "_TOKEN", counting)
+    monkeypatch.setattr(rawjson, "_SOME", values)
     found = result_of(scan, HOSTILE[name])
     assert len(str(found)) < 300 if isinstance(found, RawJsonError) else len(found.members) == 1
-    assert counting.gaps == 0
+    assert counting.gaps == values.gaps == 0
     assert counting.count <= TOKENS_MAX + 1
 
 

@@ -8,19 +8,34 @@ Invariant: nothing of a vendor's own text is told, but for a refusal that the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from service.domain.decision import Candidate
-from service.errors import AllAttemptsFailed, CoeError, UpstreamError
+from service.errors import AllAttemptsFailed, CoeError, Replied, UpstreamError
+from service.routing.health import Rest
 
 
-def nobody_answered(failures: Sequence[tuple[Candidate, UpstreamError]]) -> CoeError:
-    """The error of a request whose attempts all failed, each with its cause."""
+def passes(problem: UpstreamError) -> bool:
+    """Whether a refusal is passed on at once: the caller's own fault, which no other deployment would forgive."""
+    return isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length"
+
+
+def nobody_answered(
+    failures: Sequence[tuple[Candidate, UpstreamError]], passed_over: Mapping[str, Rest] = MappingProxyType({})
+) -> CoeError:
+    """The error of a request whose attempts all failed, each with its cause, and who was passed over, with why."""
     causes = [problem.cause for _, problem in failures]
     if causes and all(cause == "context_length" for cause in causes):
         return failures[-1][1]
-    tried = "; ".join(f"{one.deployment.id}: {problem.cause}" for one, problem in failures)
-    failed = AllAttemptsFailed(f"every attempt failed ({tried or 'the caller left before any'})")
+    told = [f"{one.deployment.id}: {problem.cause}" for one, problem in failures]
+    told += [f"{name}: {_resting(rest)}" for name, rest in passed_over.items()]
+    if not causes and passed_over:
+        failed = AllAttemptsFailed(f"nobody can be asked now ({'; '.join(told)})", code="upstream_resting")
+        failed.status = 503
+        failed.headers["retry-after"] = str(max(1, math.ceil(min(rest.for_s for rest in passed_over.values()))))
+        return failed
+    failed = AllAttemptsFailed(f"every attempt failed ({'; '.join(told) or 'the caller left before any'})")
     if causes and all(cause.startswith("timeout") for cause in causes):
         failed.status, failed.code = 504, "upstream_timeout"
     elif causes and all(cause == "rate_limited" for cause in causes):
@@ -30,6 +45,13 @@ def nobody_answered(failures: Sequence[tuple[Candidate, UpstreamError]]) -> CoeE
     elif causes and all(cause == "auth_failed" for cause in causes):
         failed.code = "upstream_auth_failed"
     return failed
+
+
+def _resting(rest: Rest) -> str:
+    """Why somebody was passed over, in words."""
+    if rest.cause == "retry_budget":
+        return "not asked, too many retries of late"
+    return f"rests after {rest.cause}" + (f", {rest.for_s:.1f} s more" if rest.for_s else ", a probe is out")
 
 
 def too_slow(message: str, *, code: str) -> AllAttemptsFailed:

@@ -29,6 +29,7 @@ from service.ledger.sinks.port import Sink, SinkMissing
 from service.metrics import LoopWatch
 from service.pipeline import Pipeline
 from service.routing.explain import reasoned
+from service.routing.health import State
 from service.routing.replay import NotReplayable, differences, replay
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transports import OpenTransport
@@ -121,7 +122,11 @@ class House:
     def metrics(self) -> str:
         """What GET /metrics tells."""
         journal = self.journal.status()
-        gauges = {
+        health = self.pipeline.attempting.health
+        resting = health.told(self.clock.monotonic())
+        gauges: dict[str, int | Mapping[str, float]] = {
+            telemetry.RESTING: {one: 1.0 if rest.state is State.OPEN else 0.5 for one, rest in resting.items()},
+            telemetry.RESTS: health.opened,
             **self.shares.figures(),
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
             telemetry.JOURNAL_WRITABLE: int(journal.writable),
@@ -189,6 +194,8 @@ class House:
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
                 return
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
+            # Whoever mended a key or a name reloads, and wants it used.
+            self.pipeline.attempting.health.forget()
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())
 
 

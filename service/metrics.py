@@ -98,8 +98,11 @@ class Counters:
         self.lag.observe(seconds)
         self.lag_max_s = max(self.lag_max_s, seconds)
 
-    def text(self, gauges: Mapping[str, int]) -> str:
-        """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew."""
+    def text(self, gauges: Mapping[str, int | Mapping[str, float]]) -> str:
+        """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew.
+
+        A gauge is a number, or one for each deployment.
+        """
         told: list[str] = []
         for name, meaning in telemetry.METRICS.items():
             kind, _, words = meaning.partition(": ")
@@ -107,9 +110,12 @@ class Counters:
         self.lag_max_s = 0.0
         return "\n".join(told) + "\n"
 
-    def _series(self, name: str, gauges: Mapping[str, int]) -> Iterable[str]:
+    def _series(self, name: str, gauges: Mapping[str, int | Mapping[str, float]]) -> Iterable[str]:
         if name in gauges:
-            return (f"{name} {gauges[name]}",)
+            found = gauges[name]
+            if isinstance(found, int):
+                return (f"{name} {found}",)
+            return (f"{name}{_labels(('deployment',), (one,))} {value:g}" for one, value in found.items())
         if name == telemetry.LOOP_LAG_MAX:
             return (f"{name} {self.lag_max_s:.6f}",)
         histograms = {

@@ -16,32 +16,33 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import orjson
 
+from service.attempting import Attempting
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
+from service.domain.decision import NOT_CLASSIFIED, Decision
 from service.domain.experience import NOTHING
 from service.domain.features import features_of
 from service.domain.ids import new_id
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
-from service.errors import CoeError, LedgerUnavailable, Replied, Stopping, UpstreamError
-from service.failing import nobody_answered, too_slow
+from service.errors import CoeError, LedgerUnavailable, Stopping, UpstreamError
+from service.failing import too_slow
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.lines import decode
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE, DEADLINE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
+from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, read_request
-from service.routing.estimate import within_ceiling
 from service.routing.explain import record
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
-from service.routing.router import attempt_order, baseline_quote, decide, needs_intent
+from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
 from service.settling import Arrival, Attempt, Settler, Work, told_as
 from service.upstream.client import UpstreamClient, WholeAnswer
@@ -50,6 +51,9 @@ from service.upstream.stream import AnswerStream, Put
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
+
+RESTING = "resting"
+"""What `x-coe-degraded` says when somebody was passed over who would have had a turn."""
 
 DONE_EVENT = b"data: [DONE]\n\n"
 
@@ -86,10 +90,9 @@ class Pipeline:
         self._prefixes = Prefixes()
         self.settler = Settler(ledger, clock, watch, self._prefixes)
         self._classifier = classifier
-        self._client = client
+        self.attempting = Attempting(client, self.settler, clock, attempts_max=attempts_max, chance=random.random)
         self._ledger = ledger
         self._clock = clock
-        self._attempts_max = attempts_max
         self._deadline_s = deadline_s
         self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
 
@@ -169,10 +172,10 @@ class Pipeline:
     async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
         """The first answer, or 504 when the time of the request is over before it."""
         limit_ms, own = self._limit_ms(work)
-        left_s = work.arrival.at + limit_ms / 1000 - self._clock.monotonic()
+        due = work.arrival.at + limit_ms / 1000
         patience = Patience()
         try:
-            return await patience.wait(self._first_that_answers(work, catalog, patience), left_s)
+            return await patience.wait(self._reply(work, catalog, patience, due), due - self._clock.monotonic())
         except TimeoutError:
             if not patience.expired:
                 raise
@@ -191,39 +194,12 @@ class Pipeline:
         ours = self._deadline_s * 1000
         return (own, True) if own < ours else (ours, False)
 
-    async def _first_that_answers(self, work: Work, catalog: Catalog, patience: Patience) -> WholeReply | StreamReply:
-        """Try the candidates in order until one answers."""
-        chat = work.chat
-        attempts_max = 1 if chat.steering.no_fallback else self._attempts_max
-        for following in attempt_order(work.decision):
-            if work.arrival.gone or len(work.attempts) >= attempts_max:
-                break
-            candidate = _worth_trying(work, following, catalog)
-            if candidate is None:
-                continue
-            attempt = await self.settler.open(work, candidate)
-            try:
-                if chat.stream:
-                    stream = await self._client.open_stream(chat, candidate, attempt.tally)
-                    work.waited_s += attempt.tally.waited_s
-                    work.committed_ms = work.overhead_ms(self._clock.monotonic())
-                    return StreamReply(self, work, attempt, stream)
-                whole = await self._client.call(chat, candidate, attempt.tally)
-            except UpstreamError as problem:
-                work.waited_s += attempt.tally.waited_s
-                await self.settler.fail(work, attempt, problem)
-                if isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length":
-                    raise
-                continue
-            except BaseException as problem:
-                # Cancelled, or a fault of ours. What was sent may be billed.
-                work.waited_s += attempt.tally.waited_s
-                work.settling.append(self.settler.settle_later(work, attempt, _cut_by(problem, work, patience)))
-                raise
-            work.waited_s += attempt.tally.waited_s
-            await self.settler.settle(work, attempt, COMPLETE)
-            return self._whole(work, whole)
-        raise nobody_answered(work.failures)
+    async def _reply(self, work: Work, catalog: Catalog, patience: Patience, due: float) -> WholeReply | StreamReply:
+        """What the first candidate that answers makes of it."""
+        found = await self.attempting.first_that_answers(work, catalog, patience, due)
+        if isinstance(found.answer, WholeAnswer):
+            return self._whole(work, found.answer)
+        return StreamReply(self, work, found.attempt, found.answer)
 
     def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
         """A unary answer with its cost, and with the explanation where that was asked for."""
@@ -255,8 +231,8 @@ class Pipeline:
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
-        if decision.degraded:
-            headers["x-coe-degraded"] = ",".join(decision.degraded)
+        if decision.degraded or work.passed_over:
+            headers["x-coe-degraded"] = ",".join((*decision.degraded, *((RESTING,) if work.passed_over else ())))
         return headers
 
     def _write_down(self, work: Work) -> None:
@@ -300,6 +276,7 @@ class StreamReply:
         try:
             refused = await self._stream.forward(put)
         except UpstreamError as problem:
+            self._pipeline.attempting.broke(self._attempt, problem)
             await self._end(problem.cause)
             return error_event(problem)
         if refused is not None:
@@ -336,35 +313,6 @@ class StreamReply:
 def explanation(work: Work) -> dict[str, object]:
     """The full decision with its attempts: what `coe.explain` adds to an answer."""
     return {**record(work.decision, full=True), "attempts": [one.shown() for one in work.attempts]}
-
-
-def _cut_by(problem: BaseException, work: Work, patience: Patience) -> str:
-    """How an attempt ends that neither answered nor failed by itself."""
-    if not isinstance(problem, asyncio.CancelledError):
-        return INTERNAL_ERROR
-    return DEADLINE if patience.expired else work.arrival.cut_by
-
-
-def _worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:
-    """The candidate with what is left of the money, or `None`; after a context-length refusal only a larger one."""
-
-    def context(one: Candidate) -> int:
-        return one.deployment.context_tokens or catalog.models[one.deployment.model].context_tokens or 0
-
-    if not work.attempts:
-        return candidate
-    refused = [one for one, problem in work.failures if problem.cause == "context_length"]
-    if any(context(candidate) <= context(one) for one in refused):
-        return None
-    ceiling = work.decision.ceiling_pusd
-    if ceiling is None or not work.costs:
-        return candidate
-    spent = work.spent_pusd()
-    if spent is None:
-        return None
-    model = catalog.models[candidate.deployment.model]
-    found, reason = within_ceiling(candidate, model, work.decision.features, ceiling - spent, hurried=True)
-    return found if reason is None else None
 
 
 def explaining_event(work: Work, attempt: Attempt) -> bytes:

@@ -43,6 +43,7 @@ from service.ledger.recorder import (
 )
 from service.ledger.writer import EntryOrderError
 from service.metrics import Counters
+from service.routing.health import Rest
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.upstream.tally import Tally
 
@@ -77,7 +78,8 @@ class Work:
     """One request on its way: what it asked, what was decided, what was tried.
 
     `attempts` is its list of attempts, kept in step with the ledger, `costs` what each ended one came to; `last` is who
-    was tried last. `chain` are the beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds.
+    was tried last, `passed_over` maps the id of each deployment that was not called to the reason. `chain` are the
+    beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds.
     """
 
     chat: ChatRequest
@@ -92,6 +94,7 @@ class Work:
     committed_ms: float | None = None
     failures: list[tuple[Candidate, UpstreamError]] = field(default_factory=list)
     settling: list[asyncio.Task[TerminalEntry]] = field(default_factory=list)
+    passed_over: dict[str, Rest] = field(default_factory=dict)
 
     def spent_pusd(self) -> int | None:
         """What the attempts that ended cost together, in pico-USD; `None` when one has no known price."""

@@ -33,6 +33,8 @@ SERVER_TROUBLE = "server_trouble"
 REGISTRY_RELOADED = "registry_reloaded"
 REGISTRY_REFUSED = "registry_refused"
 STRONG_SHARE_HIGH = "strong_share_high"
+BREAKER_OPENED = "breaker_opened"
+BREAKER_CLOSED = "breaker_closed"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -48,12 +50,16 @@ EVENTS = {
     REGISTRY_RELOADED: "a new registry serves; fields: version, offer, lengths, quality",
     REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
     STRONG_SHARE_HIGH: "a key keeps getting the dear models; fields: key_id, share, requests",
+    BREAKER_OPENED: "a deployment rests after failures; fields: deployment, cause, for_s",
+    BREAKER_CLOSED: "a deployment that rested has answered a probe; fields: deployment",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
 
 STRONG_SHARE_ALARMS = "coe_strong_share_alarms_total"
 STRONG_SHARE_KEYS = "coe_strong_share_keys"
 
+RESTING = "coe_deployment_resting"
+RESTS = "coe_deployment_rests_total"
 REQUESTS = "coe_requests_total"
 ATTEMPTS = "coe_attempts_total"
 TOKENS = "coe_tokens_total"
@@ -71,6 +77,8 @@ METRICS = {
     ATTEMPTS: "counter: attempts at vendors, by `deployment` and by how they `ended` (complete, or a cause)",
     TOKENS: "counter: tokens that were booked, by `deployment` and by their `kind` (input, output, …)",
     COST: "counter: what was booked in USD, by `deployment`; attempts of unknown cost add nothing",
+    RESTING: "gauge: 1 for each `deployment` that is passed over after failures, 0.5 for one that waits for a probe",
+    RESTS: "counter: rests that deployments were sent to, since start",
     OVERHEAD: "histogram: our own part of the time of a request, in seconds: all but waiting on vendors",
     FIRST_CONTENT: "histogram: seconds from an attempt to the first content of its answer",
     LOOP_LAG: "histogram: how late the event loop comes back to what it was asked to do, in seconds",

@@ -88,6 +88,15 @@ class RunningRouter:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_S)
 
+    def reload(self) -> None:
+        """SIGHUP, and wait until a registry serves anew: nobody rests any more."""
+        before = self.log.read_text().count('"registry_reloaded"')
+        self.process.send_signal(signal.SIGHUP)
+        due = time.monotonic() + START_S
+        while self.log.read_text().count('"registry_reloaded"') == before:
+            assert time.monotonic() < due, self.log.read_text()
+            time.sleep(0.01)
+
     def kill(self) -> None:
         """SIGKILL: no goodbye."""
         self.process.kill()

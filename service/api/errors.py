@@ -34,10 +34,10 @@ def _final(problem: CoeError) -> bool:
     """Whether the same request again is of no use, or not the client's to send.
 
     When every attempt failed, the router has done the retrying: an SDK that does it again, twice by default, would
-    treble the calls of an outage. A rate limit passes by itself, and its answer says when.
+    treble the calls of an outage. A rate limit passes by itself, and so does a rest: their answers say when.
     """
     if isinstance(problem, AllAttemptsFailed):
-        return problem.status != 429
+        return problem.status not in (429, 503)
     return isinstance(problem, CallerError) or (isinstance(problem, Replied) and problem.passthrough)
 
 

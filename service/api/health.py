@@ -37,6 +37,12 @@ async def readyz(request: Request) -> Response:
         degraded["ledger"] = problem
     if house.indexer.problem:
         degraded["index"] = house.indexer.problem
+    resting = house.pipeline.attempting.health.told(house.clock.monotonic())
+    if resting:
+        degraded["breakers"] = [
+            {"deployment": one, "state": rest.state, "cause": rest.cause, "for_s": round(rest.for_s, 1)}
+            for one, rest in resting.items()
+        ]
     if not report.usable:
         degraded["providers"] = "none is active"
     ready = report.usable and problem is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from scenery import a_catalog, a_chat, a_model, decided
 
+from service.attempting import NO_BUDGET
 from service.errors import Broken, NoReply, Replied, UpstreamError
 from service.failing import nobody_answered, too_slow
+from service.routing.health import Rest, State
 
 CANDIDATE = decided(a_chat(), a_catalog(a_model("m"))).chosen
 
@@ -63,3 +65,17 @@ def test_a_time_that_is_over_is_504():
     """With the words of whoever set it."""
     error = too_slow("no answer within 2 s", code="upstream_timeout")
     assert (error.status, error.code, error.message) == (504, "upstream_timeout", "no answer within 2 s")
+
+
+def test_who_rests_is_named_with_why_and_for_how_long():
+    """Beside who was tried; alone it is a 503 that says when to come back."""
+    rests = {"q/m": Rest(State.OPEN, "http_500", 2.34), "r/m": NO_BUDGET, "s/m": Rest(State.HALF_OPEN, "cut", 0.0)}
+    error = nobody_answered([(CANDIDATE, refused("http_500"))], rests)
+    assert (error.status, error.code) == (502, "upstream_failed")
+    assert error.message.endswith(
+        "(p/m: http_500; q/m: rests after http_500, 2.3 s more; r/m: not asked, too many retries of late; "
+        "s/m: rests after cut, a probe is out)"
+    )
+    alone = nobody_answered([], {"q/m": Rest(State.OPEN, "http_500", 2.34), "t/m": Rest(State.OPEN, "cut", 9.0)})
+    assert (alone.status, alone.code, alone.headers["retry-after"]) == (503, "upstream_resting", "3")
+    assert alone.message.startswith("nobody can be asked now (q/m: rests")

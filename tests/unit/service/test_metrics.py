@@ -20,9 +20,10 @@ GAUGES = dict.fromkeys(
         telemetry.OPEN_ATTEMPTS,
         telemetry.JOURNAL_WRITABLE,
         telemetry.JOURNAL_SPILLED,
+        telemetry.RESTS,
     ),
     0,
-)
+) | {telemetry.RESTING: {}}
 LABEL = r'[a-z]+="(?:[^"\\\n]|\\.)*"'
 LINE = re.compile(rf"[a-z_]+(\{{{LABEL}(,{LABEL})*\}})? -?[0-9.e+-]+")
 

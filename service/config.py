@@ -79,6 +79,13 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(
         default=4 * 1024 * 1024, ge=1_024, le=256 * 1024 * 1024, description="Largest request body, in bytes."
     )
+    in_flight_max: int = Field(
+        default=3_000,
+        ge=1,
+        le=4_096,
+        description="Requests that one worker answers at once; more are told 503 `overloaded`. Health and admin pages "
+        "are not counted.",
+    )
     attempts_max: int = Field(default=3, ge=1, le=10, description="Upstream attempts a request may cost.")
     deadline_s: float = Field(
         default=600,

@@ -18,6 +18,7 @@ from classifiers import kernel
 from service import __version__, telemetry
 from service.config import Settings
 from service.errors import CoeError, ConfigurationError, RegistryError
+from service.guard.admission import Admission
 from service.guard.keys import KeyStore
 from service.guard.strong_share import StrongShares
 from service.learned import read_learned
@@ -76,6 +77,13 @@ class House:
     reading_large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     start_problem: ConfigurationError | None = None
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The queue at the door is of the process, too."""
+        self.admission = Admission(
+            self.settings.in_flight_max, time.monotonic, lambda call: asyncio.get_running_loop().call_soon(call)
+        )
 
     async def open(self) -> None:
         """Start the journal (which closes what a crash left open) and the thread that fills the index."""
@@ -127,6 +135,7 @@ class House:
         gauges: dict[str, int | Mapping[str, float]] = {
             telemetry.RESTING: {one: 1.0 if rest.state is State.OPEN else 0.5 for one, rest in resting.items()},
             telemetry.RESTS: health.opened,
+            **self.admission.figures(),
             **self.shares.figures(),
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
             telemetry.JOURNAL_WRITABLE: int(journal.writable),

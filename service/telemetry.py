@@ -68,6 +68,9 @@ OVERHEAD = "coe_overhead_seconds"
 FIRST_CONTENT = "coe_first_content_seconds"
 LOOP_LAG = "coe_loop_lag_seconds"
 LOOP_LAG_MAX = "coe_loop_lag_max_seconds"
+IN_FLIGHT = "coe_requests_in_flight"
+WAITING = "coe_requests_waiting"
+SHED = "coe_requests_shed_total"
 OPEN_ATTEMPTS = "coe_open_attempts"
 JOURNAL_WRITABLE = "coe_journal_writable"
 JOURNAL_SPILLED = "coe_journal_spilled_rows"
@@ -83,6 +86,9 @@ METRICS = {
     FIRST_CONTENT: "histogram: seconds from an attempt to the first content of its answer",
     LOOP_LAG: "histogram: how late the event loop comes back to what it was asked to do, in seconds",
     LOOP_LAG_MAX: "gauge: the largest of these since this page was read last",
+    IN_FLIGHT: "gauge: requests that were begun and have not ended",
+    WAITING: "gauge: requests that wait in line to be begun",
+    SHED: "counter: requests that were refused with 503 `overloaded` before they were read",
     OPEN_ATTEMPTS: "gauge: attempts that are running now",
     JOURNAL_WRITABLE: "gauge: 1 while the journal takes rows, else 0: then nothing can be answered",
     JOURNAL_SPILLED: "gauge: rows that wait in the journal's reserve until its disk has room again",

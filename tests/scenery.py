@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -187,7 +188,13 @@ def start_app(data_dir: Path, providers: Path, **settings: Any) -> Serving:
     catalog = read_registry(chosen, datetime.now(UTC))
     app = build(chosen, catalog, keys, simulated=False, classifier=classifier)
     config = uvicorn.Config(
-        app, http=Door, ws="none", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=3
+        app,
+        http=partial(Door, admission=app.state.house.admission),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -5,16 +5,18 @@ bytes and headers, never a body's meaning. The deadline of a body is in `openai.
 
 Invariants
 1. Nothing grows without a limit: no unfinished header, trailer or chunk line, no queue behind an answer, no number of
-   connections. A header that is never finished is closed at its deadline.
+   connections or of requests. A header that is never finished is closed at its deadline.
 2. One reading of every request: one valid Host, one framing. What two servers could read in two ways is refused.
 3. A refusal never lands inside an answer: it waits until all answers before it are out, then the connection ends.
-4. A refusal quotes nothing of what was sent, and nothing is logged for it: a stranger can't write our log.
+4. However full it is, `RESERVED` pages are answered: connections are kept for them, and they wait in no line.
+5. A refusal quotes nothing of what was sent, and nothing is logged for it: a stranger can't write our log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
@@ -26,6 +28,8 @@ from service.errors import CoeError, InvalidRequest, MethodNotAllowed, Overloade
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
+
+    from service.guard.admission import Admission
 
 HEADER_BYTES_MAX = 16 * 1024
 """Of one request: target, header fields and trailers. Official SDKs send about 1 KiB."""
@@ -43,10 +47,13 @@ PIPELINED_MAX = 16
 """Requests that wait on one connection behind the one being answered. No client of ours pipelines at all."""
 
 CONNECTIONS_MAX = 4_096
-"""Open at once in one process; more are told 503."""
+"""Open at once in one process; more are told 503, unless they ask for a reserved page."""
+
+RESERVED = (b"/healthz", b"/readyz", b"/metrics", b"/admin")
+"""How paths begin that whoever looks after the router needs most when it is full."""
 
 REFUSING_MAX = 256
-"""Connections over that limit which are still being told so; beyond them they are closed without a word."""
+"""Connections over that limit which may still say what they want; beyond them they are closed without a word."""
 
 RETRY_AFTER_S = 1
 """What a caller is told when there are too many connections or too many requests on one."""
@@ -67,8 +74,16 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 class Door(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 # the server's own, passed through
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 # the server's own, passed through
+        admission: Admission | None = None,
+        **named: Any,  # noqa: ANN401 # as above
+    ) -> None:
+        """`admission` is the queue of the process; without one every request is begun at once."""
         super().__init__(*arguments, **named)
+        self._admission = admission
+        self._over = False  # one connection too many: only reserved pages
         self._running: RequestResponseCycle | None = None  # the one being answered; `cycle` is the one read last
         self._refusal: bytes | None = None  # once set, nothing more is read
         self._fault: CoeError | None = None  # why a callback stopped the parser
@@ -87,10 +102,9 @@ class Door(HttpToolsProtocol):
         if len(self.connections) > CONNECTIONS_MAX + REFUSING_MAX:
             self._refusal = b""
             transport.abort()
-        elif len(self.connections) > CONNECTIONS_MAX:
-            self._refuse(_overloaded("there are too many connections"))
-        else:
-            self._timer = self.loop.call_later(HEADER_S, transport.close)
+            return
+        self._over = len(self.connections) > CONNECTIONS_MAX
+        self._timer = self.loop.call_later(HEADER_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, which need not be the one read last."""
@@ -182,6 +196,8 @@ class Door(HttpToolsProtocol):
                 self._set_aside = True
                 return
             self.url = origin_form(self.url, host)
+            if self._over and not self.url.startswith(RESERVED):
+                raise _overloaded("there are too many connections")
             if len(self.pipeline) >= PIPELINED_MAX:
                 raise _overloaded("too many requests wait on this connection")
         except CoeError as problem:
@@ -207,8 +223,40 @@ class Door(HttpToolsProtocol):
     # Answers and refusals
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin a request, or have it wait in line."""
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        admission = self._admission
+        if admission is None or cycle.scope["raw_path"].startswith(RESERVED):
+            super()._start_asgi_task(cycle, app)
+            return
+
+        def start() -> bool:
+            if cycle.disconnected:
+                return False
+            task = self.loop.create_task(cycle.run_asgi(app))
+            task.add_done_callback(ended)
+            self.tasks.add(task)
+            return True
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self.tasks.discard(task)
+            admission.ended()
+
+        admission.arrive(start, partial(self._shed, cycle))
+
+    def _shed(self, cycle: RequestResponseCycle) -> None:
+        """Refuse a request that no task was made for; its connection goes on where the caller wants it to."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        problem = _overloaded("there are too many requests")
+        if not cycle.keep_alive or cycle.waiting_for_100_continue or self._refusal is not None:
+            self._refusal = self._written(problem)
+            cycle.response_started = cycle.response_complete = True
+            self._part()
+            return
+        self.transport.write(self._written(problem, last=False))
+        cycle.response_started = cycle.response_complete = True
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """An answer is out: the next one, or the refusal that waited."""
@@ -259,10 +307,12 @@ class Door(HttpToolsProtocol):
             self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
-    def _written(self, problem: CoeError) -> bytes:
-        """The response on the wire."""
+    def _written(self, problem: CoeError, *, last: bool = True) -> bytes:
+        """The response on the wire; the `last` one says so."""
         response = render(problem, new_id("req_"))
-        fields = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+        fields = [*self.server_state.default_headers, *response.raw_headers]
+        if last:
+            fields.append((b"connection", b"close"))
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         return b"".join((STATUS_LINE[problem.status], *lines, b"\r\n", bytes(response.body)))
 

@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -40,7 +41,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
     house: House = app.state.house
     config = uvicorn.Config(
         app,
-        http=Door,
+        http=partial(Door, admission=house.admission),  # type: ignore[arg-type] # called as the class is
         ws="none",
         log_config=None,
         access_log=False,

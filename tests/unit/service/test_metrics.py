@@ -21,6 +21,9 @@ GAUGES = dict.fromkeys(
         telemetry.JOURNAL_WRITABLE,
         telemetry.JOURNAL_SPILLED,
         telemetry.RESTS,
+        telemetry.IN_FLIGHT,
+        telemetry.WAITING,
+        telemetry.SHED,
     ),
     0,
 ) | {telemetry.RESTING: {}}

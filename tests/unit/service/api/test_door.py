@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 import uvicorn
@@ -15,6 +16,7 @@ import uvicorn
 from service.api import door
 from service.api.door import LEFT, TELLS, Door, check_coding, origin_form, the_host
 from service.errors import InvalidRequest
+from service.guard.admission import Admission
 
 SOON_S = 10.0
 CANARY = "canary-91c2"
@@ -76,14 +78,14 @@ class Echo:
 class Running:
     """A server in a thread with the door in front of `Echo`."""
 
-    def __init__(self):
+    def __init__(self, http=Door):
         self.app = Echo()
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         config = uvicorn.Config(
             self._application,
-            http=Door,
+            http=http,
             ws="none",
             interface="asgi3",
             lifespan="off",
@@ -514,29 +516,128 @@ def test_a_fault_of_ours_is_not_the_callers(running, monkeypatch):
 
 
 def test_too_many_connections_are_told_so(running, monkeypatch):
-    """Over the limit: 503 with Retry-After, at once, before a byte is sent. When one leaves, the next gets in."""
+    """Over the limit: 503 with Retry-After to whatever they ask for. When one leaves, the next gets in."""
     monkeypatch.setattr(door, "CONNECTIONS_MAX", 2)
     with running.connect(), running.connect() as second:
         eventually(lambda: len(running.server.server_state.connections) == 2)
-        data = running.say()
+        data = running.say(GET)
         assert refused(data, 503).endswith("1 s")
         ((_, headers, body),) = answers(data)
         assert (headers["retry-after"], body["error"]["code"]) == ("1", "overloaded")
+        assert running.app.seen == []
         second.sendall(LAST)
         assert answers(until_closed(second))[0][0] == 200
         eventually(lambda: len(running.server.server_state.connections) == 1)
         assert answers(running.say(LAST))[0][0] == 200
 
 
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics", b"/admin/keys"])
+def test_connections_are_kept_for_whoever_looks_after_the_router(running, monkeypatch, path):
+    """When all are taken, these pages are still answered."""
+    monkeypatch.setattr(door, "CONNECTIONS_MAX", 1)
+    with running.connect():
+        eventually(lambda: len(running.server.server_state.connections) == 1)
+        ((status, _, _),) = answers(running.say(LAST.replace(b"/last", path)))
+        assert status == 200
+
+
 def test_a_flood_of_connections_is_closed_without_a_word(running, monkeypatch):
-    """Those that are still being told so are bounded too."""
+    """Those that may still ask are bounded too."""
     monkeypatch.setattr(door, "CONNECTIONS_MAX", 1)
     monkeypatch.setattr(door, "REFUSING_MAX", 1)
     with running.connect(), running.connect() as told:
         eventually(lambda: len(running.server.server_state.connections) == 2)
         with contextlib.suppress(ConnectionError):
             assert running.say() == b""
+        told.sendall(GET)
         refused(until_closed(told), 503)
+
+
+@pytest.fixture
+def crowded():
+    """A server that answers two requests at once."""
+    admission = Admission(2, time.monotonic, lambda call: asyncio.get_running_loop().call_soon(call))
+    found = Running(http=partial(Door, admission=admission))
+    found.admission = admission
+    yield found
+    found.app.go.set()
+    found.stop()
+
+
+SLOW = b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def read_one(raw):
+    """One answer of a connection that stays open."""
+    data = b""
+    while b"}" not in data.partition(b"\r\n\r\n")[2]:
+        data += raw.recv(65536)
+    return answers(data)[0]
+
+
+def test_who_is_one_too_many_is_told_so_and_may_ask_again(crowded):
+    """503 with Retry-After on a connection that goes on, without a task; health pages are answered meanwhile."""
+    with crowded.connect() as first, crowded.connect() as second, crowded.connect() as third:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        for _ in range(3):
+            third.sendall(SLOW)
+            status, headers, body = read_one(third)
+            assert (status, headers["retry-after"], body["error"]["code"]) == (503, "1", "overloaded")
+            assert "connection" not in headers
+        third.sendall(GET.replace(b"/a", b"/healthz"))
+        assert read_one(third)[0] == 200
+        assert crowded.app.seen.count("/slow") == 2
+        crowded.app.go.set()
+        assert [read_one(one)[0] for one in (first, second)] == [200, 200]
+        eventually(lambda: crowded.admission.in_flight == 0)
+        third.sendall(SLOW)
+        assert read_one(third)[0] == 200
+    assert crowded.admission.refused == 3
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        SLOW.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        SLOW.replace(b"\r\n\r\n{}", b"\r\nExpect: 100-continue\r\n\r\n"),
+        SLOW.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["close", "expect", "1.0"],
+)
+def test_who_is_one_too_many_on_a_connection_that_ends(crowded, asked):
+    """The refusal is whole, then the connection ends."""
+    with crowded.connect() as first, crowded.connect() as second:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        refused(crowded.say(asked), 503)
+
+
+def test_a_body_that_comes_after_its_refusal_is_dropped(crowded):
+    """And the request behind it is read as what it is."""
+    with crowded.connect() as first, crowded.connect() as second, crowded.connect() as third:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        third.sendall(SLOW[:-2].replace(b"Length: 2", b"Length: 70000"))
+        assert read_one(third)[0] == 503
+        third.sendall(b"GET /x HTTP/1.1\r\n\r\n" + b"x" * (70_000 - 19))
+        third.sendall(GET.replace(b"/a", b"/healthz"))
+        assert read_one(third)[0] == 200
+        assert "/x" not in crowded.app.seen
+
+
+def test_pipelined_requests_are_refused_in_their_turn(crowded):
+    """An answer, then the refusals of those behind it, in order."""
+    with crowded.connect() as first, crowded.connect() as second:
+        first.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 1)
+        second.sendall(SLOW + GET + LAST)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        crowded.app.go.set()
+        assert [status for status, _, _ in answers(until_closed(second))] == [200, 503, 503]
 
 
 def test_a_refused_connection_does_not_linger(running, monkeypatch):

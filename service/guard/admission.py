@@ -1,0 +1,107 @@
+"""How much is begun at once: a bounded queue in front of the application, and a refusal that is quick when it is full.
+
+Where on the path: `api.door` asks for every request whose header is whole, before a task is made for it. Health and
+admin pages don't come here: they are begun at once, however full it is.
+
+A request takes the event loop for about a millisecond before it waits for its vendor. A thousand that arrive together
+would hold it for a second, and refusals and health checks would come as late as answers. So at most `PER_TURN` are
+begun in one turn of the loop; the others wait in line, and those for whom there is no room are told so within the turn.
+
+Invariants
+1. At most `in_flight_max` requests are begun and not ended; at most `QUEUE_MAX` wait, none longer than `QUEUE_S`.
+2. First come, first served. Nobody who waits is forgotten: each is begun, refused, or has left.
+3. It knows no sockets: starting and refusing are given to it, and so is the time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from service import telemetry
+
+PER_TURN: Final = 16
+"""Requests begun in one turn of the loop: some ten milliseconds of work."""
+
+QUEUE_MAX: Final = 512
+"""Half a second of work: longer than a client's own retry would take, waiting is no favour."""
+
+QUEUE_S: Final = 1.0
+"""Who has waited so long is refused: the machine is slower than it should be."""
+
+
+class _Waiting(NamedTuple):
+    start: Callable[[], bool]
+    refuse: Callable[[], None]
+    since: float
+
+
+class Admission:
+    """The queue of one process. `in_flight_max` requests may run at once.
+
+    `clock` gives monotonic seconds; `soon` calls something in the next turn of the event loop.
+    """
+
+    def __init__(
+        self, in_flight_max: int, clock: Callable[[], float], soon: Callable[[Callable[[], None]], object]
+    ) -> None:
+        self._in_flight_max = in_flight_max
+        self._clock = clock
+        self._soon = soon
+        self._queue: deque[_Waiting] = deque()
+        self._begun = 0
+        self._turning = False
+        self.in_flight = 0
+        self.refused = 0
+
+    def arrive(self, start: Callable[[], bool], refuse: Callable[[], None]) -> None:
+        """Begin a request, let it wait, or refuse it.
+
+        `start` begins it and says whether it did: its caller may have left while it waited. Each request that began is
+        to be followed by `ended`.
+        """
+        if self._begun < PER_TURN and self.in_flight < self._in_flight_max:
+            self._start(start)
+        elif len(self._queue) < QUEUE_MAX and self.in_flight < self._in_flight_max:
+            self._queue.append(_Waiting(start, refuse, self._clock()))
+        else:
+            self.refused += 1
+            refuse()
+            return
+        if not self._turning:
+            self._turning = True
+            self._soon(self._turn)
+
+    def ended(self) -> None:
+        """A request that began has ended."""
+        self.in_flight -= 1
+
+    def figures(self) -> dict[str, int]:
+        """What /metrics tells."""
+        return {
+            telemetry.IN_FLIGHT: self.in_flight,
+            telemetry.WAITING: len(self._queue),
+            telemetry.SHED: self.refused,
+        }
+
+    def _start(self, start: Callable[[], bool]) -> None:
+        if start():
+            self._begun += 1
+            self.in_flight += 1
+
+    def _turn(self) -> None:
+        """The next turn of the loop: those who waited longest."""
+        self._begun = 0
+        self._turning = False
+        now = self._clock()
+        while self._queue and self._begun < PER_TURN:
+            one = self._queue.popleft()
+            if now - one.since > QUEUE_S or self.in_flight >= self._in_flight_max:
+                self.refused += 1
+                one.refuse()
+            else:
+                self._start(one.start)
+        if self._queue:
+            self._turning = True
+            self._soon(self._turn)

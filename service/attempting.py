@@ -5,7 +5,7 @@ Where on the path: step 7 of `pipeline`. The order comes from the decision, the 
 
 Invariants
 1. At most `attempts_max` attempts of a request, all of them within its deadline and under its cost ceiling.
-2. Nobody is called who rests, but for one probe at a time; who is called gives its pass back, whatever happens.
+2. Nobody is called who rests, but for a probe now and then. Whoever may be called is, before a request fails.
 3. After a refusal that is the caller's own fault nobody else is asked; a text too long goes to a larger context only.
 4. Once the caller has left, no further attempt begins.
 """
@@ -13,28 +13,40 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 from service import telemetry
-from service.domain.catalog import Catalog
+from service.domain.catalog import Catalog, Deployment
 from service.domain.decision import Candidate
 from service.domain.ports import Clock
-from service.errors import UpstreamError
-from service.failing import nobody_answered, passes
+from service.errors import NoReply, UpstreamError
+from service.failing import nobody_answered
 from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
 from service.routing.estimate import within_ceiling
 from service.routing.health import Health, Pass, Rest, State
-from service.routing.retrying import Budget, Move, Step, after
+from service.routing.retrying import Budget, Failure, Option, Step, choose, is_final
 from service.routing.router import attempt_order
 from service.settling import Attempt, Settler, Work
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
 from service.upstream.stream import AnswerStream
 
-NO_BUDGET = Rest(State.CLOSED, "retry_budget", 0.0)
+LOOKED_AT_MAX: Final = 256
+"""Candidates of one request that are looked at for one that may be called; a registry has a few hundred."""
+
+NO_BUDGET: Final = Rest(State.CLOSED, "retry_budget", 0.0)
 """Why somebody is passed over who failed last: too many attempts of late went where something fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The end of a request's time in monotonic seconds, and whether the caller or its policy set it."""
+
+    due: float
+    callers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Answered:
 
     attempt: Attempt
     answer: AnswerStream | WholeAnswer
+    leave: Pass
 
 
 class Attempting:
@@ -65,47 +78,61 @@ class Attempting:
         self._attempts_max = attempts_max
         self._chance = chance
 
-    async def first_that_answers(self, work: Work, catalog: Catalog, patience: Patience, due: float) -> Answered:
-        """Try the candidates until one answers; `due` is the end of the request's time, in monotonic seconds.
+    async def first_that_answers(self, work: Work, catalog: Catalog, patience: Patience, limits: Limits) -> Answered:
+        """Try the candidates until one answers.
 
         Raises the refusal that is the caller's to mend, or `AllAttemptsFailed`; every attempt is settled by then.
         """
         self.budget.earn()
-        turns = _Turns(self, work, catalog, 1 if work.chat.steering.no_fallback else self._attempts_max)
-        while (turn := turns.next()) is not None:
-            candidate, leave = turn
-            name = candidate.deployment.id
-            try:
-                attempt = await self._settler.open(work, candidate)
-                answer = await self._attempted(work, attempt, patience)
-            except UpstreamError as problem:
-                self._note(name, self.health.failed(name, leave, problem, self._clock.monotonic()))
-                if passes(problem):
-                    raise
-                await self._bide(turns.after(problem, due), work)
-            except BaseException:
-                self.health.withdrawn(name, leave)
-                raise
-            else:
-                if self.health.answered(name, leave, self._clock.monotonic()):
-                    telemetry.logger().info(telemetry.BREAKER_CLOSED, deployment=name)
-                return Answered(attempt, answer)
+        attempts_max = 1 if work.chat.steering.no_fallback else self._attempts_max
+        turns = _Turns(self.health, work, catalog, attempts_max)
+        problem: UpstreamError | None = None
+        try:
+            while not work.arrival.gone:
+                now = self._clock.monotonic()
+                step = turns.next(problem, now, limits.due - now, self.budget, self._chance)
+                if step is None or (step.wait_s and not await self._bided(step.wait_s, work)):
+                    break
+                problem = None
+                turn = turns.take(step, self._clock.monotonic())
+                if turn is None:
+                    continue  # somebody else was quicker to probe, or it rests again: look anew
+                try:
+                    return await self._attempted(work, *turn, patience, limits)
+                except UpstreamError as failed:
+                    problem = failed
+                    self._failed(turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
+                    if is_final(failed):
+                        raise
+        finally:
+            problem = None  # an error holds the frames it passed, and this one it: with the prompt
         raise nobody_answered(work.failures, work.passed_over)
 
-    def broke(self, attempt: Attempt, problem: UpstreamError) -> None:
-        """A stream broke after its first content."""
-        name = attempt.candidate.deployment.id
-        self._note(name, self.health.failed(name, Pass.USUAL, problem, self._clock.monotonic()))
+    def forget(self) -> None:
+        """Let everybody try again: another registry serves."""
+        self.health.forget()
+        self._client.keys.forget()
 
-    async def _attempted(self, work: Work, attempt: Attempt, patience: Patience) -> AnswerStream | WholeAnswer:
-        """One attempt, settled unless it is a stream that goes on."""
-        chat, tally = work.chat, attempt.tally
+    def finished(self, attempt: Attempt, leave: Pass) -> None:
+        """A stream came to its good end."""
+        self.health.answered(attempt.candidate.deployment.id, leave, self._clock.monotonic())
+
+    def broke(self, attempt: Attempt, leave: Pass, problem: UpstreamError) -> None:
+        """A stream broke after its first content."""
+        self._failed(attempt.candidate, leave, problem, again=False)
+
+    async def _attempted(
+        self, work: Work, candidate: Candidate, leave: Pass, patience: Patience, limits: Limits
+    ) -> Answered:
+        """One attempt, settled unless it is a stream that goes on. Raises `UpstreamError`, settled, when it failed."""
+        attempt = await self._settler.open(work, candidate)
+        chat, tally, name = work.chat, attempt.tally, candidate.deployment.id
         answer: AnswerStream | WholeAnswer
         try:
             if chat.stream:
-                answer = await self._client.open_stream(chat, attempt.candidate, tally)
+                answer = await self._client.open_stream(chat, candidate, tally)
             else:
-                answer = await self._client.call(chat, attempt.candidate, tally)
+                answer = await self._client.call(chat, candidate, tally)
         except UpstreamError as problem:
             work.waited_s += tally.waited_s
             await self._settler.fail(work, attempt, problem)
@@ -113,127 +140,128 @@ class Attempting:
         except BaseException as problem:
             # Cancelled, or a fault of ours. What was sent may be billed.
             work.waited_s += tally.waited_s
-            work.settling.append(self._settler.settle_later(work, attempt, _cut_by(problem, work, patience)))
+            ended = _cut_by(problem, work, patience)
+            if ended == DEADLINE and not limits.callers:
+                silent = NoReply("no answer within the deadline of this router", cause="timeout_deadline")
+                self._failed(candidate, leave, silent, again=False)
+            work.settling.append(self._settler.settle_later(work, attempt, ended))
             raise
         work.waited_s += tally.waited_s
         if chat.stream:
             work.committed_ms = work.overhead_ms(self._clock.monotonic())
+            back = self.health.begun(name, leave)
         else:
             await self._settler.settle(work, attempt, COMPLETE)
-        return answer
+            back = self.health.answered(name, leave, self._clock.monotonic())
+        if back:
+            telemetry.logger().info(telemetry.BREAKER_CLOSED, deployment=name)
+        return Answered(attempt, answer, leave)
 
-    async def _bide(self, step: Step, work: Work) -> None:
-        """Wait as long as a step says: that is no time of ours."""
-        if step.wait_s:
-            before = self._clock.monotonic()
-            try:
-                await asyncio.sleep(step.wait_s)
-            finally:
-                work.waited_s += self._clock.monotonic() - before
-
-    def _note(self, deployment: str, rest: Rest | None) -> None:
+    def _failed(self, candidate: Candidate, leave: Pass, problem: UpstreamError, *, again: bool) -> None:
+        name = candidate.deployment.id
+        rest = self.health.failed(name, leave, problem, self._clock.monotonic(), again=again)
         if rest is not None:
             telemetry.logger().warning(
-                telemetry.BREAKER_OPENED, deployment=deployment, cause=rest.cause, for_s=round(rest.for_s, 3)
+                telemetry.BREAKER_OPENED, deployment=name, cause=rest.cause, for_s=round(rest.for_s, 3)
             )
 
-    def left_s(self, due: float) -> float:
-        """Seconds until `due`."""
-        return due - self._clock.monotonic()
-
-    def rest_s(self, deployment: str) -> float:
-        """How much longer a deployment rests, in seconds."""
-        rest = self.health.resting(deployment, self._clock.monotonic())
-        return 0.0 if rest is None else rest.for_s
-
-    def chance(self) -> float:
-        """A number from 0 to 1."""
-        return self._chance()
-
-    def admitted(self, candidate: Candidate, work: Work) -> Pass | None:
-        """Leave to call somebody now; `None`, with the reason in `work.passed_over`, where that is not to be."""
-        name, now = candidate.deployment.id, self._clock.monotonic()
-        rest = self.health.resting(name, now)
-        # The first attempt is what the caller came for; a probe is paid for by its being alone.
-        if rest is None and work.attempts and not self.health.is_sound(name) and not self.budget.pay():
-            rest = NO_BUDGET
-        leave = None if rest is NO_BUDGET else self.health.admit(name, now)
-        if leave is None:
-            work.passed_over[name] = rest or Rest(State.HALF_OPEN, "probing", 0.0)
-        return leave
-
-    def is_open_to(self, candidate: Candidate) -> bool:
-        """Whether somebody could be called now: a look, which takes nothing."""
-        rest = self.health.resting(candidate.deployment.id, self._clock.monotonic())
-        return rest is None or rest.state is State.HALF_OPEN
+    async def _bided(self, wait_s: float, work: Work) -> bool:
+        """Wait, which is no time of ours; whether the caller is still there."""
+        before = self._clock.monotonic()
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            work.waited_s += self._clock.monotonic() - before
+        return not work.arrival.gone
 
 
 class _Turns:
     """Whose turn it is, for one request."""
 
-    def __init__(self, owner: Attempting, work: Work, catalog: Catalog, attempts_max: int) -> None:
+    def __init__(self, health: Health, work: Work, catalog: Catalog, attempts_max: int) -> None:
         order = attempt_order(work.decision)
-        self._order: Iterator[Candidate] = islice(order, 1) if work.chat.steering.no_fallback else order
-        self._waiting: list[Candidate] = []
-        self._owner = owner
+        self._order = islice(order, 1 if work.chat.steering.no_fallback else LOOKED_AT_MAX)
+        self._health = health
         self._work = work
         self._catalog = catalog
         self._attempts_max = attempts_max
-        self._step: Step | None = None
+        self._ranked = work.decision.ranked
+        self._others: list[int] = []  # ranks: looking at a hundred who rest must not build a hundred candidates
         self._tries: dict[str, int] = {}
+        self._failed: set[str] = set()
 
-    def next(self) -> tuple[Candidate, Pass] | None:
-        """Whom to call now, and the leave to; `None` when it is over."""
-        work, step = self._work, self._step
-        if work.arrival.gone or len(work.attempts) >= self._attempts_max or (step and step.move is Move.STOP):
-            return None
-        if step is not None and step.move is Move.AGAIN and work.last is not None:
-            found = self._called(work.last)
-            if found is not None:
-                return found
-        while (following := self._following()) is not None:
-            found = self._called(following)
-            if found is not None:
-                return found
-        return None
+    def has_failed(self, candidate: Candidate, problem: UpstreamError) -> bool:
+        """Whether a deployment failed for this request before; a bad key among good ones is not its failure."""
+        before = candidate.deployment.id in self._failed
+        if not problem.of_key:
+            self._failed.add(candidate.deployment.id)
+        return before
 
-    def after(self, problem: UpstreamError, due: float) -> Step:
-        """What to do after the attempt that was made last failed so; `next` does it."""
+    def next(
+        self, problem: UpstreamError | None, now: float, left_s: float, budget: Budget, chance: Callable[[], float]
+    ) -> Step | None:
+        """What to do now, after `problem` or at the beginning; paid for. `take` does it."""
         work = self._work
         left = self._attempts_max - len(work.attempts)
-        if left and len(self._waiting) < left:
-            self._waiting += islice(self._order, left - len(self._waiting))
-        able = [one.deployment for one in self._waiting if self._is_worth(one) and self._owner.is_open_to(one)]
-        last, provider = "", ""
-        if work.last is not None:
-            last, provider = work.last.deployment.id, work.last.deployment.provider.name
-        # Models of one vendor fail together: as long as there are other vendors, those are who else can be asked.
-        others = len({one.provider.name for one in able} - {provider}) or len(able)
-        self._step = after(
-            problem,
-            others=others,
-            tries=self._tries.get(last, 0),
-            left=left,
-            left_s=self._owner.left_s(due),
-            rest_s=self._owner.rest_s(last),
-            chance=self._owner.chance(),
-        )
-        return self._step
+        failure = None
+        if problem is not None and work.last is not None:
+            failure = Failure(problem, self._option(work.last.deployment, now))
+        options = self._options(1 if failure is None else left, now)
+        if failure is None and options and options[0].is_open and left:
+            return Step(0)
+        step = choose(failure, options, left=left, left_s=left_s, can_pay=budget.can_pay, chance=chance())
+        passed = len(options) if step is None else step.place or 0
+        for rank, option in zip(self._others[:passed], options, strict=False):
+            work.passed_over[self._ranked.deployment(rank).id] = option.rest or NO_BUDGET
+        if step is not None and step.pays:
+            budget.pay()
+        return step
 
-    def _following(self) -> Candidate | None:
-        return self._waiting.pop(0) if self._waiting else next(self._order, None)
-
-    def _called(self, candidate: Candidate) -> tuple[Candidate, Pass] | None:
+    def take(self, step: Step, now: float) -> tuple[Candidate, Pass] | None:
+        """Whom a step means, with what is left of the money, and the leave to call; `None` when that is gone."""
+        last = self._work.last
+        if step.place is not None:
+            candidate = self._ranked[self._others[step.place]]
+        elif last is not None:
+            candidate = last
+        else:
+            return None
         fit = worth_trying(self._work, candidate, self._catalog)
-        leave = None if fit is None else self._owner.admitted(fit, self._work)
+        leave = None if fit is None else self._health.admit(candidate.deployment.id, now)
         if fit is None or leave is None:
             return None
+        if step.place is not None:
+            del self._others[step.place]
         name = fit.deployment.id
         self._tries[name] = self._tries.get(name, 0) + 1
+        self._work.passed_over.pop(name, None)
         return fit, leave
 
-    def _is_worth(self, candidate: Candidate) -> bool:
-        return worth_trying(self._work, candidate, self._catalog) is not None
+    def _options(self, wanted: int, now: float) -> list[Option]:
+        """The others, in step with `_others`: as many as it takes for `wanted` who may be called, where there are."""
+        self._others = [rank for rank in self._others if self._is_worth(rank)]
+        options = [self._option(self._ranked.deployment(rank), now) for rank in self._others]
+        able = sum(one.is_open for one in options)
+        while able < wanted and (rank := next(self._order, None)) is not None:
+            if self._is_worth(rank):
+                self._others.append(rank)
+                options.append(self._option(self._ranked.deployment(rank), now))
+                able += options[-1].is_open
+        return options
+
+    def _is_worth(self, rank: int) -> bool:
+        if not self._work.attempts:
+            return True
+        return worth_trying(self._work, self._ranked[rank], self._catalog) is not None
+
+    def _option(self, deployment: Deployment, now: float) -> Option:
+        name = deployment.id
+        return Option(
+            provider=deployment.provider.name,
+            rest=self._health.resting(name, now),
+            sound=self._health.is_sound(name),
+            tries=self._tries.get(name, 0),
+        )
 
 
 def worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:

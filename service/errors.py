@@ -132,7 +132,10 @@ class NoCandidate(CallerError):
 
 
 class UpstreamError(CoeError):
-    """One attempt failed. `cause` is a short stable word for ledger and metrics; `upstream_status` is the vendor's."""
+    """One attempt failed. `cause` is a short stable word for ledger and metrics; `upstream_status` is the vendor's.
+
+    `of_key` is set when it is the fault of one key, and the provider has others that may still be used.
+    """
 
     status = 502
     type = "upstream_error"
@@ -153,6 +156,7 @@ class UpstreamError(CoeError):
         self.cause = cause
         self.upstream_status = upstream_status
         self.retry_after_s = retry_after_s
+        self.of_key = False
 
 
 class NotSent(UpstreamError):

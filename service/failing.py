@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Final
 
 from service.domain.decision import Candidate
-from service.errors import AllAttemptsFailed, CoeError, Replied, UpstreamError
-from service.routing.health import Rest
+from service.errors import AllAttemptsFailed, CoeError, UpstreamError
+from service.routing.health import ACCOUNT_CAUSES, Rest, State
 
-
-def passes(problem: UpstreamError) -> bool:
-    """Whether a refusal is passed on at once: the caller's own fault, which no other deployment would forgive."""
-    return isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length"
+NAMED_MAX: Final = 8
+"""Deployments that are named beside those who were tried; of the others only the number is told."""
 
 
 def nobody_answered(
@@ -29,29 +28,48 @@ def nobody_answered(
     if causes and all(cause == "context_length" for cause in causes):
         return failures[-1][1]
     told = [f"{one.deployment.id}: {problem.cause}" for one, problem in failures]
-    told += [f"{name}: {_resting(rest)}" for name, rest in passed_over.items()]
-    if not causes and passed_over:
-        failed = AllAttemptsFailed(f"nobody can be asked now ({'; '.join(told)})", code="upstream_resting")
-        failed.status = 503
-        failed.headers["retry-after"] = str(max(1, math.ceil(min(rest.for_s for rest in passed_over.values()))))
+    told += [f"{name}: {_resting(rest)}" for name, rest in list(passed_over.items())[:NAMED_MAX]]
+    if len(passed_over) > NAMED_MAX:
+        told.append(f"{len(passed_over) - NAMED_MAX} more rest")
+    what = "every attempt failed" if causes or not passed_over else "nobody can be asked now"
+    failed = AllAttemptsFailed(f"{what} ({'; '.join(told) or 'the caller left before any'})")
+    return _classed(failed, failures, [rest for rest in passed_over.values() if rest.state is not State.CLOSED])
+
+
+def _classed(
+    failed: AllAttemptsFailed, failures: Sequence[tuple[Candidate, UpstreamError]], rests: Sequence[Rest]
+) -> AllAttemptsFailed:
+    """Status, code and Retry-After by what all have in common: those who failed, else those who rest."""
+    causes = [problem.cause for _, problem in failures] or [rest.cause for rest in rests]
+    wait_s = min([rest.for_s for rest in rests] + _waits(failures), default=1.0)
+    if not causes:
         return failed
-    failed = AllAttemptsFailed(f"every attempt failed ({'; '.join(told) or 'the caller left before any'})")
-    if causes and all(cause.startswith("timeout") for cause in causes):
+    if failures and all(cause.startswith("timeout") for cause in causes):
         failed.status, failed.code = 504, "upstream_timeout"
-    elif causes and all(cause == "rate_limited" for cause in causes):
+    elif all(cause == "rate_limited" for cause in causes):
         failed.status, failed.code, failed.type = 429, "upstream_rate_limited", "rate_limit_error"
-        waits = [problem.retry_after_s for _, problem in failures if problem.retry_after_s is not None]
-        failed.headers["retry-after"] = str(max(1, math.ceil(min(waits)))) if waits else "1"
-    elif causes and all(cause == "auth_failed" for cause in causes):
+        failed.headers["retry-after"] = str(max(1, math.ceil(wait_s)))
+    elif all(cause == "auth_failed" for cause in causes):
         failed.code = "upstream_auth_failed"
+    elif not failures and not all(cause in ACCOUNT_CAUSES for cause in causes):
+        failed.status, failed.code = 503, "upstream_resting"
+        failed.headers["retry-after"] = str(max(1, math.ceil(wait_s)))
     return failed
+
+
+def _waits(failures: Sequence[tuple[Candidate, UpstreamError]]) -> list[float]:
+    """What each deployment said last about when to come back."""
+    last = {candidate.deployment.id: problem.retry_after_s for candidate, problem in failures}
+    return [wait for wait in last.values() if wait is not None]
 
 
 def _resting(rest: Rest) -> str:
     """Why somebody was passed over, in words."""
-    if rest.cause == "retry_budget":
+    if rest.state is State.CLOSED:
         return "not asked, too many retries of late"
-    return f"rests after {rest.cause}" + (f", {rest.for_s:.1f} s more" if rest.for_s else ", a probe is out")
+    if rest.state is State.HALF_OPEN:
+        return f"rests after {rest.cause}, a probe is out"
+    return f"rests after {rest.cause}, {rest.for_s:.1f} s more"
 
 
 def too_slow(message: str, *, code: str) -> AllAttemptsFailed:

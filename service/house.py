@@ -134,7 +134,7 @@ class House:
         resting = health.told(self.clock.monotonic())
         gauges: dict[str, int | Mapping[str, float]] = {
             telemetry.RESTING: {one: 1.0 if rest.state is State.OPEN else 0.5 for one, rest in resting.items()},
-            telemetry.RESTS: health.opened,
+            telemetry.RESTS: health.rests,
             **self.admission.figures(),
             **self.shares.figures(),
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
@@ -204,7 +204,7 @@ class House:
                 return
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
             # Whoever mended a key or a name reloads, and wants it used.
-            self.pipeline.attempting.health.forget()
+            self.pipeline.attempting.forget()
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())
 
 

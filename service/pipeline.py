@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from service.attempting import Attempting
+from service.attempting import NO_BUDGET, Attempting, Limits
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
@@ -41,6 +41,7 @@ from service.ledger.lines import decode
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, read_request
 from service.routing.explain import record
+from service.routing.health import Pass
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
@@ -172,10 +173,11 @@ class Pipeline:
     async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
         """The first answer, or 504 when the time of the request is over before it."""
         limit_ms, own = self._limit_ms(work)
-        due = work.arrival.at + limit_ms / 1000
+        limits = Limits(work.arrival.at + limit_ms / 1000, callers=own)
         patience = Patience()
         try:
-            return await patience.wait(self._reply(work, catalog, patience, due), due - self._clock.monotonic())
+            left_s = limits.due - self._clock.monotonic()
+            return await patience.wait(self._reply(work, catalog, patience, limits), left_s)
         except TimeoutError:
             if not patience.expired:
                 raise
@@ -194,12 +196,14 @@ class Pipeline:
         ours = self._deadline_s * 1000
         return (own, True) if own < ours else (ours, False)
 
-    async def _reply(self, work: Work, catalog: Catalog, patience: Patience, due: float) -> WholeReply | StreamReply:
+    async def _reply(
+        self, work: Work, catalog: Catalog, patience: Patience, limits: Limits
+    ) -> WholeReply | StreamReply:
         """What the first candidate that answers makes of it."""
-        found = await self.attempting.first_that_answers(work, catalog, patience, due)
+        found = await self.attempting.first_that_answers(work, catalog, patience, limits)
         if isinstance(found.answer, WholeAnswer):
             return self._whole(work, found.answer)
-        return StreamReply(self, work, found.attempt, found.answer)
+        return StreamReply(self, work, found.attempt, found.leave, found.answer)
 
     def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
         """A unary answer with its cost, and with the explanation where that was asked for."""
@@ -231,8 +235,9 @@ class Pipeline:
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
-        if decision.degraded or work.passed_over:
-            headers["x-coe-degraded"] = ",".join((*decision.degraded, *((RESTING,) if work.passed_over else ())))
+        rests = any(rest is not NO_BUDGET for rest in work.passed_over.values())
+        if decision.degraded or rests:
+            headers["x-coe-degraded"] = ",".join((*decision.degraded, *((RESTING,) if rests else ())))
         return headers
 
     def _write_down(self, work: Work) -> None:
@@ -250,10 +255,11 @@ class Pipeline:
 class StreamReply:
     """A stream that was committed: its first content is there. Drive `forward`; always call `abandon` in the end."""
 
-    def __init__(self, pipeline: Pipeline, work: Work, attempt: Attempt, stream: AnswerStream) -> None:
+    def __init__(self, pipeline: Pipeline, work: Work, attempt: Attempt, leave: Pass, stream: AnswerStream) -> None:
         self._pipeline = pipeline
         self._work = work
         self._attempt = attempt
+        self._leave = leave
         self._stream = stream
         self._ended = False
         self.headers: Mapping[str, str] = pipeline.headers(work)
@@ -276,11 +282,12 @@ class StreamReply:
         try:
             refused = await self._stream.forward(put)
         except UpstreamError as problem:
-            self._pipeline.attempting.broke(self._attempt, problem)
+            self._pipeline.attempting.broke(self._attempt, self._leave, problem)
             await self._end(problem.cause)
             return error_event(problem)
         if refused is not None:
             return refused
+        self._pipeline.attempting.finished(self._attempt, self._leave)
         await self._end(COMPLETE)
         return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
 

@@ -3,18 +3,21 @@
 Where on the path: `attempting` asks before every attempt and tells how each ended; /readyz, /metrics and the log show
 it. Decisions don't depend on it, so that they can be taken again: a deployment that rests is passed over, not unranked.
 
-    closed     --`FAILURES_IN_A_ROW`, or half of the last `OUTCOMES`--> open
-    open       --its rest is over--> half_open: one attempt at a time, a probe
-    half_open  --the probe answers--> closed; --it fails--> open, for twice as long
+    closed     --`FAILURES_IN_A_ROW` requests, or half of the last `OUTCOMES`--> open
+    open       --its rest is over--> half_open: one request each `PROBE_S`, a probe
+    half_open  --a probe has its first content--> on trial: closed, until the first outcome
+    on trial   --a whole answer--> closed;  --a failure--> open, for twice as long
 
-A deployment that said when to come back (429, or overloaded with a Retry-After) rests until then and needs no probe.
-One that refuses our key, our account or its own name rests at once: no other request can fare better.
+A deployment that said when to come back (429 or 5xx with a Retry-After) rests until then and needs no probe; one that
+is over its limit and doesn't say rests a moment when it says so twice. One that refuses our key rests at once, and one
+that refuses our account or its own name when `REFUSALS_IN_A_ROW` requests were told so: a single one may be odd.
 
 Invariants
-1. Only what a deployment did itself counts: never a refusal of the caller's own request, a caller who left, or a
-   deadline that caller or router set. It takes several requests to open a breaker, so that no single one opens many.
-2. No request is spent on a deployment that rests, but for one probe at a time.
-3. Bounded: an entry exists only after a failure and goes with the next success; `OUTCOMES` outcomes each.
+1. Only what a deployment did itself counts: never a refusal of the caller's own request, a caller who left, a deadline
+   that the caller set, or one bad key of several. A request counts once per deployment.
+2. Nobody is called who rests, but for a probe each `PROBE_S`. A probe that tells nothing is over by itself.
+3. Bounded: an entry exists only after a failure, goes when nothing but answers is left in it, and holds `OUTCOMES`.
+4. What was begun before `forget` says nothing about what came after.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.errors import NotSent, Replied, UpstreamError
 
@@ -39,15 +42,25 @@ REST_S: Final = 1.0
 REST_S_MAX: Final = 30.0
 """The first rest is short: whoever has but one vendor gets nothing meanwhile, and most outages are blips."""
 
+PROBE_S: Final = 5.0
+"""From one probe to the next while none has ended: a silent vendor costs few callers their patience, and one that only
+takes its time is not left to a single caller."""
+
 SPREAD: Final = 0.2
 """Rests are up to a fifth longer, by chance: workers that saw the same failure shall not probe in the same instant."""
 
+REFUSALS_IN_A_ROW: Final = 3
 REFUSED_REST_S: Final = 30.0
-"""Of a deployment that refuses our key or knows no such model: somebody has to change something first."""
+"""Of a deployment that refuses our key or our account: somebody has to change something first."""
 
+LIMITS_IN_A_ROW: Final = 2
 WAIT_S: Final = 1.0
 WAIT_S_MAX: Final = 60.0
 """Of one that is over its limit and does not say for how long, and at most, whatever it says."""
+
+WRONG_KEY: Final = 401
+FAULTS_FROM: Final = 500
+"""Statuses from here on are a vendor's own faults."""
 
 
 class State(StrEnum):
@@ -67,39 +80,50 @@ class Blame(StrEnum):
     ACCOUNT = "account"
 
 
-_OF_THE_ACCOUNT: Final = frozenset({"auth_failed", "payment_required", "model_not_found"})
-_OF_A_LIMIT: Final = frozenset({"rate_limited", "overloaded"})
+ACCOUNT_CAUSES: Final = frozenset({"auth_failed", "payment_required", "model_not_found"})
 
 
 def blame(problem: UpstreamError) -> Blame:
     """Whose fault it was that an attempt failed."""
-    if isinstance(problem, Replied) and problem.passthrough:
-        return Blame.NOBODY
-    if isinstance(problem, NotSent) and problem.cause == "invalid_request":
-        return Blame.NOBODY  # it could not be written as HTTP
-    if problem.cause == "context_length":
-        return Blame.NOBODY
-    if problem.cause in _OF_THE_ACCOUNT:
-        return Blame.ACCOUNT
-    if problem.cause == "rate_limited" or (problem.cause in _OF_A_LIMIT and problem.retry_after_s is not None):
-        return Blame.LIMIT
-    return Blame.DEPLOYMENT
+    if isinstance(problem, Replied):
+        if problem.passthrough or problem.of_key:
+            return Blame.NOBODY
+        told = problem.retry_after_s is not None
+        if problem.cause == "rate_limited" or (told and problem.upstream_status and is_fault(problem)):
+            return Blame.LIMIT
+    if problem.cause == "context_length" or (isinstance(problem, NotSent) and problem.cause == "invalid_request"):
+        return Blame.NOBODY  # the latter could not be written as HTTP
+    return Blame.ACCOUNT if problem.cause in ACCOUNT_CAUSES else Blame.DEPLOYMENT
 
 
-class Pass(StrEnum):
-    """Leave to make an attempt: as usual, or as the one that finds out whether a deployment is back."""
+def is_fault(problem: UpstreamError) -> bool:
+    """Whether a vendor answered that something is wrong with itself."""
+    return isinstance(problem, Replied) and (problem.upstream_status or 0) >= FAULTS_FROM
 
-    USUAL = "usual"
-    PROBE = "probe"
+
+class Pass(NamedTuple):
+    """Leave to make an attempt; as a probe, or as usual. `generation` is the registry's that it was given under."""
+
+    probe: bool
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A deployment that is passed over, or waits for a probe (`half_open`). `for_s` is what is left of its rest."""
+    """Why a deployment is passed over. `for_s` is how much longer; 0 when a probe may go out now.
+
+    `returns`: it takes calls again when the rest is over. Otherwise a probe comes first.
+    """
 
     state: State
     cause: str
     for_s: float
+    returns: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody may be sent there now, as a probe."""
+        return self.state is State.HALF_OPEN and self.for_s == 0
 
 
 @dataclass(slots=True)
@@ -109,8 +133,11 @@ class _Breaker:
     outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=OUTCOMES))
     until: float | None = None
     needs_probe: bool = False
-    probing: bool = False
+    probe_until: float = 0.0
+    on_trial: bool = False
     rest_s: float = REST_S
+    refusals: int = 0
+    limits: int = 0
     cause: str = ""
 
     def failed_in_a_row(self) -> int:
@@ -134,79 +161,88 @@ class Health:
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
         self._breakers: dict[str, _Breaker] = {}
-        self.opened = 0
+        self._usual = Pass(probe=False, generation=0)
+        self.rests = 0
 
     def admit(self, deployment: str, now: float) -> Pass | None:
-        """Leave to call a deployment at `now` (monotonic seconds), or `None` while it rests.
-
-        A probe is out until `answered`, `failed` or `withdrawn` is called with its pass.
-        """
+        """Leave to call a deployment at `now` (monotonic seconds), or `None` while it rests."""
         one = self._breakers.get(deployment)
         if one is None or one.until is None:
-            return Pass.USUAL
-        if now < one.until or one.probing:
+            return self._usual
+        if now < one.until:
             return None
         if not one.needs_probe:
             one.until = None
-            return Pass.USUAL
-        one.probing = True
-        return Pass.PROBE
-
-    def is_sound(self, deployment: str) -> bool:
-        """Whether nothing speaks against it: it never failed, or it answered last."""
-        one = self._breakers.get(deployment)
-        return one is None or (one.until is None and bool(one.outcomes) and one.outcomes[-1][1])
-
-    def answered(self, deployment: str, by: Pass, now: float) -> bool:
-        """It answered; whether that closed its breaker."""
-        one = self._breakers.get(deployment)
-        if one is None:
-            return False
-        if by is Pass.PROBE:
-            del self._breakers[deployment]
-            return True
-        if one.until is None:
-            one.outcomes.append((now, True))
-            if all(answered for _, answered in one.outcomes):
-                del self._breakers[deployment]
-        return False
-
-    def failed(self, deployment: str, by: Pass, problem: UpstreamError, now: float) -> Rest | None:
-        """It failed; its rest, if one begins with this failure."""
-        fault = blame(problem)
-        if fault is Blame.NOBODY:
-            self.withdrawn(deployment, by)
+            return self._usual
+        if now < one.probe_until:
             return None
-        one = self._breakers.setdefault(deployment, _Breaker())
-        if by is Pass.PROBE:
-            one.probing = False
-        elif one.until is not None and fault is not Blame.LIMIT:
-            return None  # it was called before it went to rest: that is known already
-        one.outcomes.append((now, False))
-        if fault is Blame.LIMIT:
-            return self._rest(one, now, min(problem.retry_after_s or WAIT_S, WAIT_S_MAX), problem.cause, probe=False)
-        if fault is Blame.ACCOUNT:
-            return self._rest(one, now, REFUSED_REST_S, problem.cause, probe=True)
-        if by is Pass.PROBE:
-            one.rest_s = min(2 * one.rest_s, REST_S_MAX)
-        elif not one.is_failing(now):
-            return None
-        return self._rest(one, now, one.rest_s, problem.cause, probe=True)
-
-    def withdrawn(self, deployment: str, by: Pass) -> None:
-        """An attempt ended and says nothing about the deployment."""
-        one = self._breakers.get(deployment)
-        if one is not None and by is Pass.PROBE:
-            one.probing = False
+        one.probe_until = now + PROBE_S
+        return self._usual._replace(probe=True)
 
     def resting(self, deployment: str, now: float) -> Rest | None:
-        """Why a deployment is passed over now, or `None`."""
+        """Why a deployment is not called as usual now, or `None`."""
         one = self._breakers.get(deployment)
         if one is None or one.until is None:
             return None
         if now < one.until:
-            return Rest(State.OPEN, one.cause, one.until - now)
-        return Rest(State.HALF_OPEN, one.cause, 0.0) if one.needs_probe else None
+            return Rest(State.OPEN, one.cause, one.until - now, returns=not one.needs_probe)
+        return Rest(State.HALF_OPEN, one.cause, max(0.0, one.probe_until - now)) if one.needs_probe else None
+
+    def is_sound(self, deployment: str) -> bool:
+        """Whether nothing speaks against it: it never failed, or it answered last."""
+        one = self._breakers.get(deployment)
+        if one is None:
+            return True
+        return one.until is None and not (one.on_trial or one.limits) and (not one.outcomes or one.outcomes[-1][1])
+
+    def begun(self, deployment: str, by: Pass) -> bool:
+        """The first content of a stream is there; whether that ended a rest."""
+        one = self._of(deployment, by)
+        if one is None or not by.probe or one.until is None:
+            return False
+        one.until, one.needs_probe, one.on_trial = None, False, True
+        one.outcomes.clear()
+        return True
+
+    def answered(self, deployment: str, by: Pass, now: float) -> bool:
+        """A whole answer came; whether that ended a rest."""
+        one = self._of(deployment, by)
+        if one is None or (one.until is not None and not by.probe):
+            return False  # it was asked before it went to rest
+        ended = one.until is not None
+        one.outcomes.append((now, True))
+        one.refusals = one.limits = 0
+        if ended or one.on_trial or all(answered for _, answered in one.outcomes):
+            del self._breakers[deployment]
+        return ended
+
+    def failed(
+        self, deployment: str, by: Pass, problem: UpstreamError, now: float, *, again: bool = False
+    ) -> Rest | None:
+        """It failed; its rest, if one begins with this failure. `again`: it has failed for the same request before."""
+        fault = blame(problem)
+        if by.generation != self._usual.generation:
+            return None
+        if fault is Blame.NOBODY:
+            if by.probe and (one := self._breakers.get(deployment)) is not None:
+                one.probe_until = now  # it told nothing: the next one may go out
+            return None
+        one = self._breakers.setdefault(deployment, _Breaker())
+        if fault is Blame.LIMIT:
+            return self._limited(one, by, problem, now)
+        if one.until is not None and not by.probe:
+            return None  # it was called before it went to rest: that is known already
+        if by.probe or one.on_trial:
+            one.rest_s = min(2 * one.rest_s, REST_S_MAX)
+            return self._rest(one, now, one.rest_s, problem.cause, probe=True)
+        if again:
+            return None
+        one.outcomes.append((now, False))
+        if fault is Blame.ACCOUNT:
+            one.refusals += 1
+            if problem.upstream_status == WRONG_KEY or one.refusals >= REFUSALS_IN_A_ROW:
+                return self._rest(one, now, REFUSED_REST_S, problem.cause, probe=True)
+        return self._rest(one, now, one.rest_s, problem.cause, probe=True) if one.is_failing(now) else None
 
     def told(self, now: float) -> Mapping[str, Rest]:
         """Every deployment that rests or waits for a probe."""
@@ -216,12 +252,31 @@ class Health:
     def forget(self) -> None:
         """Begin anew: another registry serves."""
         self._breakers.clear()
+        self._usual = self._usual._replace(generation=self._usual.generation + 1)
 
-    def _rest(self, one: _Breaker, now: float, for_s: float, cause: str, *, probe: bool) -> Rest:
-        """Begin a rest, or make the one that runs longer."""
+    def _of(self, deployment: str, by: Pass) -> _Breaker | None:
+        return self._breakers.get(deployment) if by.generation == self._usual.generation else None
+
+    def _limited(self, one: _Breaker, by: Pass, problem: UpstreamError, now: float) -> Rest | None:
+        """Over its limit: that is no failure, but a time to keep away."""
+        one.limits += 1
+        if by.probe:
+            one.probe_until = now
+        if problem.retry_after_s is None and one.limits < LIMITS_IN_A_ROW:
+            return None
+        wait_s = WAIT_S if problem.retry_after_s is None else problem.retry_after_s
+        return self._rest(one, now, min(wait_s, WAIT_S_MAX), problem.cause, probe=False)
+
+    def _rest(self, one: _Breaker, now: float, for_s: float, cause: str, *, probe: bool) -> Rest | None:
+        """Begin a rest, or make the one that runs longer; the rest when it begins."""
+        begins = one.until is None or now >= one.until
         until = now + for_s * (1 + SPREAD * self._draw())
         one.until = until if one.until is None else max(one.until, until)
         one.needs_probe |= probe
+        one.on_trial = False
+        one.probe_until = 0.0
+        if not begins:
+            return None
         one.cause = cause
-        self.opened += 1
-        return Rest(State.OPEN, cause, one.until - now)
+        self.rests += 1
+        return Rest(State.OPEN, cause, one.until - now, returns=not one.needs_probe)

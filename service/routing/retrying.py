@@ -1,35 +1,36 @@
-"""What to do after an attempt failed: call the same deployment again, go to the next one, or stop. Pure.
+"""Whom to call next: the best-ranked who may be called, the same one again, one that is waited for, or nobody.
 
-Where on the path: `attempting` is the one owner of attempts; it asks here after each failure, and does what is said.
+Pure. Where on the path: `attempting` is the one owner of attempts; it asks here before each, and does what is said.
 
-| what failed | while another deployment is left | when none is left |
+| what failed | while another deployment may be called | when none may |
 |---|---|---|
 | refused by the vendor, the caller's own fault | stop: its words are worth more than another attempt | stop |
 | too long for the context | the next one with a larger context | stop |
+| one of several keys | again, with another key | the same |
 | over a limit, with or without Retry-After | the next one | again, when the wait is short enough |
-| 5xx, without a Retry-After | again, once, where an attempt is to spare; else the next one | again, once |
+| 5xx without a Retry-After | again, once, where an attempt is to spare; else the next one | again, once |
 | not reached, hung up, broken before content | the next one | again, once |
 | silence: nothing came in time | the next one | stop: it had its time |
 | our key, our account, an unknown name | the next one | stop |
 
 An attempt more costs the vendor something, and in an outage it is what keeps it down. So calls that go where something
-has failed lately are paid for from `Budget`: a fifth of the requests, and a few to begin with. A call to a deployment
-that nothing speaks against is free.
+has failed lately are paid for from `Budget`: a fifth of the requests, and a few to begin with. A first attempt, a probe
+and a call to a deployment that nothing speaks against are free.
 
 Invariants
-1. At most `attempts_max` attempts of a request, whatever a caller sends; the deadline of a request is over all of them.
+1. At most `left` attempts of a request, whatever a caller sends; what is waited for leaves at least as much time again.
 2. Waits have full jitter: anything from nothing to their limit; a Retry-After is a least, and never cut short.
-3. The same deployment is called twice at most, and never again after silence.
+3. The same deployment is called twice at most, another key aside, and never again after silence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from service.errors import Replied, UpstreamError
-from service.routing.health import Blame, blame
+from service.routing.health import SPREAD, Blame, Rest, State, blame, is_fault
 
 BACKOFF_S: Final = 0.25
 BACKOFF_BEFORE_NEXT_S: Final = 0.02
@@ -38,9 +39,6 @@ deployment could answer meanwhile: nobody shall notice."""
 
 WAIT_S_MAX: Final = 10.0
 """A Retry-After beyond this is no reason to keep a caller waiting."""
-
-FAULTS_FROM: Final = 500
-"""Statuses from here on are a vendor's own faults."""
 
 TRIES_MAX: Final = 2
 """Calls of one request to one deployment."""
@@ -51,24 +49,36 @@ BUDGET_FIRST: Final = 10
 """Paid attempts: one for each five requests; saved up to a hundred, and ten at the start, or few requests had none."""
 
 
-class Move(StrEnum):
-    """What is next."""
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A deployment that this request could go to. `rest` is why not now, `sound` whether nothing speaks against it."""
 
-    NEXT = "next"
-    AGAIN = "again"
-    STOP = "stop"
+    provider: str
+    rest: Rest | None = None
+    sound: bool = True
+    tries: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be called now, perhaps as a probe."""
+        return self.rest is None or self.rest.is_open
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The attempt before: how it failed, and the deployment, which has been called `option.tries` times."""
+
+    problem: UpstreamError
+    option: Option
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is next, and how long to wait before it, in seconds."""
+    """Whom to call: a place among the options, or `None` for the one that failed. `pays`: from the budget."""
 
-    move: Move
+    place: int | None
     wait_s: float = 0.0
-
-
-STOP: Final = Step(Move.STOP)
-NEXT: Final = Step(Move.NEXT)
+    pays: bool = False
 
 
 def is_silence(problem: UpstreamError) -> bool:
@@ -76,39 +86,66 @@ def is_silence(problem: UpstreamError) -> bool:
     return problem.cause.startswith("timeout") and problem.cause != "timeout_connect"
 
 
-def after(
-    problem: UpstreamError, *, others: int, tries: int, left: int, left_s: float, rest_s: float, chance: float
-) -> Step:
-    """What to do after a failure.
+def is_final(problem: UpstreamError) -> bool:
+    """Whether a refusal is passed on at once: the caller's own fault, which no other deployment would forgive."""
+    return isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length"
 
-    `others` deployments may still be called; this one was called `tries` times and rests for `rest_s` seconds more.
-    `left` attempts and `left_s` seconds are left of the request. `chance` is a number from 0 to 1.
+
+def choose(
+    failure: Failure | None, options: Sequence[Option], *, left: int, left_s: float, can_pay: bool, chance: float
+) -> Step | None:
+    """Whom to call next, or `None` when it is over.
+
+    `failure` is `None` before the first attempt. `options` are the others, best first. `left` attempts and `left_s`
+    seconds are left of the request; `can_pay` says whether the budget has one; `chance` is a number from 0 to 1.
     """
-    if isinstance(problem, Replied) and problem.passthrough and problem.cause != "context_length":
-        return STOP
-    if left < 1:
-        return STOP
-    if others > 0:
-        spare = left > others and tries < TRIES_MAX and not rest_s and _is_passing(problem)
-        return Step(Move.AGAIN, chance * BACKOFF_BEFORE_NEXT_S) if spare else NEXT
-    fault = blame(problem)
-    if fault in (Blame.NOBODY, Blame.ACCOUNT) or is_silence(problem) or tries >= TRIES_MAX:
-        return STOP
-    least = max(problem.retry_after_s or 0.0, rest_s)
-    wait_s = least + chance * BACKOFF_S
-    if least > WAIT_S_MAX or wait_s >= left_s:
-        return STOP
-    return Step(Move.AGAIN, wait_s)
+    if left < 1 or (failure is not None and is_final(failure.problem)):
+        return None
+    if failure is not None and failure.problem.of_key:
+        return Step(None)
+    free = [failure is None or one.sound or one.rest is not None for one in options]
+    able = [place for place, one in enumerate(options) if one.is_open and (free[place] or can_pay)]
+    if failure is not None and can_pay and _is_passing(failure):
+        # Models of one vendor fail together: as long as there are other vendors, those are who else can be asked.
+        elsewhere = {options[place].provider for place in able} - {failure.option.provider}
+        if able and left > (len(elsewhere) or len(able)):
+            return Step(None, chance * BACKOFF_BEFORE_NEXT_S, pays=True)
+    if able:
+        return Step(able[0], pays=not free[able[0]])
+    first = _first_back(failure if can_pay else None, options, chance * BACKOFF_S)
+    if first is None or first.wait_s > WAIT_S_MAX * (1 + SPREAD) + BACKOFF_S or 2 * first.wait_s >= left_s:
+        return None
+    return first
 
 
-def _is_passing(problem: UpstreamError) -> bool:
+def _first_back(failure: Failure | None, options: Sequence[Option], backoff_s: float) -> Step | None:
+    """Whoever may be called first, when nobody may now."""
+    waits = [
+        Step(place, one.rest.for_s + backoff_s)
+        for place, one in enumerate(options)
+        if one.rest is not None and one.rest.state is State.OPEN and one.rest.returns and one.tries < TRIES_MAX
+    ]
+    if failure is not None and _may_be_called_again(failure):
+        rest_s = 0.0 if failure.option.rest is None else failure.option.rest.for_s
+        waits.append(Step(None, max(failure.problem.retry_after_s or 0.0, rest_s) + backoff_s, pays=True))
+    return min(waits, key=lambda step: step.wait_s, default=None)
+
+
+def _is_passing(failure: Failure) -> bool:
     """Whether a vendor said that something is wrong with itself, and not for how long: mostly it is over at once."""
-    status = problem.upstream_status or 0
-    return isinstance(problem, Replied) and status >= FAULTS_FROM and blame(problem) is Blame.DEPLOYMENT
+    problem, option = failure.problem, failure.option
+    return option.tries < TRIES_MAX and option.rest is None and is_fault(problem) and blame(problem) is Blame.DEPLOYMENT
+
+
+def _may_be_called_again(failure: Failure) -> bool:
+    fault = blame(failure.problem)
+    if fault in (Blame.NOBODY, Blame.ACCOUNT) or is_silence(failure.problem):
+        return False
+    return failure.option.tries < TRIES_MAX and (failure.problem.retry_after_s or 0.0) <= WAIT_S_MAX
 
 
 class Budget:
-    """What may be spent on attempts that go where something has failed lately. Each request adds a fifth of one."""
+    """What may be spent on attempts that go where something has failed lately. Five requests add one."""
 
     __slots__ = ("_saved",)
 
@@ -119,9 +156,11 @@ class Budget:
         """A request came."""
         self._saved = min(self._saved + 1, BUDGET_MAX * BUDGET_REQUESTS)
 
-    def pay(self) -> bool:
-        """Take one attempt out; false when there is none."""
-        if self._saved < BUDGET_REQUESTS:
-            return False
+    @property
+    def can_pay(self) -> bool:
+        """Whether there is one attempt in it."""
+        return self._saved >= BUDGET_REQUESTS
+
+    def pay(self) -> None:
+        """Take one attempt out."""
         self._saved -= BUDGET_REQUESTS
-        return True

@@ -76,19 +76,20 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
     )
 
 
-def attempt_order(decision: Decision) -> Iterator[Candidate]:
-    """Whom to try, in order: the choice, then the best-ranked of another provider, then the rest.
+def attempt_order(decision: Decision) -> Iterator[int]:
+    """Whom to try, as ranks: the choice, then the best-ranked of another provider, then the rest.
 
     A vendor that is down is down for all of its models; the second attempt goes elsewhere while that is possible.
     """
-    left: list[Candidate] = []
+    left: list[int] = []
     tried: set[str] = set()
-    for one in decision.ranked:
-        if one.deployment.provider.name in tried:
-            left.append(one)
+    for rank in range(len(decision.ranked)):
+        provider = decision.ranked.deployment(rank).provider.name
+        if provider in tried:
+            left.append(rank)
             continue
-        tried.add(one.deployment.provider.name)
-        yield one
+        tried.add(provider)
+        yield rank
     yield from left
 
 

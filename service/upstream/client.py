@@ -20,6 +20,7 @@ from service.domain.decision import Candidate
 from service.domain.ports import Answer, Clock, Transport, UpstreamResponse, WireProtocol
 from service.errors import Broken, NoReply, UpstreamError
 from service.upstream.body import read_up_to
+from service.upstream.key_ring import KeyRing
 from service.upstream.patience import Patience
 from service.upstream.stream import AnswerStream, Reading
 from service.upstream.tally import Tally, bounds_of
@@ -50,7 +51,7 @@ class UpstreamClient:
         self._transport = transport
         self._protocols = protocols
         self._clock = clock
-        self._calls = 0
+        self.keys = KeyRing()
 
     async def call(self, chat: ChatRequest, candidate: Candidate, tally: Tally) -> WholeAnswer:
         """One unary attempt. Raises an `UpstreamError`; `tally` holds what became known either way."""
@@ -88,7 +89,7 @@ class UpstreamClient:
         response = await self._send(protocol, chat, candidate, tally)
         try:
             if not 200 <= response.status < 300:
-                raise await self._refusal(protocol, response, candidate)
+                raise await self._refusal(protocol, response, candidate, tally)
             return await self._read(response, RESPONSE_BYTES_MAX, tally), _type_of(response, "application/json")
         finally:
             await response.aclose()
@@ -99,7 +100,7 @@ class UpstreamClient:
         response = await self._send(protocol, chat, candidate, tally)
         try:
             if not 200 <= response.status < 300:
-                raise await self._refusal(protocol, response, candidate)
+                raise await self._refusal(protocol, response, candidate, tally)
             if "text/event-stream" not in _type_of(response, "").lower():
                 await self._not_a_stream(protocol, response, chat, candidate, tally)
             reading = Reading(protocol, chat, candidate, tally, self._clock)
@@ -115,11 +116,11 @@ class UpstreamClient:
     ) -> UpstreamResponse:
         deployment = candidate.deployment
         keys = deployment.provider.api_keys
-        self._calls += 1
+        tally.key = self.keys.next(deployment.provider.name, keys, self._clock.monotonic()) if len(keys) > 1 else 0
         request = protocol.request(
             chat,
             deployment,
-            api_key=keys[self._calls % len(keys)] if keys else None,
+            api_key=keys[tally.key] if keys else None,
             output_tokens_cap=candidate.output_tokens_cap or None,
         )
         tally.sent = True
@@ -134,7 +135,9 @@ class UpstreamClient:
         tally.status = response.status
         return response
 
-    async def _refusal(self, protocol: WireProtocol, response: UpstreamResponse, candidate: Candidate) -> UpstreamError:
+    async def _refusal(
+        self, protocol: WireProtocol, response: UpstreamResponse, candidate: Candidate, tally: Tally
+    ) -> UpstreamError:
         """The vendor's refusal, when the status is not 2xx."""
         body = b""
         try:
@@ -142,7 +145,12 @@ class UpstreamClient:
                 body, _ = await read_up_to(response, ERROR_BYTES_MAX)
         except (TimeoutError, UpstreamError):
             pass  # the status says enough; a cut error body must not hide it
-        return protocol.refusal(response.status, response.headers, body, candidate.deployment)
+        problem = protocol.refusal(response.status, response.headers, body, candidate.deployment)
+        provider = candidate.deployment.provider
+        problem.of_key = self.keys.refused(
+            provider.name, provider.api_keys, tally.key, problem, self._clock.monotonic()
+        )
+        return problem
 
     async def _not_a_stream(
         self,

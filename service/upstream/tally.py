@@ -21,11 +21,13 @@ from service.upstream.usage import Bounds, beyond_belief
 class Tally:
     """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
 
-    `sent` is whether the request may have reached the vendor. Times are monotonic seconds.
+    `sent` is whether the request may have reached the vendor, `key` the place of the key it went with. Times are
+    monotonic seconds.
     """
 
     started: float
     sent: bool = False
+    key: int = 0
     status: int | None = None
     first_content: float | None = None
     usage: Usage | None = None

@@ -66,6 +66,11 @@ _CODES_IN_200 = {
     "11202": "rate_limited",
     "11203": "rate_limited",
 }
+_CONTENT_CODES = frozenset(
+    {"content_filter", "content_policy_violation", "data_inspection_failed", "1026", "1027", "1301"}
+)
+"""Refusals of what was asked or said, under a 200: Azure, OpenAI, Alibaba, MiniMax (1026, 1027), Zhipu (1301)."""
+
 _FINE = frozenset({"", "0", "200", "none", "ok", "success"})
 
 
@@ -116,6 +121,14 @@ def error_in_200(parsed: Mapping[str, Any], deployment: Deployment) -> Replied |
             return None
     said = vendor_error(parsed)
     code = (said.code or "").lower()
+    if code in _CONTENT_CODES:
+        return Replied(
+            safe(said.message, deployment, VENDOR_MESSAGE_CHARACTERS_MAX) or "the vendor refused the content",
+            cause="content_policy",
+            upstream_status=400,  # what it means, and what the caller is told
+            code=safe(said.code, deployment, VENDOR_CODE_CHARACTERS_MAX),
+            passthrough=True,
+        )
     if code.isdecimal() and len(code) == 3 and code[0] in "45":
         cause = _cause(int(code), said)  # OpenRouter puts the status it would have sent
     elif "rate" in code and "limit" in code:

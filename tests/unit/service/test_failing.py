@@ -46,10 +46,11 @@ def test_what_all_have_in_common_is_the_error(problems, status, code):
 
 
 @pytest.mark.parametrize(
-    ("waits", "wanted"), [((None, None), "1"), ((7.2, 3.1), "4"), ((None, 9.0), "9"), ((0.0, 5.0), "1")]
+    ("waits", "wanted"),
+    [((None, None), "1"), ((7.2, 3.1), "4"), ((None, 9.0), "9"), ((5.0, 0.0), "1"), ((1.0, 30.0), "30")],
 )
 def test_the_shortest_wait_is_told(waits, wanted):
-    """In whole seconds, at least one: then somebody may answer again."""
+    """In whole seconds, at least one: then somebody may answer again. What a deployment said last counts."""
     error = told(*(refused("rate_limited", retry_after_s=wait) for wait in waits))
     assert error.headers["retry-after"] == wanted
 
@@ -79,3 +80,26 @@ def test_who_rests_is_named_with_why_and_for_how_long():
     alone = nobody_answered([], {"q/m": Rest(State.OPEN, "http_500", 2.34), "t/m": Rest(State.OPEN, "cut", 9.0)})
     assert (alone.status, alone.code, alone.headers["retry-after"]) == (503, "upstream_resting", "3")
     assert alone.message.startswith("nobody can be asked now (q/m: rests")
+
+
+@pytest.mark.parametrize(
+    ("causes", "status", "code", "waits"),
+    [
+        (["rate_limited", "rate_limited"], 429, "upstream_rate_limited", "3"),
+        (["auth_failed", "auth_failed"], 502, "upstream_auth_failed", None),
+        (["auth_failed", "payment_required"], 502, "upstream_failed", None),
+        (["auth_failed", "http_500"], 503, "upstream_resting", "3"),
+    ],
+)
+def test_what_those_who_rest_have_in_common_is_the_error(causes, status, code, waits):
+    """A limit passes by itself, a wrong key does not."""
+    rests = {f"p{place}/m": Rest(State.OPEN, cause, 2.5 + place) for place, cause in enumerate(causes)}
+    error = nobody_answered([], rests)
+    assert (error.status, error.code, error.headers.get("retry-after")) == (status, code, waits)
+
+
+def test_a_thousand_who_rest_are_not_all_named():
+    """The message stays short."""
+    error = nobody_answered([], {f"p/m{number}": Rest(State.OPEN, "cut", 1.0) for number in range(1_000)})
+    assert error.message.endswith("; 992 more rest)")
+    assert len(error.message) < 500

@@ -300,7 +300,8 @@ def test_fallback_prefers_another_provider():
         a_model("b1", (1, 3), at=("b",)),
         a_model("b2", (1, 4), at=("b",)),
     )
-    order = [one.deployment.id for one in attempt_order(decided(a_chat(), catalog))]
+    decision = decided(a_chat(), catalog)
+    order = [decision.ranked[rank].deployment.id for rank in attempt_order(decision)]
     assert order == ["a/a1", "b/b1", "a/a2", "b/b2"]
 
 

@@ -146,7 +146,7 @@ IN_200 = [
     ("OpenRouter, choice", {"choices": [{"index": 0, "finish_reason": "error", "error": {"code": 504, "message": "m"}, "message": {"content": ""}}]}, "http_504"),
     ("a choice without reasons", {"choices": [{"finish_reason": "error", "delta": {}}]}, "error_in_200"),
     ("a string", {"error": "something"}, "error_in_200"),
-    ("a code alone", {"code": 1301}, "error_in_200"),
+    ("a code alone", {"code": 1305}, "error_in_200"),
 ]  # fmt: skip
 
 
@@ -196,3 +196,18 @@ def test_a_code_beside_choices_needs_the_quirk(deployment):
 def test_shapes_of_error_bodies(parsed, message):
     """However it is wrapped, the message is found; what is no text is none."""
     assert vendor_error(parsed).message == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}},
+        {"error": {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}},
+        {"error": {"code": "1301", "message": "unsafe"}},
+    ],
+)
+def test_a_content_refusal_under_a_200_is_the_callers(deployment, body):
+    """Passed on as a 400 with the vendor's words: nobody else would say otherwise."""
+    found = error_in_200(body, deployment())
+    assert (found.cause, found.status, found.passthrough) == ("content_policy", 400, True)
+    assert found.message in {"input new_sensitive", "Input data may contain inappropriate content.", "unsafe"}

@@ -126,10 +126,12 @@ def scan(body: bytes) -> RawObject:
     """
     if not body.lstrip(_BLANK).startswith(b"{"):
         raise RawJsonError("the body must be a JSON object")
+    quick = _quickly(body)
+    if quick is not None:
+        return RawObject(body, quick)
     if body.count(b",") > VALUES_MAX and _holds_too_many(body):
         raise RawJsonError(f"the body has more than {VALUES_MAX} JSON values")
-    quick = _quickly(body)
-    return _patiently(body) if quick is None else RawObject(body, quick)
+    return _patiently(body)
 
 
 def _holds_too_many(body: bytes) -> bool:
@@ -137,7 +139,9 @@ def _holds_too_many(body: bytes) -> bool:
     commas = 0
     for match in _SOME.finditer(body):
         # What follows a quote that nothing closes is no string: each quote in it would be tried to the end.
-        commas += (match[1] or _STRINGS.sub(b"", match[0])).count(b",")
+        commas += match[0].count(b",")
+        if match[1] is None:
+            commas -= sum(string[0].count(b",") for string in _STRINGS.finditer(match[0]))
         if commas > VALUES_MAX:
             return True
     return False
@@ -153,7 +157,7 @@ def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
     if text.count(b'"') > QUICK_QUOTES_MAX:
         return None
     pieces = text.split(b'"')
-    if len(pieces) % 2 == 0 or len(pieces) < 3 or pieces[0].strip(_BLANK) != b"{":
+    if len(pieces) % 2 == 0 or len(pieces) < 3 or pieces[0].strip(_BLANK) != b"{" or _values(body, pieces) > VALUES_MAX:
         return None
     members: dict[str, tuple[int, int, int]] = {}
     seen: set[bytes] | None = set()
@@ -185,6 +189,11 @@ def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:
         return None
     _close_member(body, members, pending, before=body.rindex(b"}"))
     return members
+
+
+def _values(body: bytes, pieces: list[bytes]) -> int:
+    """At least how many commas stand outside of strings: all, where there may be too many of them."""
+    return 0 if body.count(b",") <= VALUES_MAX else sum(outside.count(b",") for outside in pieces[2::2])
 
 
 def _walked(levels: list[set[bytes] | None], brackets: bytes) -> bool:

@@ -64,7 +64,9 @@ words, once the corpus was large (-1); seeds of their own for the hashes of stem
 and intent fitted with the temperatures (-0.3 or worse); showing each row once more mixed with a row that is no wish
 at all, against dressed-up prompts (-1, and hardly less to gain by dressing up); reading 320 and 160 characters (-0.4
 in English); a world of 545 prompts whose words mislead in passing (-0.5 on public sources, and one sentence in twelve
-still upgrades 47 % instead of 53 %). What helped: the own corpus (+10 with thirteen thousand rows, +2 more with twenty-five thousand), the
+still upgrades 47 % instead of 53 %).
+
+What helped: the own corpus (+10 with thirteen thousand rows, +2 more with twenty-five thousand), the
 topics of `lexicon.yaml` (+4 without the corpus, +2 with it; five times as many terms: +1), showing each row again
 with half of its features missing (+1 to +2), steps of compound prompts as rows (+8 for steps, +1 for own worlds), a
 weaker penalty as the corpus grew (+1), letting the solver finish (+1 to +2), eight times the rows for hashes to meet

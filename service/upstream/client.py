@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate
@@ -30,6 +30,9 @@ RESPONSE_BYTES_MAX = 32 * 1024 * 1024
 
 ERROR_BYTES_MAX = 64 * 1024
 """How much of an error body is read: messages are short, the rest is nobody's business."""
+
+CONNECT_SHARE = 0.9
+"""Of an attempt's time is what connecting may take, where a registry gives it no less time than the attempt."""
 
 REFUSAL_S = 2.0
 """How long the body of a refusal may take: the status says enough."""
@@ -123,6 +126,11 @@ class UpstreamClient:
             api_key=keys[tally.key] if keys else None,
             output_tokens_cap=candidate.output_tokens_cap or None,
         )
+        timeouts = deployment.provider.timeouts
+        within_s = min(timeouts.first_token_s, timeouts.total_s)
+        if request.connect_s >= within_s:
+            # The connection has to fail before the attempt does: only then is it certain that nothing was sent.
+            request = replace(request, connect_s=CONNECT_SHARE * within_s)
         tally.sent = True
         before = self._clock.monotonic()
         try:

@@ -5,40 +5,13 @@ from __future__ import annotations
 import httpx
 import openai
 import pytest
+from matrix import DEATHS, VENDORS, Death, Matrix
 from stage import registry, start_router
 
-from service.simulator import ErrorShape, Fault, Script, SimulatorThread, http_error
+from service.simulator import Fault, Script, SimulatorThread, http_error
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 QUICK = "{connect_s: 1, first_token_s: 1, idle_s: 1, total_s: 2}"
-
-TRIED_TWICE = {"500", "503", "529"}
-"""A vendor that says that it failed is asked once more before the next one is."""
-
-DEAD = {
-    "refused": (Script(fault=Fault.REFUSE), "refused", "connect_refused"),
-    "reset": (Script(fault=Fault.RESET), "estimated", "hung_up"),
-    "hang_up": (Script(fault=Fault.HANG_UP), "estimated", "hung_up"),
-    "500": (http_error(500), "refused", "http_500"),
-    "503": (http_error(503), "refused", "http_503"),
-    "429": (http_error(429, retry_after="1"), "refused", "rate_limited"),
-    "529": (http_error(529), "refused", "overloaded"),
-    "401": (http_error(401, error_message="bad key sk-canary"), "refused", "auth_failed"),
-    "404": (http_error(404), "refused", "model_not_found"),
-    "silence": (Script(fault=Fault.SILENCE), "estimated", "timeout"),
-    "silence_after_headers": (Script(fault=Fault.SILENCE_AFTER_HEADERS), "estimated", "timeout"),
-    "html_200": (Script(fault=Fault.HTML), "estimated", ""),
-    "empty_200": (Script(fault=Fault.EMPTY), "estimated", ""),
-    "error_in_200": (
-        Script(fault=Fault.HTTP_ERROR, status=200, error_shape=ErrorShape.CODE_MSG),
-        "refused",
-        "error_in_200",
-    ),
-    "no_choices": (Script(fault=Fault.NO_CHOICES), "estimated", ""),
-    "cut_after_role": (Script(fault=Fault.CUT, fault_after=0), "estimated", ""),
-    "redirect": (Script(fault=Fault.REDIRECT), "refused", "http_302"),
-    "comments_only": (Script(fault=Fault.ONLY_COMMENTS), "estimated", ""),
-}
 
 
 @pytest.fixture(scope="module")
@@ -74,39 +47,41 @@ def play(stage):
     router.reload()
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("name", DEAD)
-def test_a_dead_first_candidate_is_invisible(name, stream, play):
-    """The official SDK gets the second candidate's whole answer; two attempts, one terminal row each."""
-    script, state, cause = DEAD[name]
-    if name == "comments_only" and not stream:
-        script = Script(fault=Fault.SILENCE)
-    router = play(script)
-    client = openai.OpenAI(base_url=f"{router.url}/v1", api_key="x", max_retries=0)
-    if stream:
-        with client.chat.completions.with_streaming_response.create(
-            model="auto", messages=QUESTION, stream=True
-        ) as response:
-            headers = response.headers
-            chunks = list(response.parse())
-        words = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-        assert chunks[-1].choices[0].finish_reason == "stop"
-    else:
-        response = client.chat.completions.with_raw_response.create(model="auto", messages=QUESTION)
-        headers = response.headers
-        words = response.parse().choices[0].message.content
-    assert "imulat" in words
-    assert headers["x-coe-provider"] == "beta"
-    tries = 2 if name in TRIED_TWICE else 1
-    assert headers["x-coe-attempts"] == str(tries + 1)
-    *failed, (last, (last_end,)) = router.attempts(headers["x-coe-decision-id"])
-    assert [opened["provider"] for opened, _ in failed] == ["alpha"] * tries
-    for _, (end,) in failed:
-        assert end["state"] == state, end
-        assert cause in end["ended"]
-        assert state != "refused" or end["cost_pusd"] == 0
-    assert (last["provider"], last_end["state"]) == ("beta", "settled")
-    assert "sk-canary" not in router.log.read_text()
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory):
+    """A router over three vendors, for the whole matrix."""
+    home = tmp_path_factory.mktemp("matrix")
+    with SimulatorThread(list(VENDORS)) as simulator:
+        router = start_router(home / "data", Matrix.registry(home, simulator))
+        yield Matrix(home, simulator, router)
+        assert router.stop() == 0
+        assert "sk-canary" not in router.log.read_text()
+
+
+CASES = [
+    (name, dead, stream)
+    for name, death in DEATHS.items()
+    for dead in (1, 2)
+    for stream in (False, True)
+    if stream or dead == 1 or not death.silent  # two silences one after the other take three seconds
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "dead", "stream"), CASES, ids=[f"{name}-{dead}-{'stream' if s else 'whole'}" for name, dead, s in CASES]
+)
+def test_dead_candidates_are_invisible(matrix, name, dead, stream):
+    """I7, I1: the official SDK gets the whole answer of the first that lives; each call is one row with one end."""
+    outcome = matrix.play(name, dead, stream=stream)
+    assert not outcome.wrong, outcome
+
+
+def test_the_matrix_sees_what_is_not_as_promised(matrix, monkeypatch):
+    """Its own control: another promise, and every check of it says so."""
+    monkeypatch.setattr("matrix.DEATHS", {**DEATHS, "500": Death(http_error(500), "estimated", "cut")})
+    told = " ".join(matrix.play("500", 1, stream=False).wrong)
+    assert "state" in told
+    assert "cause" in told
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -553,3 +554,20 @@ async def test_a_caller_who_leaves(stage, stream):
             await asking
         assert one.tally.sent
         await one.closed()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_connection_fails_before_its_attempt_does(candidate, chat, way, stream):
+    """A registry that gives it as much time as the attempt: what was never sent is not called maybe billed."""
+    transport = way.transport()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # connects by itself, and never answers a TLS hello
+            times = Timeouts(connect_s=5.0, first_token_s=0.3, idle_s=1.0, total_s=0.3)
+            one = candidate(base_url=f"https://127.0.0.1:{silent.getsockname()[1]}/v1", timeouts=times)
+            asked = Stage(None, UpstreamClient(transport, PROTOCOLS, Clock()), one, chat, way)
+            with pytest.raises(NotSent) as caught:
+                await asked.ask(stream)
+        assert caught.value.cause == "timeout_connect"
+        assert not asked.tally.sent
+    finally:
+        await transport.aclose()

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test lint lock bench clean
+.PHONY: help serve check test chaos lint lock bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 10
@@ -44,6 +44,9 @@ $(PEER)/.done: requirements-peer.lock
 test: $(VENV)/.dev $(PEER)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev ## every fault in great number, some minutes (docs/reliability.md has what came of it)
+	@$(BIN)/python tests/chaos.py
 
 lint: $(VENV)/.dev ## ruff, mypy, import floors
 	@$(BIN)/ruff check .

@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         description="Longest time from arrival to the whole answer, or to the first content of a stream, over all "
         "attempts.",
     )
+    drain_s: int = Field(
+        default=30,
+        ge=0,
+        le=3_600,
+        description="Longest time, in seconds, that running answers may go on after SIGTERM before they are cut and "
+        "settled.",
+    )
     on_disconnect: OnDisconnect = Field(
         default=OnDisconnect.CLOSE,
         description="A caller that leaves a stream: `close` the upstream and estimate, or `drain` it and know.",

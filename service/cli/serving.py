@@ -20,9 +20,6 @@ from service.api.door import CONNECTIONS_MAX, Door
 from service.errors import ConfigurationError
 from service.house import House
 
-GRACEFUL_S = 30
-"""How long running answers may go on after SIGTERM before they are cut and settled."""
-
 BACKLOG = 2_048
 
 SWITCH_S = 0.000_5
@@ -47,7 +44,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nobody asks whom a proxy in front speaks for
-        timeout_graceful_shutdown=GRACEFUL_S,
+        timeout_graceful_shutdown=house.settings.drain_s,
         backlog=BACKLOG,
     )
     server = uvicorn.Server(config)

@@ -65,6 +65,6 @@ def test_a_missing_artefact_is_a_configuration_error(tmp_path, monkeypatch):
 def test_settings_reach_the_parts(serving):
     """Bounds of the settings are those of the pipeline."""
     app, _ = serving({"alpha": Script()}, attempts_max=2, deadline_s=7)
-    assert app.house.pipeline._attempts_max == 2
+    assert app.house.pipeline.attempting._attempts_max == 2
     assert app.house.pipeline._deadline_s == 7
     assert app.get("/v1/nothing").status_code == 404

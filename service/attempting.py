@@ -37,6 +37,12 @@ from service.upstream.stream import AnswerStream
 LOOKED_AT_MAX: Final = 256
 """Candidates of one request that are looked at for one that may be called; a registry has a few hundred."""
 
+IN_VAIN_MAX: Final = 8
+"""How often one request looks anew because whom it chose was gone when it came to the call."""
+
+BLAMED_SHARE: Final = 0.5
+"""Who had half of the time that the operator gives a request, and said nothing, is to blame for its end."""
+
 NO_BUDGET: Final = Rest(State.CLOSED, "retry_budget", 0.0)
 """Why somebody is passed over who failed last: too many attempts of late went where something fails."""
 
@@ -87,16 +93,20 @@ class Attempting:
         attempts_max = 1 if work.chat.steering.no_fallback else self._attempts_max
         turns = _Turns(self.health, work, catalog, attempts_max)
         problem: UpstreamError | None = None
+        in_vain = 0
         try:
             while not work.arrival.gone:
                 now = self._clock.monotonic()
-                step = turns.next(problem, now, limits.due - now, self.budget, self._chance)
+                step = turns.next(problem, now, limits.due - now, can_pay=self.budget.can_pay, chance=self._chance())
                 if step is None or (step.wait_s and not await self._bided(step.wait_s, work)):
                     break
-                problem = None
-                turn = turns.take(step, self._clock.monotonic())
+                turn = turns.take(step, self._clock.monotonic(), self.budget)
                 if turn is None:
-                    continue  # somebody else was quicker to probe, or it rests again: look anew
+                    in_vain += 1  # somebody else was quicker to probe, or it rests again: look anew
+                    if in_vain > IN_VAIN_MAX:
+                        break
+                    continue
+                problem = None
                 try:
                     return await self._attempted(work, *turn, patience, limits)
                 except UpstreamError as failed:
@@ -141,7 +151,8 @@ class Attempting:
             # Cancelled, or a fault of ours. What was sent may be billed.
             work.waited_s += tally.waited_s
             ended = _cut_by(problem, work, patience)
-            if ended == DEADLINE and not limits.callers:
+            had_s = self._clock.monotonic() - tally.started
+            if ended == DEADLINE and not limits.callers and had_s >= BLAMED_SHARE * (limits.due - work.arrival.at):
                 silent = NoReply("no answer within the deadline of this router", cause="timeout_deadline")
                 self._failed(candidate, leave, silent, again=False)
             work.settling.append(self._settler.settle_later(work, attempt, ended))
@@ -198,9 +209,9 @@ class _Turns:
         return before
 
     def next(
-        self, problem: UpstreamError | None, now: float, left_s: float, budget: Budget, chance: Callable[[], float]
+        self, problem: UpstreamError | None, now: float, left_s: float, *, can_pay: bool, chance: float
     ) -> Step | None:
-        """What to do now, after `problem` or at the beginning; paid for. `take` does it."""
+        """What to do now, after `problem` or at the beginning. `take` does it."""
         work = self._work
         left = self._attempts_max - len(work.attempts)
         failure = None
@@ -209,16 +220,14 @@ class _Turns:
         options = self._options(1 if failure is None else left, now)
         if failure is None and options and options[0].is_open and left:
             return Step(0)
-        step = choose(failure, options, left=left, left_s=left_s, can_pay=budget.can_pay, chance=chance())
-        passed = len(options) if step is None else step.place or 0
+        step = choose(failure, options, left=left, left_s=left_s, can_pay=can_pay, chance=chance)
+        passed = len(options) * (left > 0) if step is None else step.place or 0
         for rank, option in zip(self._others[:passed], options, strict=False):
             work.passed_over[self._ranked.deployment(rank).id] = option.rest or NO_BUDGET
-        if step is not None and step.pays:
-            budget.pay()
         return step
 
-    def take(self, step: Step, now: float) -> tuple[Candidate, Pass] | None:
-        """Whom a step means, with what is left of the money, and the leave to call; `None` when that is gone."""
+    def take(self, step: Step, now: float, budget: Budget) -> tuple[Candidate, Pass] | None:
+        """Whom a step means, with what is left of the money, and the leave to call, paid; `None` when that is gone."""
         last = self._work.last
         if step.place is not None:
             candidate = self._ranked[self._others[step.place]]
@@ -226,10 +235,12 @@ class _Turns:
             candidate = last
         else:
             return None
-        fit = worth_trying(self._work, candidate, self._catalog)
+        fit = worth_trying(self._work, candidate, self._catalog) if budget.can_pay or not step.pays else None
         leave = None if fit is None else self._health.admit(candidate.deployment.id, now)
         if fit is None or leave is None:
             return None
+        if step.pays:
+            budget.pay()
         if step.place is not None:
             del self._others[step.place]
         name = fit.deployment.id

@@ -83,6 +83,7 @@ class Door(HttpToolsProtocol):
         """`admission` is the queue of the process; without one every request is begun at once."""
         super().__init__(*arguments, **named)
         self._admission = admission
+        self._parted = False
         self._over = False  # one connection too many: only reserved pages
         self._running: RequestResponseCycle | None = None  # the one being answered; `cycle` is the one read last
         self._refusal: bytes | None = None  # once set, nothing more is read
@@ -223,7 +224,9 @@ class Door(HttpToolsProtocol):
     # Answers and refusals
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Begin a request, or have it wait in line."""
+        """Begin a request, or have it wait in line; none behind a refusal that ends the connection."""
+        if self._parted:
+            return
         self._running = cycle
         admission = self._admission
         if admission is None or cycle.scope["raw_path"].startswith(RESERVED):
@@ -249,7 +252,8 @@ class Door(HttpToolsProtocol):
         if cycle.disconnected or self.transport.is_closing():
             return
         problem = _overloaded("there are too many requests")
-        if not cycle.keep_alive or cycle.waiting_for_100_continue or self._refusal is not None:
+        # A HEAD has no body to be told in, and whoever waits to be asked for a body is not asked any more.
+        if not cycle.keep_alive or cycle.waiting_for_100_continue or cycle.scope["method"] == "HEAD":
             self._refusal = self._written(problem)
             cycle.response_started = cycle.response_complete = True
             self._part()
@@ -296,7 +300,10 @@ class Door(HttpToolsProtocol):
             self._part()
 
     def _part(self) -> None:
-        """Write the refusal, end our side, and read on for a moment."""
+        """Write the refusal, end our side, and read on for a moment; once."""
+        if self._parted:
+            return
+        self._parted = True
         self._unset_keepalive_if_required()
         self._stop_timer()
         if self.transport.is_closing():

@@ -31,6 +31,9 @@ VALUES_MAX = 200_000
 """Commas outside of strings. A chat has no such lists; the parser would be at work on millions for longer than an event
 loop may wait."""
 
+_SHORT = 64 * 1024
+"""Bytes that one expression may work through at once; of longer strings there are few enough to look at each."""
+
 _STRINGS_AT_ONCE = 2_000
 """Strings that are passed over in one match: no thread gets a turn before a match has ended."""
 
@@ -140,7 +143,9 @@ def _holds_too_many(body: bytes) -> bool:
     for match in _SOME.finditer(body):
         # What follows a quote that nothing closes is no string: each quote in it would be tried to the end.
         commas += match[0].count(b",")
-        if match[1] is None:
+        if match[1] is None and len(match[0]) <= _SHORT:
+            commas -= match[0].count(b",") - _STRINGS.sub(b"", match[0]).count(b",")
+        elif match[1] is None:
             commas -= sum(string[0].count(b",") for string in _STRINGS.finditer(match[0]))
         if commas > VALUES_MAX:
             return True

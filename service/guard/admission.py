@@ -61,7 +61,7 @@ class Admission:
         `start` begins it and says whether it did: its caller may have left while it waited. Each request that began is
         to be followed by `ended`.
         """
-        if self._begun < PER_TURN and self.in_flight < self._in_flight_max:
+        if not self._queue and self._begun < PER_TURN and self.in_flight < self._in_flight_max:
             self._start(start)
         elif len(self._queue) < QUEUE_MAX and self.in_flight < self._in_flight_max:
             self._queue.append(_Waiting(start, refuse, self._clock()))
@@ -93,7 +93,6 @@ class Admission:
     def _turn(self) -> None:
         """The next turn of the loop: those who waited longest."""
         self._begun = 0
-        self._turning = False
         now = self._clock()
         while self._queue and self._begun < PER_TURN:
             one = self._queue.popleft()
@@ -102,6 +101,7 @@ class Admission:
                 one.refuse()
             else:
                 self._start(one.start)
-        if self._queue:
-            self._turning = True
+        # Whoever is refused may have another request behind it: until here that only joins the line.
+        self._turning = bool(self._queue)
+        if self._turning:
             self._soon(self._turn)

@@ -102,10 +102,14 @@ def is_fault(problem: UpstreamError) -> bool:
 
 
 class Pass(NamedTuple):
-    """Leave to make an attempt; as a probe, or as usual. `generation` is the registry's that it was given under."""
+    """Leave to make an attempt; as a probe, or as usual.
+
+    `generation` is the registry's that it was given under, `rest` the number of the rest that a probe or a trial ends.
+    """
 
     probe: bool
     generation: int
+    rest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,7 @@ class _Breaker:
     rest_s: float = REST_S
     refusals: int = 0
     limits: int = 0
+    rest: int = 0
     cause: str = ""
 
     def failed_in_a_row(self) -> int:
@@ -147,6 +152,14 @@ class _Breaker:
                 break
             count += 1
         return count
+
+    def is_probed(self, by: Pass) -> bool:
+        """Whether a pass is a probe of the rest that runs; one of a rest that is over says what any call says."""
+        return by.probe and self.until is not None and by.rest == self.rest
+
+    def is_tried(self, by: Pass) -> bool:
+        """Whether a pass was given on the trial that runs."""
+        return self.on_trial and by.rest == self.rest
 
     def is_failing(self, now: float) -> bool:
         if self.failed_in_a_row() >= FAILURES_IN_A_ROW:
@@ -167,8 +180,10 @@ class Health:
     def admit(self, deployment: str, now: float) -> Pass | None:
         """Leave to call a deployment at `now` (monotonic seconds), or `None` while it rests."""
         one = self._breakers.get(deployment)
-        if one is None or one.until is None:
+        if one is None:
             return self._usual
+        if one.until is None:
+            return self._usual._replace(rest=one.rest) if one.on_trial else self._usual
         if now < one.until:
             return None
         if not one.needs_probe:
@@ -177,7 +192,7 @@ class Health:
         if now < one.probe_until:
             return None
         one.probe_until = now + PROBE_S
-        return self._usual._replace(probe=True)
+        return self._usual._replace(probe=True, rest=one.rest)
 
     def resting(self, deployment: str, now: float) -> Rest | None:
         """Why a deployment is not called as usual now, or `None`."""
@@ -198,21 +213,22 @@ class Health:
     def begun(self, deployment: str, by: Pass) -> bool:
         """The first content of a stream is there; whether that ended a rest."""
         one = self._of(deployment, by)
-        if one is None or not by.probe or one.until is None:
+        if one is None or not one.is_probed(by):
             return False
         one.until, one.needs_probe, one.on_trial = None, False, True
+        one.refusals = one.limits = 0
         one.outcomes.clear()
         return True
 
     def answered(self, deployment: str, by: Pass, now: float) -> bool:
         """A whole answer came; whether that ended a rest."""
         one = self._of(deployment, by)
-        if one is None or (one.until is not None and not by.probe):
+        if one is None or (one.until is not None and not one.is_probed(by)):
             return False  # it was asked before it went to rest
         ended = one.until is not None
         one.outcomes.append((now, True))
         one.refusals = one.limits = 0
-        if ended or one.on_trial or all(answered for _, answered in one.outcomes):
+        if ended or one.is_tried(by) or all(answered for _, answered in one.outcomes):
             del self._breakers[deployment]
         return ended
 
@@ -224,15 +240,15 @@ class Health:
         if by.generation != self._usual.generation:
             return None
         if fault is Blame.NOBODY:
-            if by.probe and (one := self._breakers.get(deployment)) is not None:
-                one.probe_until = now  # it told nothing: the next one may go out
+            if (known := self._breakers.get(deployment)) is not None and known.is_probed(by):
+                known.probe_until = now  # it told nothing: the next one may go out
             return None
         one = self._breakers.setdefault(deployment, _Breaker())
         if fault is Blame.LIMIT:
             return self._limited(one, by, problem, now)
-        if one.until is not None and not by.probe:
+        if (one.until is not None and not one.is_probed(by)) or (one.on_trial and not one.is_tried(by)):
             return None  # it was called before it went to rest: that is known already
-        if by.probe or one.on_trial:
+        if one.until is not None or one.on_trial:
             one.rest_s = min(2 * one.rest_s, REST_S_MAX)
             return self._rest(one, now, one.rest_s, problem.cause, probe=True)
         if again:
@@ -260,7 +276,7 @@ class Health:
     def _limited(self, one: _Breaker, by: Pass, problem: UpstreamError, now: float) -> Rest | None:
         """Over its limit: that is no failure, but a time to keep away."""
         one.limits += 1
-        if by.probe:
+        if one.is_probed(by):
             one.probe_until = now
         if problem.retry_after_s is None and one.limits < LIMITS_IN_A_ROW:
             return None
@@ -279,4 +295,5 @@ class Health:
             return None
         one.cause = cause
         self.rests += 1
+        one.rest = self.rests
         return Rest(State.OPEN, cause, one.until - now, returns=not one.needs_probe)

@@ -101,10 +101,10 @@ def choose(
     """
     if left < 1 or (failure is not None and is_final(failure.problem)):
         return None
-    if failure is not None and failure.problem.of_key:
-        return Step(None)
     free = [failure is None or one.sound or one.rest is not None for one in options]
     able = [place for place, one in enumerate(options) if one.is_open and (free[place] or can_pay)]
+    if failure is not None and failure.problem.of_key and (left > 1 or not able):
+        return Step(None)  # but the last attempt goes to somebody else, where there is one
     if failure is not None and can_pay and _is_passing(failure):
         # Models of one vendor fail together: as long as there are other vendors, those are who else can be asked.
         elsewhere = {options[place].provider for place in able} - {failure.option.provider}

@@ -629,6 +629,28 @@ def test_a_body_that_comes_after_its_refusal_is_dropped(crowded):
         assert "/x" not in crowded.app.seen
 
 
+def test_nothing_is_begun_behind_a_refusal_that_ends_the_connection(crowded, caplog):
+    """One packet: who waits to be asked for its body, and a health check behind it. One refusal, and no log line."""
+    expect = SLOW.replace(b"\r\n\r\n{}", b"\r\nExpect: 100-continue\r\n\r\n{}")
+    with crowded.connect() as first, crowded.connect() as second:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        for behind in (b"/healthz", b"/v1"):
+            refused(crowded.say(expect + GET.replace(b"/a", behind)), 503)
+        assert crowded.app.seen.count("/healthz") == 0
+    assert not caplog.records
+
+
+def test_a_head_that_is_one_too_many_ends_its_connection(crowded):
+    """Its answer has no body, so a refusal with one would be read as the next answer."""
+    with crowded.connect() as first, crowded.connect() as second:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        refused(crowded.say(GET.replace(b"GET", b"HEAD")), 503)
+
+
 def test_pipelined_requests_are_refused_in_their_turn(crowded):
     """An answer, then the refusals of those behind it, in order."""
     with crowded.connect() as first, crowded.connect() as second:

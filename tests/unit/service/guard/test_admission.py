@@ -18,14 +18,19 @@ class Scene:
         self.left = set()
         self.admission = Admission(most, lambda: self.now, self.turns.append)
 
-    def arrive(self, name):
+    def arrive(self, name, behind=None):
         def start():
             if name in self.left:
                 return False
             self.begun.append(name)
             return True
 
-        self.admission.arrive(start, lambda: self.refused.append(name))
+        def refuse():
+            self.refused.append(name)
+            if behind is not None:
+                self.arrive(behind)
+
+        self.admission.arrive(start, refuse)
 
     def turn(self):
         turns, self.turns[:] = self.turns[:], []
@@ -107,6 +112,19 @@ def test_the_limit_holds_for_those_who_waited():
         scene.arrive(name)
     scene.turn()
     assert (scene.begun[-1], scene.refused) == (PER_TURN, [PER_TURN + 1])
+
+
+def test_who_comes_out_of_a_refusal_joins_the_line():
+    """A refused request may have another behind it on its connection: turns stay single, and so does the order."""
+    scene = Scene()
+    for name in range(PER_TURN + 4):
+        scene.arrive(name, behind=f"behind {name}")
+    scene.now = QUEUE_S + 0.01
+    scene.turn()
+    assert scene.refused == list(range(PER_TURN, PER_TURN + 4))
+    while scene.turns:
+        scene.turn()
+    assert scene.begun[PER_TURN:] == [f"behind {PER_TURN + place}" for place in range(4)]
 
 
 def test_one_who_left_takes_no_place():

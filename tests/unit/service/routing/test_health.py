@@ -12,7 +12,7 @@ from service.errors import Broken, NoReply, NotSent, Replied
 from service.routing import health
 from service.routing.health import FAILURES_IN_A_ROW, PROBE_S, REST_S, REST_S_MAX, Blame, Health, Pass, State, blame
 
-USUAL, PROBE = Pass(probe=False, generation=0), Pass(probe=True, generation=0)
+USUAL = Pass(probe=False, generation=0)
 
 
 def replied(cause, status=500, *, after=None, passthrough=False):
@@ -21,6 +21,14 @@ def replied(cause, status=500, *, after=None, passthrough=False):
 
 
 FAULT = replied("http_500")
+
+
+def probed(found, now):
+    """The pass of a probe, which must be given now."""
+    leave = found.admit("a", now)
+    assert leave is not None
+    assert leave.probe
+    return leave
 
 
 def opened(now=0.0, *, draw=lambda: 0.0):
@@ -67,10 +75,10 @@ def test_a_breaker_opens_rests_probes_and_closes():
     assert rest.for_s == pytest.approx(REST_S - 0.5)
     assert found.resting("a", REST_S).state is State.HALF_OPEN
     assert found.resting("a", REST_S).is_open
-    assert found.admit("a", REST_S) == PROBE
+    probe = probed(found, REST_S)
     assert found.admit("a", REST_S) is None, "a probe is out"
     assert not found.resting("a", REST_S).is_open
-    assert found.answered("a", PROBE, REST_S + 1)
+    assert found.answered("a", probe, REST_S + 1)
     assert found.admit("a", REST_S + 1) == USUAL
     assert found.told(REST_S + 1) == {}
     assert found.is_sound("a")
@@ -81,8 +89,7 @@ def test_a_probe_that_fails_doubles_the_rest_up_to_a_limit():
     found, now, rests = opened(), 0.0, []
     for _ in range(7):
         now += found.resting("a", now).for_s
-        assert found.admit("a", now) == PROBE
-        rests.append(found.failed("a", PROBE, FAULT, now).for_s)
+        rests.append(found.failed("a", probed(found, now), FAULT, now).for_s)
     assert rests == [2, 4, 8, 16, REST_S_MAX, REST_S_MAX, REST_S_MAX]
     assert found.rests == 8
 
@@ -90,27 +97,44 @@ def test_a_probe_that_fails_doubles_the_rest_up_to_a_limit():
 def test_a_probe_that_takes_its_time_is_not_waited_for_for_ever():
     """The next one goes out after `PROBE_S`, and is the only one until then; a wrong request frees it at once."""
     found = opened()
-    assert found.admit("a", 2) == PROBE
+    probed(found, 2)
     assert found.admit("a", 2 + PROBE_S - 0.01) is None
-    assert found.admit("a", 2 + PROBE_S) == PROBE
-    assert found.failed("a", PROBE, replied("caller_error", 400, passthrough=True), 8) is None
-    assert found.admit("a", 8) == PROBE
+    probe = probed(found, 2 + PROBE_S)
+    assert found.failed("a", probe, replied("caller_error", 400, passthrough=True), 8) is None
+    probed(found, 8)
 
 
 def test_a_stream_that_was_a_probe_opens_the_way_and_stays_on_trial():
-    """With its first content others may come; whoever breaks next sends it back for twice as long."""
+    """With its first content others may come; whoever of them breaks next sends it back for twice as long."""
     found = opened()
-    assert found.admit("a", 1) == PROBE
-    assert found.begun("a", PROBE)
-    assert not found.begun("a", PROBE), "told once"
-    assert [found.admit("a", 1), found.admit("a", 1)] == [USUAL, USUAL]
+    probe = probed(found, 1)
+    assert found.begun("a", probe)
+    assert not found.begun("a", probe), "told once"
+    first, second = found.admit("a", 1), found.admit("a", 1)
+    assert (first.probe, second.probe) == (False, False)
     assert not found.is_sound("a")
-    assert found.failed("a", USUAL, Broken("no", cause="cut"), 2).for_s == 2 * REST_S
-    assert found.admit("a", 4) == PROBE
-    found.begun("a", PROBE)
-    assert not found.answered("a", USUAL, 5), "that it is back was told already"
+    assert found.failed("a", USUAL, FAULT, 2) is None, "it was begun before the trial"
+    assert found.failed("a", first, Broken("no", cause="cut"), 2).for_s == 2 * REST_S
+    found.begun("a", probed(found, 4))
+    third = found.admit("a", 5)
+    assert not found.answered("a", third, 5), "that it is back was told already"
     assert found.is_sound("a")
     assert not found._breakers
+
+
+def test_a_probe_of_a_rest_that_is_over_is_a_call_like_others():
+    """It neither opens what is healthy again nor closes what rests anew."""
+    found = opened()
+    slow = probed(found, 1)
+    found.answered("a", probed(found, 1 + PROBE_S), 7)
+    assert found.failed("a", slow, NoReply("no", cause="timeout_first_token"), 31) is None
+    assert found.admit("a", 31) == USUAL
+    again = opened()
+    slow = probed(again, 1)
+    again.failed("a", probed(again, 1 + PROBE_S), FAULT, 7)
+    assert not again.answered("a", slow, 8)
+    assert again.resting("a", 8) is not None
+    assert again.failed("a", slow, FAULT, 8) is None
 
 
 def test_a_vendor_that_breaks_two_of_three_streams_rests():
@@ -217,7 +241,7 @@ def test_other_refusals_of_ours_rest_when_several_requests_were_told_so(cause, s
 def test_what_was_begun_before_a_reload_says_nothing():
     """Neither a late refusal of the old key nor the end of an old probe."""
     found = opened()
-    probe = found.admit("a", 2)
+    probe = probed(found, 2)
     found.forget()
     assert found.failed("a", USUAL, replied("auth_failed", 401), 3) is None
     for _ in range(FAILURES_IN_A_ROW):

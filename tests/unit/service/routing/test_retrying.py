@@ -123,8 +123,10 @@ def test_a_connection_that_took_too_long_is_no_silence():
 
 
 def test_another_key_is_tried_at_once():
-    """As often as there are attempts, for nothing."""
+    """For nothing; but the last attempt is for somebody else, where there is one."""
     assert asked(A_KEY, B) == asked(A_KEY, option=replace(FAILED, tries=7), can_pay=False) == Step(None)
+    assert asked(A_KEY, B, left=1) == Step(0)
+    assert asked(A_KEY, Option("b", BROKEN), left=1) == Step(None)
     assert asked(A_KEY, B, left=0) is None
 
 

@@ -24,10 +24,12 @@ def test_keys_are_used_in_turn():
     """Each as often as the others; a single one, or none, is place 0."""
     ring = KeyRing()
     assert sorted(turns(ring, 0)) == [0, 0, 1, 1, 2, 2]
+    each = [(ring.next("x", KEYS[:2], 0), ring.next("y", KEYS[:2], 0)) for _ in range(4)]
+    assert {x for x, _ in each} == {y for _, y in each} == {0, 1}, "also where providers take turns"
     assert turns(ring, 0, keys=("one",)) == turns(ring, 0, keys=()) == [0] * 6
 
 
-@pytest.mark.parametrize(("wait", "for_s"), [(None, KEY_REST_S), (7.0, 7.0), (9_999.0, KEY_WAIT_S_MAX)])
+@pytest.mark.parametrize(("wait", "for_s"), [(None, KEY_REST_S), (0.0, 1.0), (7.0, 7.0), (9_999.0, KEY_WAIT_S_MAX)])
 @pytest.mark.parametrize("cause", ["auth_failed", "payment_required", "rate_limited"])
 def test_a_refused_key_rests(cause, wait, for_s):
     """For as long as was said, a minute at most; then it is used again. Other providers' keys are not its own."""

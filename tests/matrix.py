@@ -49,7 +49,8 @@ class Death:
 DEATHS: Mapping[str, Death] = MappingProxyType(
     {
         "refused": Death(Script(fault=Fault.REFUSE), "refused", "connect_refused"),
-        "no such name": Death(Script(), "refused", "dns", address="http://no-such-host.invalid/v1"),
+        # Not to be found, or not to be found in time: that is the resolver's to choose.
+        "no such name": Death(Script(), "refused", "", address="http://no-such-host.invalid/v1", silent=True),
         "no TLS there": Death(Script(), "refused", "timeout_connect", address="https", silent=True),
         "reset": Death(Script(fault=Fault.RESET), "estimated", "hung_up"),
         "reset on accept": Death(Script(fault=Fault.RESET_ON_ACCEPT), "refused or estimated", ""),

@@ -20,8 +20,7 @@ from service.api.door import CONNECTIONS_MAX, Door
 from service.errors import ConfigurationError
 from service.house import House
 
-BACKLOG = CONNECTIONS_MAX
-"""Connections that wait to be accepted. One that finds no room is not told so: its caller tries again after seconds."""
+BACKLOG = 2_048
 
 SWITCH_S = 0.000_5
 """How long another thread may keep the interpreter from the event loop. The ledger's threads work in the background, so

@@ -24,9 +24,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cuts import Case, Cut, Cuts, CuttingProxy
+from cuts import Case, Cut, a_cutting
 from matrix import DEATHS, VENDORS, Matrix, Outcome
-from stage import registry, start_router
+from stage import start_router
 
 from service.simulator import SimulatorThread
 
@@ -43,21 +43,6 @@ def a_matrix(home: Path) -> Iterator[Matrix]:
         router = start_router(home / "data", Matrix.registry(home, simulator))
         yield Matrix(home, simulator, router)
         router.stop()
-
-
-@contextmanager
-def a_cutting(home: Path) -> Iterator[Cuts]:
-    """A router whose first vendor is behind a proxy that cuts."""
-    home.mkdir()
-    with SimulatorThread(["alpha", "beta"]) as simulator:
-        vendor = int(simulator.base_url("alpha").split(":")[2].split("/")[0])
-        with CuttingProxy(vendor) as proxy:
-            file = registry(home / "providers.yaml", simulator)
-            text = file.read_text(encoding="utf-8")
-            file.write_text(text.replace(f":{vendor}/", f":{proxy.port}/"), encoding="utf-8")
-            router = start_router(home / "data", file)
-            yield Cuts(router, simulator, proxy)
-            router.stop()
 
 
 def matrix_table(outcomes: list[Outcome]) -> str:

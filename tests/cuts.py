@@ -19,11 +19,13 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from stage import RunningRouter, free_port
+from stage import RunningRouter, free_port, registry, start_router
 
 from service.simulator import SimulatorThread
 
@@ -253,6 +255,21 @@ class Cuts:
             found.expect(f"{row['state']} for {row['ended']}", settled == (row["ended"] == "complete") or unknown)
             found.expect("its own number when it is whole", row["usage_source"] == "provider" or not settled)
             found.expect("marked when it is not", settled or row["usage_source"] != "provider" or not row["usage"])
+
+
+@contextmanager
+def a_cutting(home: Path) -> Iterator[Cuts]:
+    """A router whose first vendor is behind a proxy that cuts; its files go to a new directory."""
+    home.mkdir()
+    with SimulatorThread(["alpha", "beta"]) as simulator:
+        vendor = int(simulator.base_url("alpha").split(":")[2].split("/")[0])
+        with CuttingProxy(vendor) as proxy:
+            file = registry(home / "providers.yaml", simulator)
+            text = file.read_text(encoding="utf-8")
+            file.write_text(text.replace(f":{vendor}/", f":{proxy.port}/"), encoding="utf-8")
+            router = start_router(home / "data", file)
+            yield Cuts(router, simulator, proxy)
+            assert router.stop() == 0
 
 
 def _said(port: int, body: bytes, case: Case) -> tuple[bytes, str, bool]:

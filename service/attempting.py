@@ -219,7 +219,7 @@ class _Turns:
             failure = Failure(problem, self._option(work.last.deployment, now))
         options = self._options(1 if failure is None else left, now)
         if failure is None and options and options[0].is_open and left:
-            return Step(0)
+            return Step(0)  # as nearly always: the choice, and nothing to weigh
         step = choose(failure, options, left=left, left_s=left_s, can_pay=can_pay, chance=chance)
         passed = len(options) * (left > 0) if step is None else step.place or 0
         for rank, option in zip(self._others[:passed], options, strict=False):

@@ -141,15 +141,21 @@ def _holds_too_many(body: bytes) -> bool:
     """Whether more than `VALUES_MAX` commas stand outside of strings."""
     commas = 0
     for match in _SOME.finditer(body):
-        # What follows a quote that nothing closes is no string: each quote in it would be tried to the end.
-        commas += match[0].count(b",")
-        if match[1] is None and len(match[0]) <= _SHORT:
-            commas -= match[0].count(b",") - _STRINGS.sub(b"", match[0]).count(b",")
-        elif match[1] is None:
-            commas -= sum(string[0].count(b",") for string in _STRINGS.finditer(match[0]))
+        commas += _commas_outside(match)
         if commas > VALUES_MAX:
             return True
     return False
+
+
+def _commas_outside(match: re.Match[bytes]) -> int:
+    """How many commas of a piece of `_SOME` stand outside of its strings."""
+    piece = match[0]
+    if match[1] is not None:
+        # What follows a quote that nothing closes is no string: each quote in it would be tried to the end.
+        return piece.count(b",")
+    if len(piece) <= _SHORT:
+        return _STRINGS.sub(b"", piece).count(b",")
+    return piece.count(b",") - sum(string[0].count(b",") for string in _STRINGS.finditer(piece))
 
 
 def _quickly(body: bytes) -> dict[str, tuple[int, int, int]] | None:

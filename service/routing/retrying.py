@@ -6,7 +6,7 @@ Pure. Where on the path: `attempting` is the one owner of attempts; it asks here
 |---|---|---|
 | refused by the vendor, the caller's own fault | stop: its words are worth more than another attempt | stop |
 | too long for the context | the next one with a larger context | stop |
-| one of several keys | again, with another key | the same |
+| one of several keys | again, with another key; the last attempt is for the next one | again, with another key |
 | over a limit, with or without Retry-After | the next one | again, when the wait is short enough |
 | 5xx without a Retry-After | again, once, where an attempt is to spare; else the next one | again, once |
 | not reached, hung up, broken before content | the next one | again, once |

@@ -11,9 +11,9 @@ Invariants
 from __future__ import annotations
 
 import re
-import sqlite3
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -25,7 +25,7 @@ from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import GROUPINGS, Sink, SinkMissing
+from service.ledger.sinks.port import GROUPINGS, Sink, SinkDamaged, SinkFault, SinkMissing
 
 WAIT_S = 3.0
 """How long a running router's indexer may take to catch up; it does so five times a second."""
@@ -76,9 +76,8 @@ def _report(data_dir: Path, grouping: tuple[str, ...], start: datetime | None, e
     except SinkMissing:
         click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
         return CostReport(grouping, (), None, ())
-    except sqlite3.DatabaseError as problem:
-        what = f"The ledger index can't be read ({problem}). Move it away: it is built again from the journal."
-        fail(what, EX_CONFIG)
+    except SinkFault as problem:
+        refuse_index(problem)
     return report
 
 
@@ -117,7 +116,7 @@ def parse_moment(text: str, now: datetime, *, option: str, is_end: bool) -> date
 def catch_up(data_dir: Path, sink: Sink) -> None:
     """Bring the index of a data directory up to date, or wait for the router that does; says so when neither works."""
     try:
-        with Indexer(data_dir, sink) as indexer:
+        with Indexer(data_dir, sink, _tell_discard) as indexer:
             _index(indexer)
     except IndexBusy:
         if not wait_until_indexed(data_dir, sink, WAIT_S):
@@ -128,10 +127,22 @@ def catch_up(data_dir: Path, sink: Sink) -> None:
             what = f"The index in {data_dir} can't be written ({problem.strerror}). Run this as the router's user."
             fail(what, EX_CANTCREAT)
         click.echo(f"Note: the index can't be updated ({problem.strerror}); the newest rows may be missing.", err=True)
-    except sqlite3.OperationalError as problem:
-        fail(f"The ledger index can't be updated ({problem}). Try again shortly.", EX_TEMPFAIL)
+    except SinkFault as problem:
+        refuse_index(problem)
     finally:
         sink.close()
+
+
+def _tell_discard(error: str, moved_to: str) -> None:
+    click.echo(f"Note: the index was damaged ({error}); it lies in {moved_to} now and is built again.", err=True)
+
+
+def refuse_index(problem: SinkFault) -> NoReturn:
+    """End with what to do about an index that can't be used."""
+    if isinstance(problem, SinkDamaged):
+        what = f"The ledger index can't be read ({problem}). Move it away: it is built again from the journal."
+        fail(what, EX_CONFIG)
+    fail(f"The ledger index can't be used ({problem}). Try again shortly.", EX_TEMPFAIL)
 
 
 def _index(indexer: Indexer) -> None:
@@ -148,7 +159,7 @@ def _index(indexer: Indexer) -> None:
 def _indexed(sink: Sink) -> bool:
     try:
         return bool(sink.checkpoints())
-    except (SinkMissing, sqlite3.Error):
+    except (SinkMissing, SinkFault):
         return False
 
 

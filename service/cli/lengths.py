@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +18,8 @@ import click
 
 from classifiers import IntentClassifier
 from classifiers.quality.outcomes import read_outcomes
-from service.cli.costs import catch_up
-from service.cli.exits import EX_CONFIG, EX_UNAVAILABLE
+from service.cli.costs import catch_up, refuse_index
+from service.cli.exits import EX_UNAVAILABLE
 from service.cli.progress import bar
 from service.cli.settings import fail
 from service.domain.catalog import Catalog
@@ -30,7 +29,7 @@ from service.domain.lengths import AnswerLength
 from service.learned import LENGTHS_FILE, registry_names, write_lengths
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import SinkMissing
+from service.ledger.sinks.port import SinkFault, SinkMissing
 from service.routing.learning import learn
 
 REASONS = {
@@ -89,8 +88,8 @@ def from_ledger(data_dir: Path, since: datetime | None) -> list[AnswerLength]:
         return sink.answers(None if since is None else round(since.timestamp() * 1000), None)
     except SinkMissing:
         return []
-    except sqlite3.DatabaseError as problem:
-        fail(f"the ledger index can't be read ({problem}); move it away: it is built again", EX_CONFIG)
+    except SinkFault as problem:
+        refuse_index(problem)
 
 
 def from_outcomes(path: Path, catalog: Catalog) -> Iterator[AnswerLength]:

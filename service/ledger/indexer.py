@@ -7,13 +7,13 @@ Invariants
 2. Only whole lines are indexed. A last line without a newline is left for the next look: its writer may be at it.
 3. A damaged line becomes a problem in the sink, and the lines after it are indexed: nothing is skipped in silence.
 4. Indexing twice, from the start or from a checkpoint, gives the same rows.
+5. An index that is damaged is put aside and built again: the journal holds all of it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ from service.ledger.segments import (
     read_lines,
     swept_path,
 )
-from service.ledger.sinks.port import Batch, Problem, Sink, SinkMissing
+from service.ledger.sinks.port import Batch, Problem, Sink, SinkDamaged, SinkFault, SinkMissing
 
 BATCH_LINES = 2_000
 """Lines per transaction: about 1 MiB of journal and a few tens of milliseconds."""
@@ -46,6 +46,10 @@ Progress = Callable[[int, int], None]
 """Called with (bytes indexed by this call, bytes to index) after each batch."""
 
 
+OnDiscard = Callable[[str, str], None]
+"""Called with (what is wrong with the index, the name of the file that it was put aside as)."""
+
+
 class IndexBusy(Exception):
     """Another process fills this data directory's index."""
 
@@ -56,8 +60,8 @@ class Indexer:
     `catch_up`, `rebuild` and `run` may be called from different threads.
     """
 
-    def __init__(self, data_dir: Path, sink: Sink) -> None:
-        """Nothing is opened before the first use."""
+    def __init__(self, data_dir: Path, sink: Sink, on_discard: OnDiscard | None = None) -> None:
+        """Nothing is opened before the first use. `on_discard` is told of a damaged index; by default the log is."""
         self._directory = journal_dir(data_dir)
         self._lock_path = data_dir / "index.lock"
         self._sink = sink
@@ -65,6 +69,8 @@ class Indexer:
         self._lock_fd: int | None = None
         self._offsets: dict[str, int] = {}
         self._finished: set[str] = set()
+        self._suspect: SinkDamaged | None = None
+        self._on_discard = on_discard or _log_discard
         self.problem: str | None = None
 
     def open(self) -> None:
@@ -74,8 +80,10 @@ class Indexer:
                 return
             self._lock_fd = self._take_lock()
             try:
-                self._sink.prepare()
-                self._offsets = dict(self._sink.checkpoints())
+                try:
+                    self._begin()
+                except SinkDamaged as damage:
+                    self._discard(damage)
             except BaseException:
                 self.close()
                 raise
@@ -99,23 +107,48 @@ class Indexer:
     def catch_up(self, progress: Progress | None = None) -> int:
         """Index every whole line that is in the journal now; the number of bytes indexed.
 
-        Opens when needed and stays open. Raises IndexBusy, OSError or the sink's own errors; what was stored stays.
+        Opens when needed and stays open. Raises IndexBusy, OSError or SinkFault; what was stored stays.
         """
         with self._turn:
             self.open()
-            work = self._unfinished()
-            total = sum(max(0, size - self._offsets.get(segment.name, 0)) for segment, size, _ in work)
-            done = 0
-            for segment, size, swept in work:
-                for batch in self._batches(segment, self._offsets.get(segment.name, 0), size):
-                    self._sink.store(batch)
-                    done += batch.end - self._offsets.get(segment.name, 0)
-                    self._offsets[segment.name] = batch.end
-                    if progress is not None:
-                        progress(done, total)
-                if swept:
-                    self._finished.add(segment.name)
-            return done
+            try:
+                if self._suspect is not None:
+                    raise self._suspect
+                return self._catch_up(progress)
+            except SinkDamaged as damage:
+                self._discard(damage)
+                return self._catch_up(progress)
+
+    def suspect(self, damage: SinkDamaged) -> None:
+        """Somebody who asked found the index damaged: whoever fills it builds it again at its next look."""
+        self._suspect = damage
+
+    def _begin(self) -> None:
+        self._sink.prepare()
+        self._offsets = dict(self._sink.checkpoints())
+
+    def _discard(self, damage: SinkDamaged) -> None:
+        """Begin with an empty index."""
+        moved = self._sink.discard()
+        self._on_discard(str(damage), Path(moved).name)
+        self._suspect = None
+        self._finished.clear()
+        self._begin()
+
+    def _catch_up(self, progress: Progress | None) -> int:
+        work = self._unfinished()
+        total = sum(max(0, size - self._offsets.get(segment.name, 0)) for segment, size, _ in work)
+        done = 0
+        for segment, size, swept in work:
+            for batch in self._batches(segment, self._offsets.get(segment.name, 0), size):
+                self._sink.store(batch)
+                done += batch.end - self._offsets.get(segment.name, 0)
+                self._offsets[segment.name] = batch.end
+                if progress is not None:
+                    progress(done, total)
+            if swept:
+                self._finished.add(segment.name)
+        return done
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Empty the sink and index the whole journal again; otherwise as `catch_up`."""
@@ -138,7 +171,7 @@ class Indexer:
                 self.catch_up()
             except IndexBusy:
                 stop.wait(RETRY_S)
-            except (OSError, sqlite3.Error, ConfigurationError) as error:
+            except (OSError, SinkFault, ConfigurationError) as error:
                 if self.problem is None:
                     log.warning(telemetry.INDEXER_FAILED, error=str(error), retry_s=RETRY_S)
                 self.problem = str(error)
@@ -190,6 +223,10 @@ class Indexer:
                 lines, problems = [], []
         if lines or problems:
             yield Batch(segment.name, end, lines, problems)
+
+
+def _log_discard(error: str, moved_to: str) -> None:
+    telemetry.logger().warning(telemetry.INDEX_DISCARDED, error=error, moved_to=moved_to)
 
 
 def wait_until_indexed(data_dir: Path, sink: Sink, timeout_s: float) -> bool:

@@ -114,7 +114,8 @@ class Journal:
         await asyncio.to_thread(self.writer.close)
 
     def status(self) -> JournalStatus:
-        """For readiness: whether rows are accepted, and what waits."""
+        """For readiness: whether rows are accepted (tried, when the last one was not), and what waits."""
+        self.writer.probe()
         return self.writer.status()
 
     def _withdraw(self, entry: OpenEntry) -> None:

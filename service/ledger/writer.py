@@ -39,6 +39,9 @@ GATHER_S: Mapping[SyncMode, float] = {"group": 0.005, "always": 0.0, "interval":
 MAX_SEGMENT_BYTES = 64 << 20
 """About 60,000 requests: small enough to copy and to read whole, large enough that rotation is rare."""
 
+PROBE_BYTES = 16 << 10
+"""Room that must be there before rows are called possible again: for those of a few requests."""
+
 REFUSAL = "The ledger can't be written, so nothing was spent. Try again later; the operator must make room on its disk."
 """What a caller reads. The cause is for the log and for `JournalStatus.reason`."""
 
@@ -195,6 +198,19 @@ class JournalWriter:
             self._sync_failed(error)
             raise LedgerUnavailable(REFUSAL) from error
 
+    def probe(self) -> None:
+        """While rows are refused, see whether one could be written by now.
+
+        A balancer sends no request to a router that is not ready, so no request would ever find out.
+        """
+        if self._reason is None or self._segment is None:
+            return
+        with contextlib.suppress(LedgerUnavailable):
+            if self._spill is not None and self._spill.lines:
+                self._drain(self._spill)
+            self._try_room(self._rotate(self._segment) if self._suspect else self._segment)
+            self._reason = None
+
     def status(self) -> JournalStatus:
         """How the journal is now."""
         return JournalStatus(
@@ -252,6 +268,16 @@ class JournalWriter:
             raise LedgerUnavailable(REFUSAL) from error
         segment.size_bytes += len(line)
         self._syncer.mark(segment, done)
+
+    def _try_room(self, segment: _Segment) -> None:
+        """Write blanks behind the last row and cut them off again; raises LedgerUnavailable."""
+        try:
+            segments.write_at(segment.fd, b" " * PROBE_BYTES, segment.size_bytes)
+        except OSError as error:
+            self._refuse(error)
+            raise LedgerUnavailable(REFUSAL) from error
+        finally:
+            self._cut_back(segment)
 
     def _cut_back(self, segment: _Segment) -> None:
         try:

@@ -55,6 +55,14 @@ class SinkMissing(Exception):
     """The sink was never filled: no attempt was indexed here."""
 
 
+class SinkFault(Exception):
+    """The sink can't be asked or filled at the moment: it is locked, or out of room."""
+
+
+class SinkDamaged(SinkFault):
+    """What the sink holds can't be read any more: `discard` it, and fill it again from the journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Damage found while indexing: where (a segment and a byte) and what, without content."""
@@ -101,10 +109,17 @@ class CostSums:
 
 
 class Sink(Protocol):
-    """An index of the journal. Filling is for one thread at a time; asking is safe from any thread."""
+    """An index of the journal. Filling is for one thread at a time; asking is safe from any thread.
+
+    Every method but `close` may raise SinkFault or SinkDamaged.
+    """
 
     def prepare(self) -> None:
         """Make ready for filling. A sink of an older layout is emptied; raises ConfigurationError for a newer one."""
+        ...
+
+    def discard(self) -> str:
+        """Put damaged content out of the way, and say where it lies now. `prepare` comes next; raises OSError."""
         ...
 
     def checkpoints(self) -> Mapping[str, int]:

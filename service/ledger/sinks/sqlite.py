@@ -32,8 +32,15 @@ from service.ledger.sinks.port import (
     Batch,
     CostSums,
     Problem,
+    SinkDamaged,
+    SinkFault,
     SinkMissing,
 )
+
+DAMAGED = ".damaged"
+"""Added to the name of a file that is no database any more; the next one that is damaged takes its place."""
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
@@ -118,11 +125,22 @@ class SqliteSink:
                     connection.close()
                     raise
             except (OSError, sqlite3.Error) as error:
+                if isinstance(fault := _fault(error), SinkDamaged):
+                    raise fault from error
                 raise ConfigurationError(
                     f"the ledger index {self.path} can't be opened ({error}); the journal is not affected: move the "
                     "file away and it is built again, or make its directory writable"
                 ) from error
             self._filling = connection
+
+    def discard(self) -> str:
+        """See `Sink`: the file is renamed, and what waited beside it goes."""
+        self.close()
+        damaged = self.path.with_name(self.path.name + DAMAGED)
+        self.path.replace(damaged)
+        for side in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + side).unlink(missing_ok=True)
+        return str(damaged)
 
     def _lay_out(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -148,7 +166,7 @@ class SqliteSink:
             return dict(connection.execute("SELECT segment, offset FROM checkpoint"))
 
     def store(self, batch: Batch) -> None:
-        """See `Sink`; raises sqlite3.Error and leaves everything as it was."""
+        """See `Sink`; what raises leaves everything as it was."""
         whole, others = _whole_attempts(batch.lines)
         with self._lock, _transaction(self._open()) as connection:
             before = connection.total_changes
@@ -240,7 +258,10 @@ class SqliteSink:
         if not self.path.exists():
             raise SinkMissing(f"there is no ledger index at {self.path}")
         address = f"{self.path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)) as connection:
+        with (
+            _faults(),
+            closing(sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)) as connection,
+        ):
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found != layout.SCHEMA_VERSION:
                 raise SinkMissing(f"the ledger index {self.path} isn't built for this program yet")
@@ -249,14 +270,35 @@ class SqliteSink:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    connection.execute("BEGIN IMMEDIATE")
+    with _faults():
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full.
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """SQLite's own words for what every sink may meet."""
     try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full.
-            connection.execute("ROLLBACK")
-        raise
+        yield
+    except sqlite3.Error as error:
+        fault = _fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _fault(error: Exception) -> SinkFault | None:
+    """What an error of SQLite means to whoever uses a sink; `None` for a mistake in the program."""
+    # The low byte is the kind, what is above it says more.
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+        return SinkDamaged(str(error))
+    return SinkFault(str(error)) if isinstance(error, sqlite3.OperationalError) else None
 
 
 def _whole_attempts(lines: Sequence[Line]) -> tuple[list[tuple[Line, Line]], Sequence[Line]]:

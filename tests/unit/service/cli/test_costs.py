@@ -216,13 +216,15 @@ def test_damage_is_told(coe, ledger, writer):
     assert segment.name in run.stderr
 
 
-def test_an_index_that_is_no_database_is_a_configuration_error(coe, ledger):
-    """With the way out, and without a traceback."""
+def test_an_index_that_is_no_database_is_put_aside_and_built_again(coe, ledger):
+    """The report is whole, a note says what happened, and what lay there is kept."""
+    before = coe("--format", "json", directory=ledger)
     (ledger / "ledger.sqlite").write_bytes(b"no database at all" * 100)
-    run = coe(directory=ledger)
-    assert run.returncode == 78
-    assert "move the file away" in run.stderr
-    assert "Traceback" not in run.stderr
+    run = coe("--format", "json", directory=ledger)
+    assert (run.returncode, run.stdout) == (0, before.stdout)
+    assert "the index was damaged (file is not a database); it lies in ledger.sqlite.damaged now" in run.stderr
+    assert (ledger / "ledger.sqlite.damaged").read_bytes() == b"no database at all" * 100
+    assert coe(directory=ledger).stderr.count("damaged") == 0
 
 
 def test_an_index_that_cannot_be_written_is_told(coe, tmp_path, ledger):

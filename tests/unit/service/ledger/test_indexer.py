@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from service.ledger import indexer as module
 from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
 from service.ledger.segments import list_segments
 from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import GROUPINGS
+from service.ledger.sinks.port import GROUPINGS, SinkDamaged, SinkFault
 from service.ledger.writer import JournalWriter
 
 
@@ -98,11 +97,11 @@ def test_a_crash_between_batches_repeats_nothing(tmp_path, sink, write, monkeypa
 
         def store(self, batch):
             if len(stored) == 7:
-                raise sqlite3.OperationalError("database or disk is full")
+                raise SinkFault("database or disk is full")
             stored.append(batch)
             sink.store(batch)
 
-    with Indexer(tmp_path, Full()) as indexer, pytest.raises(sqlite3.OperationalError):
+    with Indexer(tmp_path, Full()) as indexer, pytest.raises(SinkFault):
         indexer.catch_up()
     assert len(stored) == 7
     with Indexer(tmp_path, sink) as indexer:
@@ -247,7 +246,7 @@ def test_running_survives_a_failure_and_takes_over_a_lock(tmp_path, sink, write,
         def store(self, batch):
             if len(failures) < 3:
                 failures.append(batch)
-                raise sqlite3.OperationalError("database or disk is full")
+                raise SinkFault("database or disk is full")
             sink.store(batch)
 
     stop = threading.Event()
@@ -262,6 +261,39 @@ def test_running_survives_a_failure_and_takes_over_a_lock(tmp_path, sink, write,
         stop.set()
         thread.join(20)
     assert len(failures) == 3
+
+
+def test_a_damaged_index_is_put_aside_and_built_again(tmp_path, sink, write):
+    """At the start, in the middle of filling, or when somebody who asked has found it: the same rows each time."""
+    write(0, 20)
+    told = []
+    with Indexer(tmp_path, sink, lambda *what: told.append(what)) as indexer:
+        indexer.catch_up()
+        whole = everything(sink)
+    sink.path.write_bytes(b"no database" * 1_000)
+    with Indexer(tmp_path, sink, lambda *what: told.append(what)) as indexer:
+        indexer.catch_up()
+        assert everything(sink) == whole
+        indexer.suspect(SinkDamaged("a page is torn"))
+        indexer.catch_up()
+        assert everything(sink) == whole
+    assert told == [("file is not a database", "ledger.sqlite.damaged"), ("a page is torn", "ledger.sqlite.damaged")]
+    failures = []
+
+    class Torn:
+        def __getattr__(self, name):
+            return getattr(sink, name)
+
+        def store(self, batch):
+            if not failures:
+                failures.append(batch)
+                raise SinkDamaged("malformed")
+            sink.store(batch)
+
+    write(20, 30)
+    with Indexer(tmp_path, Torn(), lambda *what: told.append(what)) as indexer:
+        assert indexer.catch_up() > 0
+    assert (told[-1][0], len(told), sink.sums((), None, None)[0].attempts) == ("malformed", 3, 30)
 
 
 def test_finished_segments_are_not_looked_at_again(tmp_path, writer, sink, write, monkeypatch):
@@ -302,10 +334,10 @@ def test_progress_ends_at_the_total(tmp_path, sink, write, monkeypatch):
     assert told[-1] == (done, done)
 
 
-def test_a_damaged_index_is_reported_and_comes_back_when_it_is_moved_away(tmp_path, sink, write):
-    """The thread lives on: it says what is wrong, and builds the index again once the file is gone."""
+def test_an_index_that_cannot_be_opened_is_reported_and_comes_back_when_it_is_moved_away(tmp_path, sink, write):
+    """The thread lives on: it says what is wrong, and builds the index again once what stands there is gone."""
     write(0, 5)
-    sink.path.write_bytes(b"this is no database, it is a text of some length" * 20)
+    sink.path.mkdir()
     indexer = Indexer(tmp_path, sink)
     stop = threading.Event()
     thread = threading.Thread(target=indexer.run, args=(stop, 0.01), daemon=True)
@@ -316,7 +348,7 @@ def test_a_damaged_index_is_reported_and_comes_back_when_it_is_moved_away(tmp_pa
             assert time.monotonic() < due, "nobody noticed"
             time.sleep(0.01)
         assert "move the file away" in indexer.problem
-        sink.path.unlink()
+        sink.path.rmdir()
         while indexer.problem is not None:
             assert time.monotonic() < due, "it never came back"
             time.sleep(0.01)

@@ -32,7 +32,7 @@ def descriptors() -> int:
 
 
 def broken_disk(number=28, text="No space left on device"):
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> int:
         raise OSError(number, text)
 
     return fail
@@ -346,6 +346,53 @@ def test_where_nothing_can_be_cut_the_next_segment_begins(tmp_path, writer, open
     seen = contents(tmp_path)
     assert (seen.faults(), seen.damaged, list(seen.opens)) == ([], 0, ["a2"])
     assert [segment.part for segment in segments.list_segments(writer.directory)] == [0, 1]
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_room_is_found_again_without_a_row(tmp_path, writer, opening, ending, contents, monkeypatch, cut):
+    """Nobody sends requests to a router that is not ready: the look itself tries, and leaves nothing behind."""
+    writer.write_open(opening(1))
+    with monkeypatch.context() as broken:
+        real, reserve = os.pwrite, writer._spill.fd
+        broken.setattr(os, "pwrite", lambda fd, *what: real(fd, *what) if fd == reserve else broken_disk()())
+        if not cut:
+            broken.setattr(os, "ftruncate", broken_disk())
+            broken.setattr(segments, "create_locked", broken_disk())
+        with pytest.raises(LedgerUnavailable):
+            writer.write_open(opening(2))
+        writer.write_terminal(ending(1))
+        writer.probe()
+        assert (writer.status().writable, writer.status().spilled_rows) == (False, 1)
+    size = segments.list_segments(writer.directory)[0].path.stat().st_size
+    writer.probe()
+    assert (writer.status().writable, writer.status().spilled_rows) == (True, 0)
+    seen = contents(tmp_path)
+    assert (seen.faults(), seen.damaged, seen.terminals["a1"]) == ([], 0, 1)
+    before = segments.list_segments(writer.directory)[-1].path.read_bytes()
+    writer.probe()  # of a writer that is well: nothing
+    assert segments.list_segments(writer.directory)[-1].path.read_bytes() == before
+    assert before.endswith(b"\n")
+    assert segments.list_segments(writer.directory)[0].path.stat().st_size >= size
+
+
+def test_too_little_room_is_no_room(writer, opening, monkeypatch):
+    """One that takes a hundred bytes more would refuse the next request."""
+    real = os.pwrite
+    end = segments.list_segments(writer.directory)[0].path.stat().st_size + 100
+
+    def nearly_full(descriptor, data, offset):
+        if offset + len(data) <= end:
+            return real(descriptor, data, offset)
+        if offset >= end:
+            return broken_disk()()
+        return real(descriptor, data[: end - offset], offset)
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    with pytest.raises(LedgerUnavailable):
+        writer.write_open(opening(1))
+    writer.probe()
+    assert writer.status().writable is False
+    assert segments.list_segments(writer.directory)[0].path.stat().st_size == end - 100
 
 
 def test_a_refusal_names_no_place_and_is_retryable(writer, opening, monkeypatch):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
 from service.errors import ConfigurationError
 from service.ledger.lines import decode, encode
-from service.ledger.sinks.port import Batch, SinkMissing
+from service.ledger.sinks.port import Batch, SinkDamaged, SinkFault, SinkMissing
 from service.ledger.sinks.sqlite import SqliteSink
 from service.ledger.sinks.sqlite_layout import SCHEMA_VERSION
 
@@ -101,13 +102,53 @@ def test_a_newer_layout_is_left_alone(sink):
         sink.prepare()
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path):
-    """And the reader learns that the journal is not affected."""
+def test_a_file_that_is_no_database_is_damaged(tmp_path):
+    """It is told as what every sink may be; put aside it is kept, and the next one begins empty."""
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"certainly not a database" * 100)
-    with pytest.raises(ConfigurationError, match="move the file away"):
-        SqliteSink(str(path)).prepare()
-    assert path.read_bytes().startswith(b"certainly")
+    sink = SqliteSink(str(path))
+    with pytest.raises(SinkDamaged, match="not a database"):
+        sink.prepare()
+    with pytest.raises(SinkDamaged, match="not a database"):
+        sink.sums((), None, None)
+    moved = sink.discard()
+    assert Path(moved).read_bytes().startswith(b"certainly")
+    sink.prepare()
+    assert sink.checkpoints() == {}
+    sink.close()
+    assert {one.name for one in tmp_path.iterdir()} == {"ledger.sqlite", "ledger.sqlite.damaged"}
+
+
+def test_damage_inside_is_damage_and_a_mistake_of_ours_is_not(tmp_path):
+    """A page that is overwritten is found when it is read; an error in a statement stays what it is."""
+    path = tmp_path / "ledger.sqlite"
+    sink = SqliteSink(str(path))
+    sink.prepare()
+    sink.store(Batch("s", 1, [row(number) for number in range(2_000)]))
+    sink.close()
+    content = bytearray(path.read_bytes())
+    content[8_192:200_000] = b"\xa5" * (200_000 - 8_192)
+    path.write_bytes(content)
+    with pytest.raises(SinkDamaged):
+        sink.sums((), None, None)
+    with pytest.raises(sqlite3.ProgrammingError), sink._asking() as connection:
+        connection.execute("SELECT ?", ())
+
+
+def test_a_lock_that_another_holds_is_a_fault_that_passes(sink):
+    """Filling gives up for now and can be done later; asking goes on."""
+    sink.store(Batch("s", 1, [row(1)]))
+    with sqlite3.connect(sink.path, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        sink._filling.execute("PRAGMA busy_timeout = 10")
+        with pytest.raises(SinkFault, match="locked") as refused:
+            sink.store(Batch("s", 2, [row(2)]))
+        assert not isinstance(refused.value, SinkDamaged)
+        assert len(sink.attempts("d")) == 1
+        other.execute("ROLLBACK")
+    other.close()
+    sink.store(Batch("s", 2, [row(2)]))
+    assert len(sink.attempts("d")) == 2
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -18,6 +18,8 @@
     |- AllAttemptsFailed      502  every candidate failed (or 504 when all were silent)
     `- RouterError                 we must act
        |- LedgerUnavailable   503  nothing may be spent because it could not be written down
+       |- IndexUnavailable    503  the decision that was asked for may be there; it can't be looked up now
+       |- KeysUnavailable     503  nobody is let in because keys can't be checked
        |- Stopping            503  we are told to stop; another instance, or the next one, takes the request
        `- Overloaded          503  we shed load; Retry-After tells when
 
@@ -211,16 +213,32 @@ class AllAttemptsFailed(CoeError):
 
 
 class RouterError(CoeError):
-    """We must act; the caller may try again."""
+    """We must act; the caller may try again. `part` is which of our own parts is not in order, where it is one."""
 
     status = 503
     type = "server_error"
+    part: ClassVar[str | None] = None
 
 
 class LedgerUnavailable(RouterError):
     """503: the journal can't be written, so nothing may be spent."""
 
     code = "ledger_unavailable"
+    part = "ledger"
+
+
+class IndexUnavailable(RouterError):
+    """503: what was asked for may be in the ledger, and its index can't tell at the moment."""
+
+    code = "index_unavailable"
+    part = "index"
+
+
+class KeysUnavailable(RouterError):
+    """503: the key file can't be trusted, so nobody is let in."""
+
+    code = "keys_unavailable"
+    part = "keys"
 
 
 class Stopping(RouterError):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from classifiers import kernel
 from service import __version__, telemetry
 from service.config import Settings
-from service.errors import CoeError, ConfigurationError, RegistryError
+from service.errors import CoeError, ConfigurationError, IndexUnavailable, RegistryError
 from service.guard.admission import Admission
 from service.guard.keys import KeyStore
 from service.guard.strong_share import StrongShares
@@ -26,7 +26,7 @@ from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import Sink, SinkMissing
+from service.ledger.sinks.port import Sink, SinkDamaged, SinkFault, SinkMissing
 from service.metrics import LoopWatch
 from service.pipeline import Pipeline
 from service.routing.explain import reasoned
@@ -38,6 +38,9 @@ from service.upstream.transports import OpenTransport
 INDEX_WAIT_S = 1.0
 """How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
 
+
+RECENT_S = 60.0
+"""How long it is told that something failed which may fail again."""
 
 GC_THRESHOLDS = (2_000, 20, 20)
 """Of the cyclic collector. The defaults look after every 700 objects: some three requests."""
@@ -76,6 +79,7 @@ class House:
     _loop_watch: LoopWatch | None = None
     reading_large: asyncio.Lock = field(default_factory=asyncio.Lock)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _registry_refused: str = ""
     start_problem: ConfigurationError | None = None
     admission: Admission = field(init=False)
 
@@ -129,7 +133,8 @@ class House:
 
     def metrics(self) -> str:
         """What GET /metrics tells."""
-        journal = self.journal.status()
+        troubles = self.troubles()
+        journal, counters = self.journal.status(), self.pipeline.settler.counters
         health = self.pipeline.attempting.health
         resting = health.told(self.clock.monotonic())
         gauges: dict[str, int | Mapping[str, float]] = {
@@ -140,20 +145,51 @@ class House:
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
             telemetry.JOURNAL_WRITABLE: int(journal.writable),
             telemetry.JOURNAL_SPILLED: journal.spilled_rows,
+            telemetry.JOURNAL_SYNCS_FAILED: journal.failed_syncs,
+            telemetry.PART_DEGRADED: {part: float(part in troubles) for part in telemetry.PARTS},
+            telemetry.READINGS_FAILED: counters.readings_failed,
+            telemetry.LOG_DROPPED: telemetry.LOG.dropped,
+            telemetry.CLOCK_JUMPS: counters.clock_jumps,
         }
-        return self.pipeline.settler.counters.text(gauges)
+        return counters.text(gauges)
+
+    def troubles(self) -> dict[str, str]:
+        """The parts of the router that are not in order, and why: for anybody, so without places and texts."""
+        found: dict[str, str] = {}
+        journal = self.journal.status()
+        if not journal.writable:
+            found[telemetry.PART_LEDGER] = journal.reason or "not writable"
+        if self.indexer.problem:
+            found[telemetry.PART_INDEX] = "it can't be filled at the moment; the log says why"
+        if self._registry_refused:
+            found[telemetry.PART_REGISTRY] = self._registry_refused
+        if not self.keys.is_trusted():
+            found[telemetry.PART_KEYS] = "the key file can't be trusted; `coe keys list` says why"
+        counters = self.pipeline.settler.counters
+        if self.clock.monotonic() - counters.reading_failed_at < RECENT_S:
+            found[telemetry.PART_CLASSIFIER] = "it failed at a request within the last minute; the log says where"
+        if telemetry.LOG.drops(RECENT_S):
+            found[telemetry.PART_LOG] = "lines were dropped within the last minute"
+        return found
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
         """A decision from the index, with its attempts; for a thread, since it reads a database.
 
         Another worker may have taken it a moment ago: what the index does not have yet, or has only begun, is waited
-        for, briefly.
+        for, briefly. Raises IndexUnavailable when that does not show whether there is such a decision.
         """
         sink = open_sink(self.settings.data_dir)
-        found = self._indexed_decision(sink, decision_id)
-        if found is None or any(one.get("state") == "open" for one in _attempts_of(found)):
-            wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
+        try:
             found = self._indexed_decision(sink, decision_id)
+            if found is None or any(one.get("state") == "open" for one in _attempts_of(found)):
+                complete = wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
+                found = self._indexed_decision(sink, decision_id)
+                if found is None and not complete:
+                    raise IndexUnavailable("The ledger's index is behind, so nobody knows yet. Ask again in a moment.")
+        except SinkFault as fault:
+            if isinstance(fault, SinkDamaged):
+                self.indexer.suspect(fault)
+            raise IndexUnavailable("The ledger's index can't be asked at the moment. Ask again later.") from fault
         return found
 
     def reasoned(self, told: Mapping[str, object]) -> dict[str, object]:
@@ -172,11 +208,6 @@ class House:
             return decision(sink, decision_id)
         return None
 
-    def ledger_problem(self) -> str | None:
-        """Why no attempt could be written down now, or `None`."""
-        status = self.journal.status()
-        return None if status.writable else status.reason or "not writable"
-
     async def reload(self) -> None:
         """Read registry and what was learned again and swap them whole; what is wrong leaves the old ones serving.
 
@@ -188,7 +219,7 @@ class House:
             return
         async with self._reloading:
             now = self.clock.utc()
-            refusal: ConfigurationError | None = None
+            refusal: Exception | None = None
             try:
                 catalog = await asyncio.to_thread(read_registry, self.settings, now)
                 catalog = await find_local(catalog, self.settings, self.settings.port)
@@ -196,16 +227,29 @@ class House:
                 learned = await asyncio.to_thread(read_learned, self.settings, catalog)
                 # Worked out once for a registry, in tens of milliseconds: not while the first request waits.
                 offer = await asyncio.to_thread(lambda: catalog.offer)
-            except ConfigurationError as problem:
+            except Exception as problem:  # noqa: BLE001 # whatever is wrong with it: the one before goes on
                 refusal = problem
             if refusal is not None:
-                told = list(refusal.problems) if isinstance(refusal, RegistryError) else [str(refusal)]
+                told = _told(refusal)
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
+                count = "1 problem" if len(told) == 1 else f"{len(told)} problems"
+                self._registry_refused = f"the file of {now:%Y-%m-%d %H:%M:%S}Z has {count}; the log names them"
+                self.pipeline.given_up = (telemetry.PART_REGISTRY,)
                 return
+            self._registry_refused, self.pipeline.given_up = "", ()
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
             # Whoever mended a key or a name reloads, and wants it used.
             self.pipeline.attempting.forget()
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())
+
+
+def _told(refusal: Exception) -> list[str]:
+    """What the log tells of a registry that was refused; of a fault of ours the place, not the text."""
+    if isinstance(refusal, RegistryError):
+        return list(refusal.problems)
+    if isinstance(refusal, ConfigurationError):
+        return [str(refusal)]
+    return [f"a fault of the router: {type(refusal).__name__} at {telemetry.place_of(refusal)}"]
 
 
 def _attempts_of(record: Mapping[str, object]) -> list[dict[str, object]]:

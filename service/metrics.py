@@ -14,8 +14,10 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from service import telemetry
@@ -35,6 +37,10 @@ _STATUSES: Final = frozenset(
 
 TICK_S: Final = 0.05
 """How often the watch on the loop looks: as often as the longest time that it may be held."""
+
+
+CLOCK_JUMP_S: Final = 1.0
+"""By how much a clock must be set between two looks to be told: what keeps it right moves it by milliseconds."""
 
 
 class Histogram:
@@ -74,6 +80,9 @@ class Counters:
         self._first_content = Histogram(FIRST_CONTENT_BOUNDS_S)
         self.lag = Histogram(LAG_BOUNDS_S)
         self.lag_max_s = 0.0
+        self.clock_jumps = 0
+        self.readings_failed = 0
+        self.reading_failed_at = -math.inf
 
     def request(self, status: int, overhead_ms: float) -> None:
         """A request ended: what it was given, and our own part of its time."""
@@ -93,6 +102,11 @@ class Counters:
         if ttft_ms is not None:
             self._first_content.observe(ttft_ms / 1000)
 
+    def not_read(self, now: float) -> None:
+        """The classifier failed at a request, at `now` in monotonic seconds."""
+        self.readings_failed += 1
+        self.reading_failed_at = now
+
     def lagged(self, seconds: float) -> None:
         """The loop came so much later than it was asked to."""
         self.lag.observe(seconds)
@@ -101,7 +115,7 @@ class Counters:
     def text(self, gauges: Mapping[str, int | Mapping[str, float]]) -> str:
         """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew.
 
-        A gauge is a number, or one for each deployment.
+        A gauge is a number, or one for each deployment or part.
         """
         told: list[str] = []
         for name, meaning in telemetry.METRICS.items():
@@ -115,7 +129,8 @@ class Counters:
             found = gauges[name]
             if isinstance(found, int):
                 return (f"{name} {found}",)
-            return (f"{name}{_labels(('deployment',), (one,))} {value:g}" for one, value in found.items())
+            label = ("part",) if name == telemetry.PART_DEGRADED else ("deployment",)
+            return (f"{name}{_labels(label, (one,))} {value:g}" for one, value in found.items())
         if name == telemetry.LOOP_LAG_MAX:
             return (f"{name} {self.lag_max_s:.6f}",)
         histograms = {
@@ -136,17 +151,25 @@ class Counters:
 
 
 class LoopWatch:
-    """Asks the event loop to come back every `TICK_S` seconds, and counts how late it does."""
+    """Asks the event loop to come back every `TICK_S` seconds, and counts how late it does.
 
-    def __init__(self, counters: Counters) -> None:
+    Then it looks at the clock on the wall, which durations don't use: prices and keys begin and end by it. And lines of
+    the log that could not be written at once get another chance.
+    """
+
+    def __init__(self, counters: Counters, wall_s: Callable[[], float] = time.time) -> None:
+        """`wall_s` is Unix seconds."""
         self._counters = counters
+        self._wall_s = wall_s
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._wall_ahead_s = 0.0
 
     def start(self) -> None:
         """Begin, on the running loop."""
         loop = asyncio.get_running_loop()
         self._due = loop.time() + TICK_S
+        self._wall_ahead_s = self._wall_s() - loop.time()
         self._timer = loop.call_at(self._due, self._tick, loop)
 
     def stop(self) -> None:
@@ -158,7 +181,14 @@ class LoopWatch:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         self._counters.lagged(max(0.0, now - self._due))
-        self._due = now + TICK_S
+        ahead_s = self._wall_s() - now
+        if abs(ahead_s - self._wall_ahead_s) > CLOCK_JUMP_S:
+            self._counters.clock_jumps += 1
+            by_s = round(ahead_s - self._wall_ahead_s, 3)
+            telemetry.logger().warning(telemetry.CLOCK_JUMPED, by_s=by_s)
+        self._wall_ahead_s = ahead_s
+        telemetry.LOG.flush()
+        self._due = loop.time() + TICK_S
         self._timer = loop.call_at(self._due, self._tick, loop)
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from service import telemetry
 from service.attempting import NO_BUDGET, Attempting, Limits
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
@@ -39,7 +40,7 @@ from service.failing import too_slow
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.lines import decode
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
-from service.reading import NOTHING_LEARNED, read_request
+from service.reading import NOTHING_LEARNED, UNREAD, read_request
 from service.routing.explain import record
 from service.routing.health import Pass
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
@@ -88,6 +89,7 @@ class Pipeline:
     ) -> None:
         self.catalog = catalog
         self.learned = NOTHING_LEARNED
+        self.given_up: tuple[str, ...] = ()  # parts of the router that every answer does without at the moment
         self._prefixes = Prefixes()
         self.settler = Settler(ledger, clock, watch, self._prefixes)
         self._classifier = classifier
@@ -150,7 +152,13 @@ class Pipeline:
         intent, known = NOT_CLASSIFIED, NOTHING
         if needs_intent(chat, catalog):
             told = explained or chat.steering.explain
-            intent, known = read_request(self._classifier, learned.judge, chat, explained=told)
+            try:
+                intent, known = read_request(self._classifier, learned.judge, chat, explained=told)
+            except Exception as problem:  # noqa: BLE001 # whatever it is: the request can be answered without
+                intent = UNREAD
+                self.settler.counters.not_read(self._clock.monotonic())
+                where = telemetry.place_of(problem)
+                telemetry.logger().error(telemetry.READING_FAILED, error=type(problem).__name__, where=where)
         chain = chain_of(chat, caller.key_id) if chain is None else chain
         if chain is not NO_CHAIN:
             warm = self._prefixes.warm(chain, self._clock.monotonic())
@@ -217,7 +225,7 @@ class Pipeline:
                 body = scan(body).edited({"coe": orjson.dumps(explanation(work))})
             except RawJsonError:
                 # The scanner is stricter than vendors are. The answer is paid: it goes out as it is.
-                headers["x-coe-degraded"] = ",".join((*work.decision.degraded, "explain"))
+                headers["x-coe-degraded"] = ",".join((*self._given_up(work), "explain"))
         return WholeReply(body, whole.content_type, headers)
 
     def headers(self, work: Work) -> dict[str, str]:
@@ -235,10 +243,15 @@ class Pipeline:
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
-        rests = any(rest is not NO_BUDGET for rest in work.passed_over.values())
-        if decision.degraded or rests:
-            headers["x-coe-degraded"] = ",".join((*decision.degraded, *((RESTING,) if rests else ())))
+        given_up = self._given_up(work)
+        if given_up:
+            headers["x-coe-degraded"] = ",".join(given_up)
         return headers
+
+    def _given_up(self, work: Work) -> tuple[str, ...]:
+        """What was given up to answer, as `x-coe-degraded` tells it."""
+        rests = any(rest is not NO_BUDGET for rest in work.passed_over.values())
+        return (*work.decision.degraded, *((RESTING,) if rests else ()), *self.given_up)
 
     def _write_down(self, work: Work) -> None:
         """Put the decision into the journal, and remember it."""

@@ -2,7 +2,9 @@
 
 Where on the path: step 2 of `pipeline`; the command line reads requests with the same.
 
-Invariant: evidence is read only when somebody is to see it, and a quality artefact only where the classifier is sure.
+Invariants
+1. Evidence is read only when somebody is to see it, and a quality artefact only where the classifier is sure.
+2. A classifier that fails does not fail the request: what could not be read may be anything.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.chat import ChatRequest
-from service.domain.decision import COMPOUND, Intent
+from service.domain.decision import COMPOUND, INTENTS, UNCLASSIFIED, Intent
 from service.domain.experience import NOTHING, Experience
 from service.domain.ports import Classifier, IntentReading, QualityJudge
 from service.routing.lengths import Lengths
+from service.routing.rules import NOT_READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,16 @@ class Learned:
 
 
 NOTHING_LEARNED: Final = Learned()
+
+UNREAD: Final = Intent(
+    UNCLASSIFIED,
+    confidence=0.0,
+    posterior=dict.fromkeys(INTENTS, 1 / len(INTENTS)),
+    language="und",
+    abstained=True,
+    doubt=NOT_READ,
+)
+"""What is known of a request that the classifier failed at: it may be about anything, so a model must be good at it."""
 
 
 def read_intent(classifier: Classifier, chat: ChatRequest, *, explained: bool) -> Intent:

@@ -9,16 +9,16 @@ Invariants
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
-import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
+
+from service.log_pipe import LogPipe
 
 STARTED = "started"
 STOPPED = "stopped"
@@ -36,6 +36,9 @@ REGISTRY_REFUSED = "registry_refused"
 STRONG_SHARE_HIGH = "strong_share_high"
 BREAKER_OPENED = "breaker_opened"
 BREAKER_CLOSED = "breaker_closed"
+READING_FAILED = "reading_failed"
+CLOCK_JUMPED = "clock_jumped"
+LOG_LINES_DROPPED = "log_lines_dropped"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -54,6 +57,9 @@ EVENTS = {
     STRONG_SHARE_HIGH: "a key keeps getting the dear models; fields: key_id, share, requests",
     BREAKER_OPENED: "a deployment rests after failures; fields: deployment, cause, for_s",
     BREAKER_CLOSED: "a deployment that rested has answered a probe; fields: deployment",
+    READING_FAILED: "the classifier failed at a request, answered by a model good at everything; fields: error, where",
+    CLOCK_JUMPED: "the clock of this machine was set while the router ran; fields: by_s",
+    LOG_LINES_DROPPED: "nobody read the log, so lines before this one are missing; fields: lines",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
 
@@ -76,6 +82,11 @@ SHED = "coe_requests_shed_total"
 OPEN_ATTEMPTS = "coe_open_attempts"
 JOURNAL_WRITABLE = "coe_journal_writable"
 JOURNAL_SPILLED = "coe_journal_spilled_rows"
+JOURNAL_SYNCS_FAILED = "coe_journal_failed_syncs_total"
+PART_DEGRADED = "coe_part_degraded"
+READINGS_FAILED = "coe_readings_failed_total"
+LOG_DROPPED = "coe_log_lines_dropped_total"
+CLOCK_JUMPS = "coe_clock_jumps_total"
 
 METRICS = {
     REQUESTS: "counter: requests that were decided, by the `status` they ended with (499: the caller left)",
@@ -94,10 +105,32 @@ METRICS = {
     OPEN_ATTEMPTS: "gauge: attempts that are running now",
     JOURNAL_WRITABLE: "gauge: 1 while the journal takes rows, else 0: then nothing can be answered",
     JOURNAL_SPILLED: "gauge: rows that wait in the journal's reserve until its disk has room again",
+    JOURNAL_SYNCS_FAILED: "counter: syncs of the journal that its disk refused; each begins a new segment",
+    PART_DEGRADED: "gauge: 1 for each `part` of the router that is not in order, else 0 (docs/reliability.md)",
+    READINGS_FAILED: "counter: requests that the classifier failed at",
+    LOG_DROPPED: "counter: lines of the log that nobody read in time",
+    CLOCK_JUMPS: "counter: times that the clock of this machine was set by more than a second",
     STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
     STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
 }
 """What each metric means; docs/metrics.md is kept equal to this by a test."""
+
+PART_LEDGER = "ledger"
+PART_INDEX = "index"
+PART_REGISTRY = "registry"
+PART_KEYS = "keys"
+PART_CLASSIFIER = "classifier"
+PART_LOG = "log"
+
+PARTS = {
+    PART_LEDGER: "nothing is spent: a new request gets 503 `ledger_unavailable`; what runs ends, and its end is kept",
+    PART_INDEX: "requests go on; reports lag, and a decision that only the index knows gets 503 `index_unavailable`",
+    PART_REGISTRY: "a new registry was refused: the one before serves",
+    PART_KEYS: "nobody is let in: 503 `keys_unavailable`",
+    PART_CLASSIFIER: "what could not be read goes to a model that is good at everything",
+    PART_LOG: "requests go on; lines that nobody reads are dropped and counted",
+}
+"""What the router does while a part of its own is not in order; docs/reliability.md is kept equal to this by a test."""
 
 _COE, _SK, _BCE, _BEARER = "coe-", "sk-", "bce-v3/", "Bearer "
 """How a secret begins: to look for these is quicker than to look for the whole pattern."""
@@ -121,7 +154,7 @@ def configure(level: str) -> None:
             structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Stderr())),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, LOG)),
         cache_logger_on_first_use=False,
     )
     server = logging.getLogger("uvicorn")
@@ -142,24 +175,24 @@ def note(event: str, **fields: object) -> None:
     # The whole line at once: quotes end a secret as they begin it, and none stands in a line that is as it should be.
     if _COE in line or _SK in line or _BCE in line or _BEARER in line:
         line = _SECRET.sub(r"\1[redacted]", line)
-    _STDERR.write(line + "\n")
+    LOG.write(line + "\n")
 
 
-class _Stderr:
-    """Standard error as it is now. A log that nobody can read any more (a closed pipe) must not fail a request."""
-
-    def write(self, text: str) -> None:
-        """Write, or drop it when the stream is gone: there is nobody left to tell."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        """As `write`."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
+def place_of(problem: BaseException) -> str:
+    """File and line where an exception was raised. Not its text, which may quote what a caller sent."""
+    where = problem.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    return f"{where.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{where.tb_lineno}" if where else "unknown"
 
 
-_STDERR = _Stderr()
+def _dropped(lines: int) -> str:
+    told = {"lines": lines, "event": LOG_LINES_DROPPED, "level": "warning", "timestamp": datetime.now(UTC)}
+    return orjson.dumps(told, option=orjson.OPT_UTC_Z).decode() + "\n"
+
+
+LOG: Final = LogPipe(_dropped)
+"""Where every line goes. A log that nobody reads, or nobody can read any more, must not fail or hold up a request."""
 
 
 class _ServerLog(logging.Handler):

@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from service import telemetry
-from service.errors import AllAttemptsFailed, CallerError, CoeError, MethodNotAllowed, NotFound, Replied
+from service.errors import AllAttemptsFailed, CallerError, CoeError, MethodNotAllowed, NotFound, Replied, RouterError
 
 RETRY_AFTER_S = 1
 """What a 503 tells when its cause does not know better: a restart, or a disk that has room again."""
@@ -25,6 +25,9 @@ def render(problem: CoeError, request_id: str) -> Response:
         headers["x-should-retry"] = "false"
     if problem.status == 503:
         headers.setdefault("retry-after", str(RETRY_AFTER_S))
+    if isinstance(problem, RouterError) and problem.part is not None:
+        given_up = [headers["x-coe-degraded"]] if "x-coe-degraded" in headers else []
+        headers["x-coe-degraded"] = ",".join((*given_up, problem.part))
     if problem.status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(orjson.dumps(problem.body()), problem.status, headers, "application/json")
@@ -62,11 +65,8 @@ def unexpected(problem: Exception, request_id: str) -> Response:
 
 def log_unexpected(problem: Exception, request_id: str) -> None:
     """The type of a fault and its place. Not its text, which may quote what the caller sent."""
-    where = problem.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f"{where.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{where.tb_lineno}" if where else "unknown"
-    telemetry.logger().error(telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=place)
+    where = telemetry.place_of(problem)
+    telemetry.logger().error(telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=where)
 
 
 def from_framework(status: int, path: str, method: str, headers: Mapping[str, str] | None = None) -> CoeError:

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service import telemetry
 from service.api.errors import render
 from service.api.incoming import admit_operator, read_head
 from service.api.openai import house_of, request_id_of
@@ -32,11 +33,8 @@ async def readyz(request: Request) -> Response:
     degraded: dict[str, object] = {}
     if report.unpriced:
         degraded["unpriced"] = [{"deployment": one.subject, "reason": one.detail} for one in report.unpriced]
-    problem = house.ledger_problem()
-    if problem:
-        degraded["ledger"] = problem
-    if house.indexer.problem:
-        degraded["index"] = house.indexer.problem
+    troubles = house.troubles()
+    degraded |= troubles
     resting = house.pipeline.attempting.health.told(house.clock.monotonic())
     if resting:
         degraded["breakers"] = [
@@ -45,7 +43,7 @@ async def readyz(request: Request) -> Response:
         ]
     if not report.usable:
         degraded["providers"] = "none is active"
-    ready = report.usable and problem is None
+    ready = report.usable and telemetry.PART_LEDGER not in troubles
     body = {
         "status": "ready" if ready else "unavailable",
         "simulated": house.simulated,

@@ -44,7 +44,12 @@ REPEAT_MAX = 1_000_000
 INTENTS_TOLD = {**words.ROUTE_INTENTS, UNSURE: "the classifier abstains", UNCLASSIFIED: "the request names its model"}
 REASON_CODES = {code.value: code.name for code in ReasonCode}
 LANGUAGES = {"en": "English", "zh": "Chinese", "other": "any other", "und": "no letters"}
-DEGRADED = {"quality_floor": "no floor kept", "allow": "an allow list given up", "plan": "a plan given up"}
+DEGRADED = {
+    "quality_floor": "no floor kept",
+    "allow": "an allow list given up",
+    "plan": "a plan given up",
+    "classifier": "the classifier failed",
+}
 
 
 class Content(Shape):

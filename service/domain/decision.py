@@ -287,9 +287,9 @@ class Decision:
     runner-up. `features`, `intent`, `at`, `caller` and `experience` are all that was decided upon, `versions` names
     what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is what all attempts
     of this request may cost together, `max_latency_ms` how long policy and route let it take; `None` is no limit.
-    `degraded` names what was given up to answer at all:
-    `quality_floor`, `plan`, `allow`. `propensity` is how likely this choice was, `seed` the draw behind it: without
-    exploration there is no draw. `what_if` works out what would have to change, when somebody asks.
+    `degraded` names what was given up to answer at all: `quality_floor`, `plan`, `allow`, `classifier`. `propensity` is
+    how likely this choice was, `seed` the draw behind it: without exploration there is no draw. `what_if` works out
+    what would have to change, when somebody asks.
     """
 
     id: str

@@ -26,7 +26,14 @@ from datetime import datetime
 from pathlib import Path
 
 from service.domain.access import ANONYMOUS, Caller
-from service.errors import ConfigurationError, InvalidRequest, NotFound, RouterError, Unauthenticated
+from service.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    KeysUnavailable,
+    NotFound,
+    RouterError,
+    Unauthenticated,
+)
 from service.guard.keyfile import (
     DIGEST_BYTES,
     FILE_BYTES_MAX,
@@ -167,20 +174,27 @@ class KeyStore:
         """Whether any key was ever made, revoked ones included. Raises `ConfigurationError` as `list` does."""
         return bool(self._current().by_id)
 
+    def is_trusted(self) -> bool:
+        """Whether the key file can be read as it should be, so that anybody is let in."""
+        try:
+            self._current()
+        except ConfigurationError:
+            return False
+        return True
+
     def authenticate(self, secret: str | None, *, now_ms: int, allow_anonymous: bool = False) -> Caller:
         """Who holds `secret` (the bearer token, `None` when the request has none) at `now_ms` (Unix ms).
 
         `allow_anonymous` is for a listener on loopback: while no key was ever made, anybody is `ANONYMOUS` there,
         whatever token a client library insists on sending. Raises `Unauthenticated` and, when the key file can't be
-        trusted, `RouterError` (503, code `keys_unavailable`).
+        trusted, `KeysUnavailable`.
         """
         try:
             book = self._current()
         except ConfigurationError as problem:
-            raise RouterError(
+            raise KeysUnavailable(
                 "The router can't check API keys at the moment, so it lets nobody in. Its operator sees the cause with "
-                "`coe keys list`.",
-                code="keys_unavailable",
+                "`coe keys list`."
             ) from problem
         if allow_anonymous and not book.by_id:
             return ANONYMOUS

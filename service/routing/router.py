@@ -28,6 +28,7 @@ from service.routing.estimate import answer_of
 from service.routing.policies.wording import ALONE, below, reason
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.prepared import VERSIONS_MAX, keep, prepared
+from service.routing.rules import NOT_READ
 from service.routing.weighing import Circumstances, Weighed, weigh
 from service.routing.what_if import what_if
 
@@ -71,7 +72,7 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
         notes=rules.notes,
         ceiling_pusd=rules.ceiling_pusd,
         max_latency_ms=rules.spec.max_latency_ms,
-        degraded=(*rules.degraded, *missed),
+        degraded=(*rules.degraded, *missed, *(("classifier",) if intent.doubt == NOT_READ else ())),
         what_if=partial(what_if, weighed),
     )
 

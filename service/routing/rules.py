@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.domain.access import Caller
 from service.domain.catalog import NO_SELECTOR, Catalog, PolicySpec, RouteSpec, Selector
@@ -26,6 +26,10 @@ from service.routing.prepared import RULES_MAX, keep, prepared
 
 PINNED = PolicySpec(name="pinned", objective="min_cost")
 """A named model: the cheapest of its hosts, whatever the registry thinks of its quality."""
+
+
+NOT_READ: Final = "not_read"
+"""The doubt about a request that the classifier failed at."""
 
 
 class Rules(NamedTuple):

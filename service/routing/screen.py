@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from service.domain.decision import Change, Decision, Intent, WhatIf
 from service.routing.explain import MONEY_LEVERS, cost_split, grouped
+from service.routing.rules import NOT_READ
 
 SCREEN_LINES = 30
 """What fits a terminal window with the prompt above it."""
@@ -27,6 +28,7 @@ _DOUBTS = {
     "little_evidence": "its words say little",
     "fits_nothing": "it looks like prompts without a wish",
     "low_confidence": "close between several",
+    NOT_READ: "the classifier failed",
 }
 
 _IDS_SHOWN = 3

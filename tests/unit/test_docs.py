@@ -72,6 +72,15 @@ def test_metrics():
     assert {row[0]: row[1] for row in rows("metrics.md")} == telemetry.METRICS
 
 
+def test_parts():
+    """Every part of the router with what happens while it is not in order."""
+    page = (PAGES / "reliability.md").read_text(encoding="utf-8")
+    section = page.partition("## When a part of the router itself fails")[2].partition("\n## ")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, re.MULTILINE)) == telemetry.PARTS
+    header = next(row for row in rows("http.md", "Response headers") if row[0] == "x-coe-degraded")
+    assert all(f"`{part}`" in " ".join(header) for part in telemetry.PARTS if part != telemetry.PART_LOG)
+
+
 def test_routes(tmp_path):
     """Exactly those that are mounted."""
     settings = Settings(data_dir=tmp_path)

@@ -15,6 +15,7 @@ from stage import registry
 from service import telemetry
 from service.house import SystemClock
 from service.learned import LENGTHS_FILE, write_lengths
+from service.ledger.sinks.port import SinkDamaged, SinkFault
 from service.routing.lengths import Length, Lengths
 from service.simulator import Fault, Script
 
@@ -145,7 +146,7 @@ def test_a_request_keeps_the_registry_it_began_with(tmp_path, vendors):
         replies = []
         asking = threading.Thread(target=lambda: replies.append(app.chat(model="alpha-model")))
         asking.start()
-        time.sleep(0.2)
+        eventually(app.books.attempts)
         file.write_text(file.read_text(encoding="utf-8").replace("output: 1.20", "output: 99.20"), encoding="utf-8")
         reload(app)
         asking.join(PATIENCE_S)
@@ -218,12 +219,83 @@ def test_a_decision_outlives_the_process(at_home, tmp_path):
         again.stop()
 
 
-def test_a_ledger_problem_is_told(at_home):
-    """Writable: none. Closed: a reason."""
+def parts(app):
+    """What /metrics says of each part: those that are not in order."""
+    lines = [line for line in app.house.metrics().splitlines() if line.startswith("coe_part_degraded{")]
+    assert len(lines) == len(telemetry.PARTS)
+    return {line.split('"')[1] for line in lines if line.endswith(" 1")}
+
+
+def test_every_part_that_is_not_in_order_is_told(at_home, monkeypatch):
+    """By name, in readiness and metrics, without a place or a text of ours that a stranger could read there."""
     app, _ = at_home
-    assert app.house.ledger_problem() is None
+    assert (app.house.troubles(), parts(app)) == ({}, set())
+    app.house._stop.set()
+    app.house._indexing.join(10)
+    monkeypatch.setattr(app.house.indexer, "problem", "the ledger index /somewhere/x can't be opened")
+    (app.house.settings.data_dir / "keys.jsonl").write_bytes(b"{{{\n")
+    app.house.keys._checked_s = None
+    app.house.pipeline.settler.counters.not_read(app.house.clock.monotonic())
+    telemetry.LOG._drop(1)
+    app.house._registry_refused = "1 problem"
+    try:
+        told = app.house.troubles()
+        assert set(told) == parts(app) == {"index", "keys", "classifier", "log", "registry"}
+        assert "somewhere" not in str(told)
+        assert str(app.house.settings.data_dir) not in str(told)
+        assert app.get("/readyz").json()["degraded"].keys() >= set(told)
+    finally:
+        telemetry.LOG._dropped_at = None
+        telemetry.LOG._untold = 0
     app.stop()
-    assert app.house.ledger_problem()
+    assert app.house.troubles()["ledger"]
+
+
+def test_a_registry_that_is_refused_is_told_until_a_good_one_serves(at_home, monkeypatch):
+    """Whatever is wrong with it, a fault of ours too: the one before answers, and every answer says so."""
+    app, file = at_home
+    good = file.read_text(encoding="utf-8")
+    file.write_text(good.replace("output: 1.20", "output: -1.20"), encoding="utf-8")
+    reload(app)
+    answer = app.chat()
+    assert (answer.status_code, answer.headers["x-coe-degraded"]) == (200, "registry")
+    assert "has 1 problem; the log names them" in app.house.troubles()["registry"]
+    file.write_text(good, encoding="utf-8")
+    with monkeypatch.context() as broken:
+        broken.setattr("service.house.read_registry", lambda *_: {}["a mistake of ours"])
+        reload(app)
+        assert "x-coe-degraded" in app.chat().headers
+    reload(app)
+    assert "x-coe-degraded" not in app.chat().headers
+    assert app.house.troubles() == {}
+
+
+def test_an_index_that_can_not_tell_says_so(at_home, monkeypatch):
+    """Neither "there is no such decision" nor a fault: 503, come back. Damage is told to whoever fills it."""
+    app, _ = at_home
+    app.chat()
+    path = "/v1/decisions/dec_6b03268c0b2f12f44927e5e3"
+    assert app.get(path).status_code == 404
+    with monkeypatch.context() as behind:
+        behind.setattr("service.house.wait_until_indexed", lambda *_: False)
+        refused = app.get(path)
+    for fault in (SinkFault("locked"), SinkDamaged("torn")):
+        with monkeypatch.context() as broken:
+            broken.setattr("service.house.decision", raising(fault))
+            refused = app.get(path)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "index_unavailable")
+        assert (refused.headers["x-coe-degraded"], refused.headers["retry-after"]) == ("index", "1")
+    eventually(lambda: list(app.house.settings.data_dir.glob("*.damaged")))
+    assert app.get(path).status_code == 404
+
+
+def raising(problem):
+    """A function that raises it."""
+
+    def call(*_):
+        raise problem
+
+    return call
 
 
 def test_a_decision_that_is_half_indexed_is_waited_for(at_home, monkeypatch):

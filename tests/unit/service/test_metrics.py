@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 
@@ -24,9 +25,13 @@ GAUGES = dict.fromkeys(
         telemetry.IN_FLIGHT,
         telemetry.WAITING,
         telemetry.SHED,
+        telemetry.JOURNAL_SYNCS_FAILED,
+        telemetry.READINGS_FAILED,
+        telemetry.LOG_DROPPED,
+        telemetry.CLOCK_JUMPS,
     ),
     0,
-) | {telemetry.RESTING: {}}
+) | {telemetry.RESTING: {}, telemetry.PART_DEGRADED: {}}
 LABEL = r'[a-z]+="(?:[^"\\\n]|\\.)*"'
 LINE = re.compile(rf"[a-z_]+(\{{{LABEL}(,{LABEL})*\}})? -?[0-9.e+-]+")
 
@@ -40,6 +45,26 @@ def told(text):
             series, _, value = line.rpartition(" ")
             found[series] = value
     return found
+
+
+def test_a_clock_that_is_set_is_noticed(capsys):
+    """Forwards and backwards, once each; one that is only kept right is not."""
+    telemetry.configure("INFO")
+    ahead = [0.0]
+    counters = Counters()
+    watch = LoopWatch(counters, lambda: time.monotonic() + ahead[0])
+
+    async def some_time():
+        watch.start()
+        for by in (0.0, 3_600.0, 3_600.2, -86_400.0):
+            ahead[0] = by
+            await asyncio.sleep(3 * metrics.TICK_S)
+        watch.stop()
+
+    asyncio.run(some_time())
+    assert counters.clock_jumps == 2
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["event"], round(one["by_s"])) for one in told] == [("clock_jumped", 3_600), ("clock_jumped", -90_000)]
 
 
 def test_everything_is_told_with_its_meaning():

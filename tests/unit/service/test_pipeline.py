@@ -7,6 +7,7 @@ import gc
 import json
 import socket
 import time
+from dataclasses import replace
 
 import httpx
 import openai
@@ -16,10 +17,13 @@ from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 from service import telemetry
 from service.domain.access import ANONYMOUS
 from service.domain.chat import ChatRequest
+from service.domain.decision import INTENTS
 from service.domain.rawjson import TOKENS_MAX
 from service.errors import LedgerUnavailable, NotSent
 from service.pipeline import Pipeline
 from service.reading import read_intent
+from service.routing.replay import differences, replay
+from service.routing.screen import screen
 from service.settling import Arrival
 from service.simulator import Fault, Script, http_error
 from service.upstream.client import UpstreamClient
@@ -587,3 +591,36 @@ def test_what_a_request_leaves_behind_goes_at_once(serving, script, body, status
         eventually(lambda: not [one for one in gc.get_objects() if isinstance(one, ChatRequest)])
     finally:
         gc.enable()
+
+
+def test_a_classifier_that_fails_costs_a_dearer_model_and_nothing_else(serving, capfd):
+    """What could not be read may be anything; told in the header, counted, logged without a word of the prompt."""
+    telemetry.configure("INFO")
+    app, _ = serving({"alpha": Script(), "beta": Script()})
+    pipeline = app.house.pipeline
+    good, narrow = dict.fromkeys(INTENTS, 0.9), {**dict.fromkeys(INTENTS, 0.9), "math": 0.2}
+    catalog = pipeline.catalog
+    models = dict(catalog.models)
+    for name, quality in (("alpha-model", narrow), ("beta-model", good)):
+        models[name] = replace(models[name], quality=quality)
+    pipeline.catalog = replace(catalog, models=models)
+    assert app.chat().headers["x-coe-model"] == "alpha-model"
+
+    def fail(_turns):
+        raise RuntimeError(PROMPT)
+
+    app.classifier.predict = fail
+    reply = app.chat(PROMPT, coe={"explain": True})
+    assert (reply.status_code, reply.headers["x-coe-model"]) == (200, "beta-model")
+    assert (reply.headers["x-coe-degraded"], reply.headers["x-coe-intent"]) == ("classifier", "unclassified")
+    assert reply.json()["coe"]["degraded"] == ["classifier"]
+    assert app.chat(model="alpha-model").headers.get("x-coe-degraded") is None
+    logged = capfd.readouterr().err
+    assert '"event":"reading_failed"' in logged
+    assert '"error":"RuntimeError","where":"test_pipeline.py:' in logged
+    assert PROMPT not in logged
+    assert "coe_readings_failed_total 1\n" in app.house.metrics()
+    told = pipeline.decision_record(reply.headers["x-coe-decision-id"])
+    again = replay(told, pipeline.catalog, None)
+    assert not differences(told, again)
+    assert "unsure (the classifier failed)" in screen(again)

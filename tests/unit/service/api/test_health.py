@@ -35,7 +35,7 @@ def test_unpriced_models_are_named_and_do_not_fail_readiness(serving):
 def test_a_ledger_that_can_not_write_fails_readiness(serving, monkeypatch):
     """No request could be answered: nothing may be spent that is not written down."""
     app, _ = serving({"alpha": Script()})
-    monkeypatch.setattr(type(app.house), "ledger_problem", lambda _: "no space left")
+    monkeypatch.setattr(type(app.house), "troubles", lambda _: {"ledger": "no space left"})
     ready = app.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
     assert ready.json()["degraded"]["ledger"] == "no space left"

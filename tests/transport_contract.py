@@ -89,11 +89,17 @@ async def held_back(peer, handed_out):
         assert peer.sent - handed_out < HELD_MAX, f"{peer.sent - handed_out} bytes were taken for nobody"
 
 
-async def ask(transport, request, server, manner="reads", within_s=ASK_S):
-    """What one request comes to. A caller without patience cancels it."""
+async def ask(transport, request, server, manner="reads", within_s=ASK_S, status=None):
+    """What one request comes to.
+
+    A caller without patience cancels it after `within_s`, once the `status` is there that is expected before a hang.
+    """
     seen = Seen()
     task = asyncio.create_task(take(transport, request, manner, server, seen))
-    done, _ = await asyncio.wait({task}, timeout=within_s)
+    for _ in range(round(ASK_S / within_s)):
+        done, _ = await asyncio.wait({task}, timeout=within_s)
+        if done or not status or seen.status:
+            break
     if not done:
         seen.hung = True
         task.cancel()
@@ -157,7 +163,8 @@ async def converse(row, wanted, transport, server, closed):
         alternatives = wants if isinstance(wants, tuple) else (wants,)
         request = UpstreamRequest("POST", url, (secret, *row.headers), row.body, row.connect_s)
         patience = HANG_S if any(one.hangs for one in alternatives) else ASK_S
-        seen = await ask(transport, request, server, row.manner, patience)
+        status = next((one.status for one in alternatives if one.hangs), None)
+        seen = await ask(transport, request, server, row.manner, patience, status)
         outcome = next((one for one in alternatives if seen.meets(one)), None)
         assert outcome, f"request {number}: {seen}; wanted {alternatives}"[:600]
         await settle()

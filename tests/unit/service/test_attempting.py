@@ -6,11 +6,13 @@ import dataclasses
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
 from scenery import eventually
 
+from service.routing import health
 from service.routing.health import FAILURES_IN_A_ROW, REST_S
 from service.simulator import Fault, Script, VendorScript, http_error
 
@@ -43,8 +45,9 @@ def test_a_dead_vendor_is_asked_until_its_breaker_opens_and_then_by_probes_only(
     assert "resting" in passed_over[0].headers["x-coe-degraded"]
 
 
-def test_a_breaker_closes_by_itself_when_the_vendor_is_back(serving):
+def test_a_breaker_closes_by_itself_when_the_vendor_is_back(serving, monkeypatch):
     """The first probe after its rest is an ordinary request, which it answers."""
+    monkeypatch.setattr(health, "_Breaker", partial(health._Breaker, rest_s=4.0))  # time to look on a busy machine
     app, simulator = serving({"alpha": http_error(500), "beta": Script()})
     for _ in range(FAILURES_IN_A_ROW):
         app.chat()

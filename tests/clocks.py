@@ -1,0 +1,160 @@
+"""A clock that is set while the router runs, by libfaketime under a real process: what callers, rows and prices make of it.
+
+The price of the one model rises on a day that the clock is set before and behind, again and again. Durations must never
+be negative, no attempt may be cut by a jump, and each is priced by the time at which it began. Used by
+`tests/faults/test_clock.py` in small number and by `tests/chaos.py`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from stage import SOURCE, RunningRouter, registry, start_router
+
+from service.simulator import Script, SimulatorThread
+
+LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+BEFORE, BEHIND = 1_200_000, 7_700_000
+"""The output price, per token in pico-USD, before and behind the day on which it rises."""
+
+PATIENCE_S = 30.0
+SLACK_MS = 2_000
+"""How far apart the instants of the price and of the row may be: two looks at a clock that may be set in between."""
+
+
+def library() -> Path | None:
+    """Where libfaketime is on this machine."""
+    places = [Path(one) / "faketime" / "libfaketimeMT.so.1" for one in LIBRARIES]
+    return next((one for one in places if one.exists()), None)
+
+
+@dataclass
+class Seen:
+    """What came of some jumps."""
+
+    jumps: int = 0
+    answers: int = 0
+    before: int = 0
+    behind: int = 0
+    told: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """In one line, what is wrong below it."""
+        told = (
+            f"{self.jumps} jumps, {self.told} told, {self.answers} answers ({self.before} before, {self.behind} behind)"
+        )
+        return "\n".join((told, *self.wrong[:10]))
+
+
+class Clocks:
+    """A router whose clock is ours to set."""
+
+    def __init__(self, home: Path, seed: int, preload: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self._chance = random.Random(seed)
+        self._offset = home / "offset"
+        self._rises = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=40)
+        self.set(0)
+        self._simulator = SimulatorThread({"alpha": Script(chunks=10, chunk_delay_s=0.05)})
+        self._simulator.start()
+        file = registry(home / "providers.yaml", self._simulator)
+        text = file.read_text(encoding="utf-8")
+        rise = f"          - {{from: {self._rises:%Y-%m-%d}, currency: USD, input: 0.15, output: 7.70, {SOURCE}}}\n"
+        first = next(line for line in text.splitlines(keepends=True) if "output: 1.20" in line)
+        file.write_text(text.replace(first, rise + first), encoding="utf-8")
+        self.router: RunningRouter = start_router(
+            home / "data",
+            file,
+            LD_PRELOAD=str(preload),
+            FAKETIME_TIMESTAMP_FILE=str(self._offset),
+            FAKETIME_NO_CACHE="1",
+            FAKETIME_DONT_FAKE_MONOTONIC="1",
+        )
+        self._stop = threading.Event()
+        self.seen = Seen()
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self._stop.set()
+        if self.router.process.poll() is None:
+            self.router.kill()
+        self._simulator.stop()
+
+    def set(self, seconds: int) -> None:
+        """Set the router's clock by so much before or behind this machine's."""
+        draft = self._offset.with_suffix(".draft")
+        draft.write_text(f"{seconds:+d}\n", encoding="utf-8")
+        draft.replace(self._offset)
+
+    def play(self, jumps: int) -> Seen:
+        """So many jumps while streams and whole answers run; `seen` is complete when this returns."""
+        callers = [threading.Thread(target=self._call, args=(stream,), daemon=True) for stream in (True, True, False)]
+        for one in callers:
+            one.start()
+        for number in range(jumps):
+            time.sleep(0.4)
+            days = self._chance.randint(50, 300) if number % 2 == 0 else -self._chance.randint(0, 300)
+            self.set(days * 86_400 + self._chance.randint(-3_600, 3_600))
+            self.seen.jumps += 1
+        time.sleep(0.4)
+        self._stop.set()
+        for one in callers:
+            one.join(PATIENCE_S)
+            if one.is_alive():
+                self.seen.wrong.append("a caller hangs")
+        self.seen.told = self.router.log.read_text().count('"clock_jumped"')
+        if self.router.stop() != 0:
+            self.seen.wrong.append("the router did not end in order")
+        judge(self.router.attempts(), round(self._rises.timestamp() * 1000), self.seen)
+        return self.seen
+
+    def _call(self, stream: bool) -> None:  # noqa: FBT001 # an argument of a thread
+        body = {"model": "alpha-model", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            while not self._stop.is_set():
+                try:
+                    reply = client.post(f"{self.router.url}/v1/chat/completions", json=body)
+                except httpx.HTTPError as problem:
+                    self.seen.wrong.append(f"a caller had {problem!r}")
+                    continue
+                if reply.status_code != 200 or (stream and not reply.text.rstrip().endswith("[DONE]")):
+                    self.seen.wrong.append(f"a caller had {reply.status_code} {reply.text[-200:]}")
+                if not float(reply.headers.get("x-coe-overhead-ms", "0")) >= 0:
+                    self.seen.wrong.append(f"overhead {reply.headers['x-coe-overhead-ms']}")
+                self.seen.answers += 1
+
+
+def judge(books: list[tuple[dict[str, Any], list[dict[str, Any]]]], rises_ms: int, seen: Seen) -> None:
+    """No negative duration, one end each, and the price of the instant at which it was opened."""
+    for opened, ends in books:
+        if len(ends) != 1 or ends[0]["ended"] != "complete":
+            seen.wrong.append(f"{opened['attempt_id']} ended {[one['ended'] for one in ends]}")
+            continue
+        spans = {name: ends[0][name] for name in ("ttft_ms", "total_ms", "overhead_ms")}
+        if any(value is None or not 0 <= value < 20_000 for value in spans.values()):
+            seen.wrong.append(f"{opened['attempt_id']} took {spans}")
+        behind = opened["at_ms"] >= rises_ms
+        seen.behind += behind
+        seen.before += not behind
+        price = ends[0]["price"]["rates"]["output"]
+        if price != (BEHIND if behind else BEFORE) and abs(opened["at_ms"] - rises_ms) > SLACK_MS:
+            seen.wrong.append(f"{opened['attempt_id']} was opened at {opened['at_ms']} and priced {price}")
+    if len(books) != seen.answers:
+        seen.wrong.append(f"{seen.answers} answers, {len(books)} attempts")
+
+
+def played(home: Path, seed: int, jumps: int, preload: Path) -> Seen:
+    """So many jumps of the clock of a router of its own."""
+    clocks = Clocks(home, seed, preload)
+    try:
+        return clocks.play(jumps)
+    finally:
+        clocks.close()

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 from service import telemetry
 from service.domain.catalog import Catalog, Deployment
 from service.domain.decision import Candidate
+from service.domain.features import RequestFeatures, features_of
 from service.domain.ports import Clock
 from service.errors import NoReply, UpstreamError
 from service.failing import nobody_answered
 from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
+from service.resuming import Resuming
 from service.routing.estimate import within_ceiling
 from service.routing.health import Health, Pass, Rest, State
 from service.routing.retrying import Budget, Failure, Option, Step, choose, is_final
@@ -84,14 +86,17 @@ class Attempting:
         self._attempts_max = attempts_max
         self._chance = chance
 
-    async def first_that_answers(self, work: Work, catalog: Catalog, patience: Patience, limits: Limits) -> Answered:
-        """Try the candidates until one answers.
+    async def first_that_answers(
+        self, work: Work, catalog: Catalog, patience: Patience, limits: Limits, resuming: Resuming | None = None
+    ) -> Answered:
+        """Try the candidates until one answers, or goes on with a stream that broke.
 
         Raises the refusal that is the caller's to mend, or `AllAttemptsFailed`; every attempt is settled by then.
         """
-        self.budget.earn()
+        if resuming is None:
+            self.budget.earn()
         attempts_max = 1 if work.chat.steering.no_fallback else self._attempts_max
-        turns = _Turns(self.health, work, catalog, attempts_max)
+        turns = _Turns(self.health, work, catalog, attempts_max, resuming)
         problem: UpstreamError | None = None
         in_vain = 0
         try:
@@ -108,7 +113,7 @@ class Attempting:
                     continue
                 problem = None
                 try:
-                    return await self._attempted(work, *turn, patience, limits)
+                    return await self._attempted(work, *turn, patience, limits, resuming)
                 except UpstreamError as failed:
                     problem = failed
                     self._failed(turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
@@ -131,12 +136,23 @@ class Attempting:
         """A stream broke after its first content."""
         self._failed(attempt.candidate, leave, problem, again=False)
 
-    async def _attempted(
-        self, work: Work, candidate: Candidate, leave: Pass, patience: Patience, limits: Limits
+    async def _attempted(  # what one attempt is made of
+        self,
+        work: Work,
+        candidate: Candidate,
+        leave: Pass,
+        patience: Patience,
+        limits: Limits,
+        resuming: Resuming | None,
     ) -> Answered:
         """One attempt, settled unless it is a stream that goes on. Raises `UpstreamError`, settled, when it failed."""
         attempt = await self._settler.open(work, candidate)
         chat, tally, name = work.chat, attempt.tally, candidate.deployment.id
+        tally.told = work.told
+        if tally.told is not None:
+            tally.told.begin_at("" if resuming is None else resuming.text)
+        if resuming is not None:
+            chat, tally.splice = resuming.chat_for(candidate.deployment), resuming.splice_for(candidate.deployment)
         answer: AnswerStream | WholeAnswer
         try:
             if chat.stream:
@@ -189,9 +205,12 @@ class Attempting:
 class _Turns:
     """Whose turn it is, for one request."""
 
-    def __init__(self, health: Health, work: Work, catalog: Catalog, attempts_max: int) -> None:
-        order = attempt_order(work.decision)
-        self._order = islice(order, 1 if work.chat.steering.no_fallback else LOOKED_AT_MAX)
+    def __init__(
+        self, health: Health, work: Work, catalog: Catalog, attempts_max: int, resuming: Resuming | None
+    ) -> None:
+        order = islice(attempt_order(work.decision), 1 if work.chat.steering.no_fallback else LOOKED_AT_MAX)
+        self._order = order if resuming is None else resuming.order(order, work.decision.ranked)
+        self._resuming = resuming
         self._health = health
         self._work = work
         self._catalog = catalog
@@ -235,7 +254,7 @@ class _Turns:
             candidate = last
         else:
             return None
-        fit = worth_trying(self._work, candidate, self._catalog) if budget.can_pay or not step.pays else None
+        fit = self._worth(candidate) if budget.can_pay or not step.pays else None
         leave = None if fit is None else self._health.admit(candidate.deployment.id, now)
         if fit is None or leave is None:
             return None
@@ -263,7 +282,14 @@ class _Turns:
     def _is_worth(self, rank: int) -> bool:
         if not self._work.attempts:
             return True
-        return worth_trying(self._work, self._ranked[rank], self._catalog) is not None
+        return self._worth(self._ranked[rank]) is not None
+
+    def _worth(self, candidate: Candidate) -> Candidate | None:
+        resuming, features = self._resuming, self._work.decision.features
+        if resuming is not None:
+            features = features_of(resuming.chat_for(candidate.deployment))
+            candidate = replace(candidate, input_tokens=candidate.input_tokens + resuming.told_tokens)
+        return worth_trying(self._work, candidate, self._catalog, features)
 
     def _option(self, deployment: Deployment, now: float) -> Option:
         name = deployment.id
@@ -275,7 +301,7 @@ class _Turns:
         )
 
 
-def worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidate | None:
+def worth_trying(work: Work, candidate: Candidate, catalog: Catalog, features: RequestFeatures) -> Candidate | None:
     """The candidate with what is left of the money, or `None`; after a context-length refusal only a larger one."""
 
     def context(one: Candidate) -> int:
@@ -293,7 +319,7 @@ def worth_trying(work: Work, candidate: Candidate, catalog: Catalog) -> Candidat
     if spent is None:
         return None
     model = catalog.models[candidate.deployment.model]
-    found, reason = within_ceiling(candidate, model, work.decision.features, ceiling - spent, hurried=True)
+    found, reason = within_ceiling(candidate, model, features, ceiling - spent, hurried=True)
     return found if reason is None else None
 
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 import orjson
 
 from service import telemetry
-from service.attempting import NO_BUDGET, Attempting, Limits
+from service.attempting import NO_BUDGET, Answered, Attempting, Limits
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
-from service.domain.decision import NOT_CLASSIFIED, Decision
+from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
 from service.domain.experience import NOTHING
 from service.domain.features import features_of
 from service.domain.ids import new_id
@@ -41,14 +41,17 @@ from service.guard.strong_share import StrongShareWatch
 from service.ledger.lines import decode
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, UNREAD, read_request
+from service.resuming import Resuming, may_be_resumed
 from service.routing.explain import record
 from service.routing.health import Pass
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
 from service.settling import Arrival, Attempt, Settler, Work, told_as
+from service.stream_events import DONE_EVENT, error_event, explaining_event, explanation, resumed_event
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
+from service.upstream.splice import Told
 from service.upstream.stream import AnswerStream, Put
 
 DECISIONS_KEPT = 2_048
@@ -56,8 +59,6 @@ DECISIONS_KEPT = 2_048
 
 RESTING = "resting"
 """What `x-coe-degraded` says when somebody was passed over who would have had a turn."""
-
-DONE_EVENT = b"data: [DONE]\n\n"
 
 _Remembered = tuple[bytes, list[Tried], list[int | None]]
 """The line of a decision record, its attempts, and what each ended one cost."""
@@ -93,6 +94,7 @@ class Pipeline:
         self._prefixes = Prefixes()
         self.settler = Settler(ledger, clock, watch, self._prefixes)
         self._classifier = classifier
+        self.client = client
         self.attempting = Attempting(client, self.settler, clock, attempts_max=attempts_max, chance=random.random)
         self._ledger = ledger
         self._clock = clock
@@ -109,7 +111,7 @@ class Pipeline:
         decision = self.decide(chat, arrival.caller, catalog, chain=chain)
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
-        work = Work(chat, arrival, decision, baseline, chain)
+        work = Work(chat, arrival, decision, baseline, chain, told=Told() if may_be_resumed(chat) else None)
         try:
             self._write_down(work)
             reply = await self._in_time(work, catalog)
@@ -196,6 +198,33 @@ class Pipeline:
         if own:
             raise too_slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
         raise too_slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
+
+    async def resume(self, work: Work, broke: Candidate) -> tuple[Answered, bytes] | None:
+        """A stream that goes on where one broke, and the event that says so; `None` when there is to be none.
+
+        Its attempts are counted with the others and end by the same deadline.
+        """
+        told = work.told
+        if told is None or not told.resumable or work.arrival.gone:
+            return None
+        resuming = Resuming(work.chat, told.text, broke, self.client.protocols)
+        limits = Limits(work.arrival.at + self._deadline_s, callers=False)
+        cause, patience = work.attempts[-1].row, Patience()
+        making = self.attempting.first_that_answers(work, self.catalog, patience, limits, resuming)
+        try:
+            found = await patience.wait(making, limits.due - self._clock.monotonic())
+        except CoeError:
+            return None
+        except TimeoutError:
+            if not patience.expired:
+                raise
+            return None
+        finally:
+            patience.close()
+            work.failures.clear()
+        number = found.attempt.entry.attempt_number
+        told_so = resuming.announcement(found.attempt.candidate, cause.ended if cause else "", number)
+        return found, resumed_event(told_so)
 
     def _limit_ms(self, work: Work) -> tuple[float, bool]:
         """(milliseconds from arrival to the answer, whether that is the caller's or policy's limit and not ours)."""
@@ -287,6 +316,7 @@ class StreamReply:
     def left(self) -> None:
         """Note that the caller has left."""
         self._work.arrival.gone = True
+        self._work.arrival.cut_by = CLIENT_LEFT
 
     async def forward(self, put: Put) -> bytes | None:
         """As `AnswerStream.forward`; then, settled, `[DONE]`, or an error event and nothing after it."""
@@ -295,14 +325,32 @@ class StreamReply:
         try:
             refused = await self._stream.forward(put)
         except UpstreamError as problem:
-            self._pipeline.attempting.broke(self._attempt, self._leave, problem)
-            await self._end(problem.cause)
-            return error_event(problem)
+            return await self._broke(put, problem)
         if refused is not None:
             return refused
         self._pipeline.attempting.finished(self._attempt, self._leave)
         await self._end(COMPLETE)
         return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
+
+    async def _broke(self, put: Put, problem: UpstreamError) -> bytes | None:
+        """Settle what broke; the error event that ends it, or as `forward`, when somebody goes on with it."""
+        pipeline, work = self._pipeline, self._work
+        pipeline.attempting.broke(self._attempt, self._leave, problem)
+        self._ended = True
+        try:
+            await pipeline.settler.settle(work, self._attempt, problem.cause)
+            await self._stream.aclose()
+            resumed = await pipeline.resume(work, self._attempt.candidate)
+        except BaseException:
+            pipeline.settler.tell(work, told_as(problem.cause))
+            raise
+        if resumed is None:
+            pipeline.settler.tell(work, told_as(problem.cause))
+            return error_event(problem)
+        found, announcement = resumed
+        assert isinstance(found.answer, AnswerStream)  # noqa: S101 # a request that streams is answered by a stream
+        self._attempt, self._leave, self._stream, self._ended = found.attempt, found.leave, found.answer, False
+        return await self.forward(put) if put(announcement) else announcement
 
     async def abandon(self, ended: str = CLIENT_LEFT) -> None:
         """Let go of the upstream; before the end, settle what was used, estimated if need be, as `ended`.
@@ -328,27 +376,3 @@ class StreamReply:
             await self._pipeline.settler.settle(self._work, self._attempt, ended)
         finally:
             self._pipeline.settler.tell(self._work, told_as(ended))
-
-
-def explanation(work: Work) -> dict[str, object]:
-    """The full decision with its attempts: what `coe.explain` adds to an answer."""
-    return {**record(work.decision, full=True), "attempts": [one.shown() for one in work.attempts]}
-
-
-def explaining_event(work: Work, attempt: Attempt) -> bytes:
-    """What `coe.explain` adds to a stream before its end."""
-    chunk = {
-        "id": attempt.tally.upstream_id or attempt.entry.attempt_id,
-        "object": "chat.completion.chunk",
-        "created": attempt.entry.at_ms // 1000,
-        "model": attempt.tally.model or attempt.entry.wire_name,
-        "choices": [],
-        "coe": explanation(work),
-    }
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
-
-
-def error_event(problem: UpstreamError) -> bytes:
-    """What a stream that broke ends with: every official SDK raises on it."""
-    error = {"message": problem.message, "type": "upstream_error", "param": None, "code": f"stream_{problem.cause}"}
-    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"

@@ -45,6 +45,7 @@ from service.ledger.writer import EntryOrderError
 from service.metrics import Counters
 from service.routing.health import Rest
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
+from service.upstream.splice import Told
 from service.upstream.tally import Tally
 
 SETTLE_S = 5.0
@@ -79,7 +80,8 @@ class Work:
 
     `attempts` is its list of attempts, kept in step with the ledger, `costs` what each ended one came to; `last` is who
     was tried last, `passed_over` maps the id of each deployment that was not called to the reason. `chain` are the
-    beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds.
+    beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
+    caller has, noted only where it may be gone on with.
     """
 
     chat: ChatRequest
@@ -95,6 +97,7 @@ class Work:
     failures: list[tuple[Candidate, UpstreamError]] = field(default_factory=list)
     settling: list[asyncio.Task[TerminalEntry]] = field(default_factory=list)
     passed_over: dict[str, Rest] = field(default_factory=dict)
+    told: Told | None = None
 
     def spent_pusd(self) -> int | None:
         """What the attempts that ended cost together, in pico-USD; `None` when one has no known price."""

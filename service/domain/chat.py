@@ -38,6 +38,7 @@ class Steering:
     tags: tuple[str, ...] = ()
     explain: bool = False
     no_fallback: bool = False
+    resume: bool = False
 
 
 @built_open
@@ -114,7 +115,8 @@ class ChatRequest:
     """One chat request. `raw` and `body` are the caller's own; the rest is read from them.
 
     `output_tokens_max` is the caller's cap under either name, `None` when not given. `needs` are capability names that
-    the body demands; `modalities` the kinds of input in it.
+    the body demands; `modalities` the kinds of input in it. `prefill` is how an answer began that is to
+    be gone on with.
     """
 
     raw: RawObject
@@ -129,6 +131,7 @@ class ChatRequest:
     sizes: Sizes
     steering: Steering
     user: str | None = None
+    prefill: str | None = None
 
     def turns(self) -> list[tuple[str, str]]:
         """The last (role, text) pairs of people and models, oldest first, without tool dumps and system prompts."""

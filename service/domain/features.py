@@ -94,9 +94,9 @@ def features_of(chat: ChatRequest) -> RequestFeatures:
 
 def _limiting(said: Steering) -> Steering:
     """What limits the choice; most callers say nothing else, and nearly all of them nothing at all."""
-    if said.session is None and not said.tags and not said.explain and not said.no_fallback:
+    if said.session is None and not (said.tags or said.explain or said.no_fallback or said.resume):
         return said
-    return replace(said, session=None, tags=(), explain=False, no_fallback=False)
+    return replace(said, session=None, tags=(), explain=False, no_fallback=False, resume=False)
 
 
 def from_plain(told: object) -> RequestFeatures:

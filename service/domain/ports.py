@@ -172,7 +172,8 @@ class StreamSignal(NamedTuple):
 
     `content`: the caller sees something of the answer (text, reasoning, a tool call, a refusal). `finished_choices` and
     `seen_choices` are choice indexes. `usage` replaces what earlier events said. `hide` when it exists only because we
-    asked for usage. `error` is the vendor's error event. `done` is the protocol's end event.
+    asked for usage. `error` is the vendor's error event. `done` is the protocol's end event. `text` is what the event
+    adds to the answer of its one choice; `thinks`: it adds to the thinking, `other`: to anything else.
     """
 
     content: bool = False
@@ -187,6 +188,9 @@ class StreamSignal(NamedTuple):
     output_characters: int = 0
     cjk_characters: int = 0
     usage_flags: tuple[str, ...] = ()
+    text: str = ""
+    thinks: bool = False
+    other: bool = False
 
 
 class TextFrame(NamedTuple):
@@ -222,6 +226,10 @@ class WireProtocol(Protocol):
 
     def text_frame(self, data: bytes, deployment: Deployment) -> TextFrame | None:
         """What stands around the text of an event that says some text of one choice and nothing else, or `None`."""
+        ...
+
+    def without_beginning(self, data: bytes, characters: int) -> bytes:
+        """The data of an event without the role, and without so many characters of its text."""
         ...
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes, deployment: Deployment) -> Replied:

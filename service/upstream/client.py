@@ -56,6 +56,11 @@ class UpstreamClient:
         self._clock = clock
         self.keys = KeyRing()
 
+    @property
+    def protocols(self) -> Mapping[str, WireProtocol]:
+        """How vendors are spoken to, by name."""
+        return self._protocols
+
     async def call(self, chat: ChatRequest, candidate: Candidate, tally: Tally) -> WholeAnswer:
         """One unary attempt. Raises an `UpstreamError`; `tally` holds what became known either way."""
         protocol = self._protocols[candidate.deployment.provider.protocol]

@@ -8,7 +8,7 @@ value (empty: none). Some are narrowed by their value to the wire names that beg
 
 Invariants
 1. A body differs from the caller's only by `model`, `coe`, `stream_options`, an output cap, and what a quirk demands.
-2. The output cap never exceeds what the caller said under either name.
+2. The output cap never exceeds what the caller said under either name; of an answer that is gone on with, what is left.
 3. Messages are changed inside their own bytes: nothing in them is parsed and written again.
 """
 
@@ -43,6 +43,8 @@ QUIRKS: Mapping[str, str] = {
     "cache_ttl_s": "value: for how many seconds a prompt prefix stays in its cache; 300 without it",
     "cache_marked": "caches only what a request marks with `cache_control`",
     "cache_write_marked": "caches by itself, and bills writes only for what a request marks with `cache_control`",
+    "prefill": "goes on with an answer that is begun; value: `prefix` or `partial`, which the last message has to say, "
+    "or `prefix_echoed` where the answer repeats the beginning",
     "thinking_field": "value: how thinking is switched on and off; informative",
 }
 
@@ -105,6 +107,8 @@ def body_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap: i
     _value_changes(chat, deployment, changes)
     if "no_developer_role" in quirks:
         _role_changes(chat, changes)
+    if chat.prefill is not None:
+        _prefill_changes(chat, quirks.get("prefill", ""), changes)
     if "strict_fields" in quirks:
         changes = {name: change for name, change in changes.items() if name in STRICT_FIELDS}
         _remove(chat, [name for name in chat.body if name not in STRICT_FIELDS], changes)
@@ -150,7 +154,7 @@ def _limit_changes(chat: ChatRequest, deployment: Deployment, output_tokens_cap:
         only = "max_completion_tokens"
     own = chat.output_tokens_max
     cap = output_tokens_cap if own is None or (output_tokens_cap is not None and output_tokens_cap < own) else own
-    if only is None and cap == own:
+    if only is None and cap == own and chat.prefill is None:
         return  # the caller's own words, under whichever names, say it already
     name = only or ("max_tokens" if chat.body.get("max_tokens") is not None else "max_completion_tokens")
     _remove(chat, [other for other in _CAPS if other != name], changes)
@@ -189,3 +193,10 @@ def _role_changes(chat: ChatRequest, changes: Changes) -> None:
             pieces += [raw[done:start], scan(raw[start:end]).edited({"role": b'"system"'})]
             done = end
     changes["messages"] = b"".join([*pieces, raw[done:]])
+
+
+def _prefill_changes(chat: ChatRequest, way: str, changes: Changes) -> None:
+    """Let the messages end with the answer as far as it came, marked as one to be gone on with."""
+    raw = (changes.get("messages") or chat.raw.value("messages") or b"").rstrip()
+    begun = {"role": "assistant", "content": chat.prefill, way.removesuffix("_echoed"): True}
+    changes["messages"] = raw[:-1] + b", " + _json(begun) + b"]"

@@ -12,6 +12,7 @@ Invariants
    send, and for events that exist only because we asked for usage.
 4. While a piece waits for the caller to have room nothing more is taken from the vendor.
 5. An event that is told by its frame means what `WireProtocol.signal` would say.
+6. Only of a stream that goes on where another broke are events changed or left out: as `splice` says.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from typing import Final
 from service.domain.catalog import Timeouts
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate
-from service.domain.ports import Clock, TextFrame, UpstreamResponse, WireProtocol
+from service.domain.ports import Clock, StreamSignal, TextFrame, UpstreamResponse, WireProtocol
 from service.errors import Broken, UpstreamError
 from service.upstream import sse
 from service.upstream.body import pour_of
 from service.upstream.frames import text_of
 from service.upstream.patience import Patience
+from service.upstream.splice import Told
 from service.upstream.tally import Tally, bounds_of
 
 AFTER_FINISH_S = 2.0
@@ -73,7 +75,7 @@ class Reading:
         self._clock = clock
         self._tap = sse.SseTap()
         self._frame: TextFrame | None = None
-        self._in_vain = 0
+        self._in_vain = 0 if tally.told is None else FRAMES_MAX  # whose text is noted, each event of it is read
         self.done = self.nothing_missing = False
         self.problem: UpstreamError | None = None
         self.tally = tally
@@ -102,8 +104,9 @@ class Reading:
         pieces: list[bytes] = []
         try:
             for event in self._tap.feed(chunk):
-                if self._noted(event):
-                    pieces.append(event.raw)
+                piece = self._noted(event)
+                if piece:
+                    pieces.append(piece)
                 if self.done:
                     break
         except sse.EventTooLong:
@@ -113,10 +116,10 @@ class Reading:
         self.nothing_missing = len(self.tally.seen) >= self._choices and self.tally.complete
         return b"".join(pieces)
 
-    def _noted(self, event: sse.Event) -> bool:
-        """Note what an event says; whether it is forwarded."""
+    def _noted(self, event: sse.Event) -> bytes:
+        """Note what an event says; what of it is forwarded."""
         if event.data is None:
-            return True
+            return event.raw
         signal = self._protocol.signal(event.data, self._deployment, asked_for_usage=self._asked_for_usage)
         tally = self.tally
         if signal.error is not None:
@@ -126,7 +129,7 @@ class Reading:
             raise Broken("the vendor broke off with an error", cause=signal.error.cause)
         if signal.done:
             self.done = True
-            return False
+            return b""
         if signal.content:
             if tally.first_content is None:
                 tally.first_content = self._clock.monotonic()
@@ -139,7 +142,18 @@ class Reading:
         tally.note_usage(signal.usage, signal.usage_flags, self._bounds)
         tally.model = tally.model or signal.model
         tally.upstream_id = tally.upstream_id or signal.id
-        return not signal.hide
+        if signal.hide:
+            return b""
+        return event.raw if tally.told is None else self._told(event.raw, event.data, signal, tally.told)
+
+    def _told(self, raw: bytes, data: bytes, signal: StreamSignal, told: Told) -> bytes:
+        """What is forwarded of an event of a stream that may be resumed, or goes on where another broke."""
+        text, splice = signal.text, self.tally.splice
+        if splice is not None:
+            raw, text = splice.given(raw, data, signal)
+        if raw:
+            told.note(signal, text)
+        return raw
 
     def _look_for_frame(self, raw: bytes, data: bytes) -> None:
         """Keep what stands around the text of an event that is one plain line, as most vendors send them."""

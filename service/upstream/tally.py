@@ -14,6 +14,7 @@ from service.domain.chat import ChatRequest, estimate_tokens
 from service.domain.decision import Candidate
 from service.domain.money import Usage, UsageSource
 from service.domain.ports import Answer
+from service.upstream.splice import Splice, Told
 from service.upstream.usage import Bounds, beyond_belief
 
 
@@ -22,7 +23,7 @@ class Tally:
     """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
 
     `sent` is whether the request may have reached the vendor, `key` the place of the key it went with. Times are
-    monotonic seconds.
+    monotonic seconds. `told` notes the text that the caller gets, `splice` lets a second stream go on where one broke.
     """
 
     started: float
@@ -40,6 +41,8 @@ class Tally:
     whole: bool = False
     seen: set[int] = field(default_factory=set)
     finished: set[int] = field(default_factory=set)
+    told: Told | None = None
+    splice: Splice | None = None
 
     @property
     def complete(self) -> bool:

@@ -45,6 +45,8 @@ _TEXTS: Final = ("content", "reasoning_content", "reasoning")
 _TEXT: Final = re.compile(rb'"(?:%b)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)"' % "|".join(_TEXTS).encode())
 _PADDING: Final = re.compile(rb'"obfuscation"\s*+:\s*+"([^"\\]*+)"')  # OpenAI hides with it how long a text is
 _PROBE: Final = "a text that no vendor sends"
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_details")
+_NO_TEXT: Final = ("refusal", "tool_calls", "function_call", "audio", "images")
 _OTHER_CONTENT = ("tool_calls", "function_call", "audio", "images", "reasoning_details")
 _UNFINISHED = (None, "", "null")
 
@@ -104,7 +106,8 @@ class OpenAIChat:
         choices = parsed.get("choices")
         choices = choices if isinstance(choices, list) else []
         read = _usage(parsed, deployment)
-        content = False
+        content = thinks = other = False
+        text = ""
         characters = cjk = 0
         seen: list[int] = []
         finished: list[int] = []
@@ -120,6 +123,10 @@ class OpenAIChat:
                 characters += more
                 cjk += more_cjk
                 content = content or more > 0 or any(delta.get(name) for name in _OTHER_CONTENT)
+                own = delta.get("content")
+                text += own if isinstance(own, str) else ""
+                thinks = thinks or any(delta.get(name) for name in _THOUGHTS)
+                other = other or len(choices) > 1 or any(delta.get(name) for name in _NO_TEXT) or isinstance(own, list)
             if choice.get("finish_reason") not in _UNFINISHED:
                 finished.append(index)
         return StreamSignal(
@@ -133,7 +140,20 @@ class OpenAIChat:
             id=_name(parsed.get("id")),
             output_characters=characters,
             cjk_characters=cjk,
+            text=text,
+            thinks=thinks,
+            other=other,
         )
+
+    def without_beginning(self, data: bytes, characters: int) -> bytes:
+        """See `WireProtocol.without_beginning`."""
+        event = _object(data, "a stream event")
+        for choice in event.get("choices") or ():
+            delta = choice.get("delta") or {}
+            delta.pop("role", None)
+            if isinstance(delta.get("content"), str):
+                delta["content"] = delta["content"][characters:]
+        return json.dumps(event).encode()  # which writes whatever `_loads` reads
 
     def text_frame(self, data: bytes, deployment: Deployment) -> TextFrame | None:
         """See `WireProtocol.text_frame`.
@@ -191,6 +211,8 @@ def _plain_content(parsed: Any) -> StreamSignal | None:  # noqa: ANN401 # whatev
         id=_name(parsed.get("id")),
         output_characters=characters,
         cjk_characters=cjk,
+        text=text if name == "content" else "",
+        thinks=name != "content",
     )
 
 

@@ -1,0 +1,199 @@
+"""A stream that broke and goes on, for callers who asked: one text, said so, within every limit."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import openai
+import pytest
+from scenery import a_chat
+
+from service.resuming import may_be_resumed
+from service.simulator import Fault, Script, VendorScript, http_error
+
+TEXT = "one two three four five six seven eight nine ten"
+PROMPT = "count"
+BREAKS = Script(answer=TEXT, fault=Fault.CUT, fault_after=3, chunks=10)
+PREFIX = {"beta": "[prefill:prefix]"}
+
+
+def streamed(app, **body):
+    """(the text of all deltas, the events of ours, the last data line) of one stream."""
+    whole = {"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "stream": True, **body}
+    whole.setdefault("coe", {"resume": True})
+    reply = httpx.post(f"{app.url}/v1/chat/completions", json=whole, timeout=20, trust_env=False)
+    assert reply.status_code == 200, reply.text
+    lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line.startswith("data: ")]
+    events = [json.loads(line) for line in lines if line != "[DONE]"]
+    deltas = [one["delta"] for event in events for one in event.get("choices", ())]
+    assert sum("role" in one for one in deltas) <= body.get("n", 1)
+    ours = [event["coe"]["resumed"] for event in events if "resumed" in event.get("coe", {})]
+    return "".join(one.get("content") or "" for one in deltas), ours, lines[-1]
+
+
+def ends_of(app):
+    """(provider, how it ended, state) of every attempt; each has one end."""
+    books = app.books.attempts()
+    assert all(len(ends) == 1 for _, ends in books)
+    return [(opened["provider"], ends[0]["ended"], ends[0]["state"]) for opened, ends in books]
+
+
+def test_whoever_takes_the_beginning_of_an_answer_goes_on_with_it(serving):
+    """What was told is sent along, marked; the caller gets one text, is told who went on, and both are booked."""
+    app, simulator = serving({"alpha": BREAKS, "beta": Script(answer=" and so on")}, quirks=PREFIX)
+    text, ours, last = streamed(app, max_tokens=200)
+    said = text.removesuffix(" and so on")
+    assert TEXT.startswith(said)
+    assert 0 < len(said) < len(TEXT)
+    assert last == "[DONE]"
+    assert ours == [
+        {
+            "manner": "continue",
+            "cause": "cut",
+            "from": "alpha/alpha-model",
+            "to": "beta/beta-model",
+            "characters": len(said),
+            "attempt": 2,
+        }
+    ]
+    first, second = (json.loads(one.body) for one in simulator.log)
+    assert second["messages"] == [*first["messages"], {"role": "assistant", "content": said, "prefix": True}]
+    assert 0 < second["max_tokens"] < first["max_tokens"] == 200
+    assert ends_of(app) == [("alpha", "cut", "estimated"), ("beta", "complete", "settled")]
+
+
+def test_the_official_sdk_puts_it_together(serving):
+    """Its helper adds up deltas: one role, one text, a finish reason, and no error."""
+    app, _ = serving({"alpha": BREAKS, "beta": Script(answer=" and so on")}, quirks=PREFIX)
+    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key="x", max_retries=0)
+    with client.chat.completions.stream(
+        model="auto", messages=[{"role": "user", "content": PROMPT}], extra_body={"coe": {"resume": True}}
+    ) as stream:
+        final = stream.get_final_completion()
+    (choice,) = final.choices
+    assert (choice.message.role, choice.finish_reason) == ("assistant", "stop")
+    assert choice.message.content.endswith(" and so on")
+
+
+@pytest.mark.parametrize("answer", [TEXT, "one two 3"], ids=["the same", "another"])
+def test_an_echo_is_left_out_and_another_answer_breaks(serving, answer):
+    """Some repeat the beginning: when it is the same to the last letter it goes on, else the stream ends as it broke."""
+    app, _ = serving({"alpha": BREAKS, "beta": Script(answer=answer)}, quirks={"beta": "[prefill:prefix_echoed]"})
+    text, ours, last = streamed(app)
+    if answer == TEXT:
+        assert (text, len(ours), last) == (TEXT, 1, "[DONE]")
+    else:
+        assert TEXT.startswith(text)
+        assert json.loads(last)["error"]["code"] == "stream_diverged"
+        assert ends_of(app)[-1] == ("beta", "diverged", "estimated")
+
+
+def test_the_same_model_repeats_what_it_said_at_temperature_0(serving):
+    """The same deployment when there is no other; without `temperature: 0` nobody pays for a second answer."""
+    scripts = VendorScript(queue=(BREAKS, Script(answer=TEXT), BREAKS))
+    app, simulator = serving({"alpha": scripts, "beta": Script(answer="no")})
+    text, ours, last = streamed(app, temperature=0)
+    assert (text, last, [one["manner"] for one in ours]) == (TEXT, "[DONE]", ["repeat"])
+    assert json.loads(simulator.log[0].body) == json.loads(simulator.log[1].body)
+    _, ours, last = streamed(app)
+    assert (ours, json.loads(last)["error"]["code"], len(simulator.log)) == ([], "stream_cut", 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "script"),
+    [
+        ({"coe": {"resume": False}}, BREAKS),
+        ({"coe": {}}, BREAKS),
+        ({"coe": {"resume": True, "no_fallback": True}}, BREAKS),
+        ({"coe": {"resume": True, "max_cost_usd": 0.0000001}, "max_tokens": 1}, BREAKS),
+        ({"max_tokens": 1}, BREAKS),
+        ({"n": 2}, BREAKS),
+        ({"response_format": {"type": "json_object"}}, BREAKS),
+        ({"logprobs": True}, BREAKS),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f"}}]},
+            Script(fault=Fault.CUT, fault_after=3, chunks=10),
+        ),
+        ({}, Script(reasoning="thinking hard", answer=TEXT, fault=Fault.CUT, fault_after=8, chunks=10)),
+    ],
+    ids=["no", "not said", "no fallback", "no money", "no tokens", "n", "json", "logprobs", "tools", "thinking"],
+)
+def test_nobody_goes_on_unasked_or_where_it_would_not_be_one_text(serving, body, script):
+    """An error event as without it, and no second call."""
+    app, simulator = serving({"alpha": script, "beta": Script()}, quirks=PREFIX)
+    if body.get("coe", {}).get("max_cost_usd"):
+        reply = httpx.post(f"{app.url}/v1/chat/completions", json={**asked(), **body}, timeout=20, trust_env=False)
+        assert reply.status_code == 422
+        return
+    _, ours, last = streamed(app, **body)
+    assert (ours, len(simulator.log)) == ([], 1)
+    assert "error" in json.loads(last)
+
+
+def asked():
+    """A streaming request."""
+    return {"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "stream": True}
+
+
+def test_who_can_not_go_on_leaves_the_error_as_it_was(serving):
+    """A refusal of the second one is not the caller's concern; all attempts together are bounded."""
+    app, simulator = serving({"alpha": BREAKS, "beta": http_error(500)}, quirks=PREFIX)
+    _, ours, last = streamed(app)
+    assert (ours, json.loads(last)["error"]["code"]) == ([], "stream_cut")
+    assert len(simulator.log) <= 3
+    assert ends_of(app)[0] == ("alpha", "cut", "estimated")
+
+
+def test_it_goes_on_as_often_as_attempts_are_left(serving):
+    """Twice broken, twice gone on with, each time said so; a third break ends it."""
+    scripts = {
+        "alpha": BREAKS,
+        "beta": Script(answer=" b1 b2 b3 b4 b5 b6", fault=Fault.CUT, fault_after=2, chunks=6),
+        "gamma": Script(answer=" c"),
+    }
+    app, _ = serving(scripts, quirks={"beta": "[prefill:prefix]", "gamma": "[prefill:partial]"})
+    text, ours, last = streamed(app)
+    assert (last, [one["to"].partition("/")[0] for one in ours]) == ("[DONE]", ["beta", "gamma"])
+    assert text.endswith(" c")
+    assert " b1" in text
+    app, _ = serving({**scripts, "gamma": BREAKS}, quirks={"beta": "[prefill:prefix]", "gamma": "[prefill:partial]"})
+    _, ours, last = streamed(app)
+    assert (len(ours), json.loads(last)["error"]["code"]) == (2, "stream_cut")
+    assert len(ends_of(app)) == 3
+
+
+def test_what_was_read_and_never_handed_on_is_not_gone_on_with(serving):
+    """A vendor that failed with its first words in the same breath has told the caller nothing."""
+    said = 'data: {"id":"1","choices":[{"index":0,"delta":{"content":"never told "}}]}\n\ndata: {broken\n\n'
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(said)}\r\n\r\n"
+    scripts = {
+        "alpha": Script(fault=Fault.RAW, raw=(head + said).encode()),
+        "beta": BREAKS,
+        "gamma": Script(answer=" and so on"),
+    }
+    app, simulator = serving(scripts, quirks={"gamma": "[prefill:partial]"})
+    text, ours, last = streamed(app)
+    begun = text.removesuffix(" and so on")
+    assert (last, len(ours), TEXT.startswith(begun)) == ("[DONE]", 1, True)
+    sent = json.loads(simulator.log[-1].body)["messages"][-1]
+    assert sent == {"role": "assistant", "content": begun, "partial": True}
+
+
+def test_the_ceiling_holds_over_both_parts(serving):
+    """What the first part may have cost is taken off before a second one is asked."""
+    app, _ = serving({"alpha": BREAKS, "beta": Script(answer=" and so on")}, quirks=PREFIX)
+    usd = 0.004
+    streamed(app, coe={"resume": True, "max_cost_usd": usd}, max_tokens=2_000)
+    spent = [ends[0]["cost_pusd"] for _, ends in app.books.attempts()]
+    assert sum(spent) <= usd * 10**12
+
+
+def test_what_may_be_resumed():
+    """Asked for, streamed, one choice, plain text."""
+    coe = {"coe": {"resume": True}}
+    assert may_be_resumed(a_chat(stream=True, **coe))
+    assert not may_be_resumed(a_chat(stream=False, **coe))
+    assert not may_be_resumed(a_chat(stream=True))
+    assert not may_be_resumed(a_chat(stream=True, n=2, **coe))
+    assert may_be_resumed(a_chat(stream=True, headers={"x-coe-resume": "true"}))

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 PEER   := .venv-peer
+NODE   := tests/javascript/node_modules
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
@@ -41,12 +42,21 @@ $(PEER)/.done: requirements-peer.lock
 	    --require-hashes -r requirements-peer.lock && touch $@; } || \
 	  { test -z "$$CI" && echo "it can't be installed here: its test will be skipped, and says so (with CI set this fails)"; }
 
-test: $(VENV)/.dev $(PEER)/.done ## lint, type-check and run every test
+$(NODE)/.done: tests/javascript/package-lock.json
+	@echo "installing the official JavaScript SDK, which some tests ask with"
+	@rm -f $@
+	@command -v npm >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && \
+	    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends nodejs npm >/dev/null; } || true
+	@{ (cd $(NODE)/.. && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) && touch $@; } || \
+	  { test -z "$$CI" && echo "it can't be installed here: its tests will be skipped, and say so (with CI set this fails)"; }
+
+test: $(VENV)/.dev $(PEER)/.done $(NODE)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
-chaos: $(VENV)/.dev ## every fault in great number, some minutes (docs/reliability.md has what came of it)
+chaos: $(VENV)/.dev $(NODE)/.done ## every fault in great number, some minutes (docs/reliability.md has what came of it)
 	@$(BIN)/python tests/chaos.py
+	@$(BIN)/python tests/chaos_sdks.py
 
 lint: $(VENV)/.dev ## ruff, mypy, import floors
 	@$(BIN)/ruff check .
@@ -66,4 +76,4 @@ bench: $(VENV)/.dev $(PEER)/.done ## other gateways beside the router, then read
 	@$(BIN)/python bench/classify.py
 
 clean: ## remove the environment and caches, never data
-	rm -rf $(VENV) $(PEER) .mypy_cache .ruff_cache .pytest_cache dist build classifiers/_kernel*.so classifiers/_kernel*.pyd
+	rm -rf $(VENV) $(PEER) $(NODE) .mypy_cache .ruff_cache .pytest_cache dist build classifiers/_kernel*.so classifiers/_kernel*.pyd

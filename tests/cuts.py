@@ -71,13 +71,20 @@ class Cut:
 
 
 class CuttingProxy:
-    """Stands before a vendor and ends the connection after so many bytes of its answer. In a thread of its own."""
+    """Stands before a vendor and ends the connection after so many bytes of its answer. In a thread of its own.
+
+    `before` is where it ends instead: at the first such bytes, wherever they are. `pause_s` is how long it is silent
+    before it does. `cut` says whether it has since `drop`.
+    """
 
     def __init__(self, target: int) -> None:
         self._target = target
         self.port = free_port()
         self.after_bytes: int | None = None
+        self.before = b""
         self.reset = False
+        self.pause_s = 0.0
+        self.cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -113,6 +120,7 @@ class CuttingProxy:
         while self.open:
             assert time.monotonic() < due, "a connection stays open"
             time.sleep(0.001)
+        self.cut = False
 
     def _close_all(self) -> None:
         for one in self._writers:
@@ -123,9 +131,12 @@ class CuttingProxy:
         to_vendor = None
         try:
             from_vendor, to_vendor = await asyncio.open_connection("127.0.0.1", self._target)
-            asking = asyncio.ensure_future(_pump(reader, to_vendor, None))
-            answering = asyncio.ensure_future(_pump(from_vendor, writer, self.after_bytes))
-            await asyncio.wait({asking, answering}, return_when=asyncio.FIRST_COMPLETED)
+            asking = asyncio.ensure_future(_pump(reader, to_vendor))
+            answering = asyncio.ensure_future(self._answer(from_vendor, writer))
+            done, _ = await asyncio.wait({asking, answering}, return_when=asyncio.FIRST_COMPLETED)
+            if answering in done and answering.result():
+                self.cut = True
+                await asyncio.sleep(self.pause_s)
             for one in (asking, answering):
                 one.cancel()
         finally:
@@ -137,18 +148,31 @@ class CuttingProxy:
                 to_vendor.close()
             self._writers.discard(writer)
 
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """The bytes of an answer, up to where it is cut; whether it was."""
+        left, passed = self.after_bytes, b""
+        with contextlib.suppress(OSError):  # one side is gone: that is what is played
+            while left is None or left > 0:
+                data = await reader.read(65_536 if left is None else left)
+                if not data:
+                    return False
+                at = (passed + data).find(self.before) if self.before else -1
+                if at >= 0:
+                    data, left = data[: max(0, at - len(passed))], 0
+                writer.write(data)
+                passed += data if self.before else b""
+                await writer.drain()
+                left = None if left is None else max(0, left - len(data))
+            return True
+        return False
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> None:
-    """Bytes from one to the other, `limit` of them."""
-    left = limit
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Bytes from one to the other."""
     with contextlib.suppress(OSError):  # one side is gone: that is what is played
-        while left is None or left > 0:
-            data = await reader.read(65_536 if left is None else left)
-            if not data:
-                break
+        while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-            left = None if left is None else left - len(data)
 
 
 class Tail:

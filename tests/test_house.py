@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def test_locks_have_hashes_and_no_index():
         for block in blocks:
             if re.match(r"[a-zA-Z0-9][\w.\-\[\]]*==", block):
                 assert "--hash=sha256:" in block, f"{name}: {block.splitlines()[0]} has no hash"
+
+
+def test_the_javascript_lock_has_hashes_and_no_index():
+    """Every package has its hash, is exactly as asked for, and is fetched from wherever npm is told to."""
+    folder = ROOT / "tests" / "javascript"
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
+    assert "://" not in text
+    asked, *packages = json.loads(text)["packages"].values()
+    assert packages
+    assert all(one["integrity"].startswith("sha512-") and "resolved" not in one for one in packages)
+    assert asked["dependencies"] == json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert asked["dependencies"] == {"openai": packages[0]["version"]}
 
 
 def test_no_test_is_switched_off():

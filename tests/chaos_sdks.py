@@ -1,6 +1,6 @@
 """Answers that end too early, through every way to ask of both official SDKs, in great number: a table of what was seen.
 
-    .venv/bin/python tests/chaos_sdks.py [--seed 20261122] [--cuts 1000] [--write]
+    .venv/bin/python tests/chaos_sdks.py [--seed 20261122] [--cuts 1200] [--write]
     .venv/bin/python tests/chaos_sdks.py --seed 20261122 --case 731         # one cut again, alone
 
 First every fault of a vendor and every place where a cut means something, by FIN and by RST; then cuts at any byte, half
@@ -25,7 +25,7 @@ from chaos import SEED, machine, put
 from sdk_cuts import FAULTS, PLACES, Trial, Trials, Verdict, a_trial_stage
 from sdks import SURFACES, Sdks, streams, why_no_javascript
 
-CUTS = 1_000
+CUTS = 1_200
 SILENCES_S = (0.0, 0.3)
 
 

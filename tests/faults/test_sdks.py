@@ -9,8 +9,6 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -138,45 +136,52 @@ def _lie(ends: list[str], *, stream: bool) -> bytes:
     return (head + body).encode()
 
 
-@contextmanager
-def _liar(said: bytes) -> Iterator[str]:
-    """A server that says the same to everybody, and its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+class Liar:
+    """A server that says half an answer to everybody, with `ends` as if it were whole."""
 
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return  # it is closed
-                with connection:
-                    request = b""
-                    while b"\r\n\r\n" not in request:
-                        request += connection.recv(65_536)
-                    top, _, body = request.partition(b"\r\n\r\n")
-                    (length,) = (
-                        int(line[15:]) for line in top.lower().split(b"\r\n") if line[:15] == b"content-length:"
-                    )
-                    while len(body) < length:
-                        body += connection.recv(65_536)
-                    connection.sendall(said)
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/v1"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+    def close(self) -> None:
+        """Say nothing more."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return  # it is closed
+            with connection, connection.makefile("rb") as asked:
+                length = 0
+                while (line := asked.readline().strip().lower()) != b"":
+                    length = int(line[15:]) if line.startswith(b"content-length:") else length
+                body = json.loads(asked.read(length))
+                connection.sendall(_lie(self.ends, stream=body.get("stream", False)))
+
+
+@pytest.fixture(scope="module")
+def liar():
+    """A server that lies."""
+    found = Liar()
+    yield found
+    found.close()
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_a_truncated_answer_shown_as_complete_is_found(sdks, sdk, lie):
+def test_a_truncated_answer_shown_as_complete_is_found(sdks, sdk, liar, lie):
     """Whoever hands half an answer over as if it were whole: the SDK believes it, the judge does not."""
-    ends = LIES[lie]
+    liar.ends = ends = LIES[lie]
     for surface in JAVASCRIPT if sdk == "javascript" else PYTHON:
         if ends != ["stop", "[DONE]"] and not streams(surface):
             continue
-        with _liar(_lie(ends, stream=streams(surface))) as url:
-            said = sdks.ask(Ask(surface, url, Trial(surface).body()))
+        said = sdks.ask(Ask(surface, liar.url, Trial(surface).body()))
         found = judge(Trial(surface), said, WHOLE, spoilt=True)
         if surface in SELF_CHECKING and "stop" not in ends:
             assert found.kind == "raised OpenAIError", found

@@ -40,7 +40,8 @@ def played(trials: Trials) -> Iterator[Verdict]:
             for silence_s in SILENCES_S:
                 few = [replace(Trial.at(place, one, reset=reset), pause_s=silence_s) for one in streaming]
                 for found in trials.play_all(few):
-                    if found.said.usage != there.usage or (found.said.raised is None) != there.whole:
+                    as_expected = found.said.usage == there.usage and (found.said.raised is None) == there.whole
+                    if not (as_expected or reset):  # a reset takes with it what was still on its way
                         found.wrong.append(f"{'whole' if there.whole else 'raised'} expected {place}")
                     yield found
     sys.stderr.write("places played\n")

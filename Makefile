@@ -46,7 +46,7 @@ $(NODE)/.done: tests/javascript/package-lock.json
 	@echo "installing the official JavaScript SDK, which some tests ask with"
 	@rm -f $@
 	@command -v npm >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && \
-	    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends nodejs npm >/dev/null; } || true
+	    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends nodejs npm >/dev/null; } || true
 	@{ (cd $(NODE)/.. && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) && touch $@; } || \
 	  { test -z "$$CI" && echo "it can't be installed here: its tests will be skipped, and say so (with CI set this fails)"; }
 

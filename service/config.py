@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.guard.pepper import HOW_TO_MAKE_ONE, weakness
 
 PREFIX = "COE_"
 
@@ -62,8 +64,7 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr | None = Field(
         default=None,
-        min_length=32,
-        description="The operator's own key, at least 32 characters. /metrics asks for it; without one it "
+        description="The operator's own key, at least 32 bytes. /metrics asks for it; without one it "
         "is readable on loopback only.",
     )
     log_level: str = Field(
@@ -135,6 +136,15 @@ class Settings(BaseSettings):
     local_engines: bool = Field(
         default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start."
     )
+
+    @field_validator("admin_key")
+    @classmethod
+    def _strong(cls, key: SecretStr | None) -> SecretStr | None:
+        """As strong as the pepper must be, and no placeholder: a weak one would only look like a lock."""
+        problem = None if key is None else weakness(key.get_secret_value())
+        if problem is not None:
+            raise ValueError(f"{problem}. {HOW_TO_MAKE_ONE}, or unset it")
+        return key
 
 
 def environ() -> Mapping[str, str]:

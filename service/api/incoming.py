@@ -15,13 +15,14 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from starlette.types import Receive
 
 from service.domain.access import Caller
 from service.domain.hosts import is_loopback
 from service.domain.ids import new_id
-from service.errors import BodyTooLarge, CoeError, InvalidRequest, Unauthenticated, UnsupportedMedia
+from service.errors import BodyTooLarge, CoeError, Forbidden, InvalidRequest, Unauthenticated, UnsupportedMedia
 from service.guard.exposure import check_host_header, check_origin
 from service.house import House
 
@@ -128,7 +129,7 @@ def admit(head: Head, house: House) -> Caller:
 def admit_operator(head: Head, house: House) -> None:
     """Let in who holds the admin key; without one, on a loopback listener, this machine's own programs.
 
-    Raises Unauthenticated, or Forbidden for web pages, as `admit` does.
+    Raises Unauthenticated, or Forbidden for a caller's good key and for web pages.
     """
     _check_single(head)
     key = house.settings.admin_key
@@ -137,9 +138,19 @@ def admit_operator(head: Head, house: House) -> None:
         if hmac.compare_digest(key.get_secret_value().encode("utf-8", "surrogatepass"), secret.encode("latin-1")):
             return
     if key is not None or not is_loopback(house.settings.host):
-        raise Unauthenticated("this page is the operator's: send `Authorization: Bearer <COE_ADMIN_KEY>`")
+        _refuse_operator(head, house)
     check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
     check_origin(None if head.origin is None else head.origin.decode("latin-1"))
+
+
+def _refuse_operator(head: Head, house: House) -> NoReturn:
+    """Raise for who is not the operator: Forbidden when a good key says who it is, else Unauthenticated."""
+    admits = "`Authorization: Bearer <COE_ADMIN_KEY>`"
+    try:
+        house.keys.authenticate(_bearer(head.authorization), now_ms=int(house.clock.utc().timestamp() * 1000))
+    except CoeError:
+        raise Unauthenticated(f"this page is the operator's: send {admits}") from None
+    raise Forbidden(f"this page is the operator's, and no caller's key opens it: send {admits}")
 
 
 def _bearer(values: list[bytes]) -> str | None:

@@ -53,7 +53,7 @@ characters then holds one by chance less than once in a million."""
 PEPPER_FILE = "pepper"
 KEYS_FILE = "keys.jsonl"
 
-_HOW = "Make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+HOW_TO_MAKE_ONE = "Make one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
 def weakness(secret: str) -> str | None:
@@ -83,7 +83,8 @@ def load_pepper(data_dir: Path, environ_value: str | None) -> bytes:
         problem = weakness(pepper)
         if problem is not None:
             raise ConfigurationError(
-                f"COE_KEY_PEPPER can't be used: {problem}. {_HOW}, or unset it to use one kept in the data directory."
+                f"COE_KEY_PEPPER can't be used: {problem}. {HOW_TO_MAKE_ONE}, or unset it "
+                "to use one kept in the data directory."
             )
         return pepper.encode("utf-8", "surrogatepass")
     path = data_dir / PEPPER_FILE

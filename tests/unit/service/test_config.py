@@ -64,6 +64,32 @@ def test_what_makes_no_sense_is_refused(monkeypatch, name, value):
     assert caught.value.errors()[0]["loc"][0] == name
 
 
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("", "empty"),
+        ("Zq7-" * 7, "shorter than 32 bytes"),
+        ("Zq7-" * 12, "repeats itself"),
+        ("sk-1234-f0Ym2Vt8Kx5Lr9Nw3Bq7Hd1Jc6", "placeholder"),
+        ("ChangeMe-f0Ym2Vt8Kx5Lr9Nw3Bq7Hd1Jc", "placeholder"),
+    ],
+)
+def test_a_weak_admin_key_is_refused_and_not_repeated(monkeypatch, value, why):
+    """The operator's key is held to what the pepper is held to."""
+    monkeypatch.setenv("COE_ADMIN_KEY", value)
+    with pytest.raises(ValidationError, match=why) as caught:
+        Settings()
+    (problem,) = caught.value.errors(include_input=False)
+    assert problem["loc"] == ("admin_key",)
+    assert not value or value not in problem["msg"]
+
+
+def test_a_random_admin_key_is_taken(monkeypatch):
+    """Its positive control."""
+    monkeypatch.setenv("COE_ADMIN_KEY", "f0Ym2Vt8Kx5Lr9Nw3Bq7Hd1Jc6Zp4Sg8")
+    assert Settings().admin_key is not None
+
+
 def test_settings_do_not_change_and_do_not_show_secrets():
     """Frozen, and the pepper prints as stars."""
     found = Settings(key_pepper="p" * 40)

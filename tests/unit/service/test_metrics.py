@@ -186,13 +186,26 @@ def test_the_page_is_the_operators(serving):
     assert page(app, origin="https://evil.example").status_code == 403
 
 
+ADMIN = "f0Ym2Vt8Kx5Lr9Nw3Bq7Hd1Jc6Zp4Sg8"
+
+
 @pytest.mark.parametrize(
-    ("sent", "status"), [(None, 401), ("Bearer wrong", 401), ("Bearer " + "k" * 32, 200), ("Basic " + "k" * 32, 401)]
+    ("sent", "status"), [(None, 401), ("Bearer wrong", 401), (f"Bearer {ADMIN}", 200), (f"Basic {ADMIN}", 401)]
 )
 def test_off_loopback_it_asks_for_the_admin_key(serving, monkeypatch, sent, status):
     """And for nothing else: a caller's key opens other doors."""
-    app, _ = serving({"alpha": Script()}, admin_key="k" * 32)
+    app, _ = serving({"alpha": Script()}, admin_key=ADMIN)
     monkeypatch.setattr("service.api.incoming.is_loopback", lambda _host: False)
     reply = page(app, **({} if sent is None else {"authorization": sent}))
     assert reply.status_code == status
-    assert "kkkk" not in reply.text
+    assert ADMIN not in reply.text
+
+
+def test_a_callers_key_does_not_open_it(serving):
+    """It says who calls, and that is not the operator: 403; once it is revoked it says nothing any more."""
+    app, _ = serving({"alpha": Script()}, admin_key=ADMIN)
+    key = app.house.keys.create("k")
+    caller = {"authorization": f"Bearer {key.secret}"}
+    assert (page(app, **caller).status_code, page(app, **caller).json()["error"]["code"]) == (403, "forbidden")
+    app.house.keys.revoke(key.id)
+    assert page(app, **caller).status_code == 401

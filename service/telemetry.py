@@ -51,7 +51,7 @@ EVENTS = {
     INDEX_DISCARDED: "the SQLite index was damaged; it is put aside and built again; fields: error, moved_to",
     JOURNAL_TROUBLE: "the journal could not write, sync, cut, wipe, mark, withdraw or recover; fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",
-    SERVER_TROUBLE: "the HTTP server met what it did not expect; fields: server, error",
+    SERVER_TROUBLE: "HTTP server or event loop met what it did not expect; fields: server, error",
     REGISTRY_RELOADED: "a new registry serves; fields: version, offer, lengths, quality",
     REGISTRY_REFUSED: "a new registry was wrong, the old one serves; fields: problems",
     STRONG_SHARE_HIGH: "a key keeps getting the dear models; fields: key_id, share, requests",
@@ -138,6 +138,9 @@ _COE, _SK, _BCE, _BEARER = "coe-", "sk-", "bce-v3/", "Bearer "
 _SECRET = re.compile(rf"({_COE}|{_SK}|{_BCE}|{_BEARER})[A-Za-z0-9_\-./=]{{8,}}")
 
 
+_CODE = re.compile(r"[\n(\[{<='\"]")
+"""What begins a value in a message of the event loop, which has no templates."""
+
 _tells_requests = [True]
 """Whether `note` writes: the level that was configured, where a request can look it up without structlog."""
 
@@ -157,8 +160,9 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, LOG)),
         cache_logger_on_first_use=False,
     )
-    server = logging.getLogger("uvicorn")
-    server.handlers, server.propagate = [_ServerLog(logging.WARNING)], False
+    for name in ("uvicorn", "asyncio"):
+        server = logging.getLogger(name)
+        server.handlers, server.propagate = [_ServerLog(logging.WARNING)], False
 
 
 def logger() -> Any:  # noqa: ANN401 # structlog's loggers are typed by protocol only
@@ -196,7 +200,7 @@ LOG: Final = LogPipe(_dropped)
 
 
 class _ServerLog(logging.Handler):
-    """What the HTTP server logs, as an event of ours. Without tracebacks: an exception's text may hold a prompt."""
+    """What HTTP server and event loop log, as an event of ours. Without tracebacks: their texts may hold a prompt."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See the class."""
@@ -204,6 +208,8 @@ class _ServerLog(logging.Handler):
         said = str(record.msg).strip()
         if said.startswith("Traceback"):
             said, kind = "an exception at start or stop", said.splitlines()[-1].partition(":")[0]
+        if record.name == "asyncio":
+            said = "event loop: " + _CODE.split(said)[0].strip()  # behind a bracket come values
         # The template, not the message: its arguments may be what a caller sent.
         logger().error(SERVER_TROUBLE, server=said.partition("\n")[0], error=kind)
 

@@ -11,12 +11,15 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from functools import partial
+from types import TracebackType
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.door import CONNECTIONS_MAX, Door
+from service.api.errors import log_unexpected
 from service.errors import ConfigurationError
 from service.house import House
 
@@ -64,6 +67,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
 
     make_room()
     sys.setswitchinterval(SWITCH_S)
+    sys.excepthook, threading.excepthook = crashed, lost
     # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _done_already)
@@ -85,6 +89,20 @@ def make_room() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def crashed(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:
+    """What ends the process: its type and place. A traceback would show its text, which may hold a key or a prompt."""
+    if isinstance(problem, Exception):
+        log_unexpected(problem, "-")
+    else:
+        sys.__excepthook__(kind, problem, trace)
+
+
+def lost(ended: threading.ExceptHookArgs) -> None:
+    """What ends a thread, as `crashed`."""
+    if isinstance(ended.exc_value, Exception):
+        log_unexpected(ended.exc_value, "-")
 
 
 def _done_already(_signal: int, _frame: object) -> None:

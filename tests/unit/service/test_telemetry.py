@@ -105,6 +105,23 @@ def test_what_the_server_logs_becomes_an_event_without_texts(capsys):
     assert "secret" not in line
 
 
+def test_what_the_event_loop_logs_becomes_an_event_without_values(capsys):
+    """A task nobody waited for, a callback with its arguments: what was said before the first value, and the type."""
+    telemetry.configure("INFO")
+    log = logging.getLogger("asyncio")
+    try:
+        raise ValueError("secret prompt")
+    except ValueError as problem:
+        log.error("Task exception was never retrieved\nfuture: <Task exception=secret>", exc_info=problem)
+        log.error("Exception in callback told('secret')", exc_info=problem)
+    lines = capsys.readouterr().err.splitlines()
+    assert "secret" not in str(lines)
+    assert [(json.loads(line)["server"], json.loads(line)["error"]) for line in lines] == [
+        ("event loop: Task exception was never retrieved", "ValueError"),
+        ("event loop: Exception in callback told", "ValueError"),
+    ]
+
+
 def test_every_event_and_metric_has_a_meaning_and_is_used():
     """A constant each, one line of documentation each, and somebody who logs it."""
     constants = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -15,7 +17,8 @@ import pytest
 import uvicorn
 from stage import ROOT, clean_environment, registry
 
-from service.cli.serving import DESCRIPTORS, orphaned
+from service import telemetry
+from service.cli.serving import DESCRIPTORS, crashed, lost, orphaned
 from service.simulator import Script
 
 
@@ -87,3 +90,22 @@ def test_the_door_is_in_place(routers, vendors, tmp_path):
         raw.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
         assert raw.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert router.stop() == 0
+
+
+def test_what_ends_the_process_or_a_thread_is_told_without_its_text(capsys, monkeypatch):
+    """Type and place; a Ctrl-C stays what it is, and a thread that ends on purpose says nothing."""
+    telemetry.configure("INFO")
+    try:
+        raise ValueError("secret prompt")
+    except ValueError as problem:
+        crashed(type(problem), problem, problem.__traceback__)
+        lost(threading.ExceptHookArgs((type(problem), problem, problem.__traceback__, None)))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["event"], one["error"]) for one in lines] == [("internal_error", "ValueError")] * 2
+    assert all(one["where"].startswith("test_serving.py:") for one in lines)
+    passed = []
+    monkeypatch.setattr(sys, "__excepthook__", lambda *told: passed.append(told[0]))
+    crashed(KeyboardInterrupt, KeyboardInterrupt(), None)
+    lost(threading.ExceptHookArgs((SystemExit, SystemExit(), None, None)))
+    assert passed == [KeyboardInterrupt]
+    assert capsys.readouterr().err == ""

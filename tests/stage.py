@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,14 @@ def coe(*arguments: str | bytes, stdin: bytes | None = None, **env: str) -> subp
 
 
 def start_router(
-    data_dir: Path, providers: Path | None = None, *arguments: str, port: int | None = None, **env: str
+    data_dir: Path,
+    providers: Path | None = None,
+    *arguments: str,
+    port: int | None = None,
+    under: Sequence[str] = (),
+    **env: str,
 ) -> RunningRouter:
-    """Start `coe serve` and return when it is ready."""
+    """Start `coe serve` and return when it is ready. `under` is what runs it and leaves it our child, if anything."""
     port = port or free_port()
     environment = clean_environment(COE_DATA_DIR=str(data_dir), COE_PORT=str(port), **env)
     if providers is not None:
@@ -128,7 +133,7 @@ def start_router(
     log = data_dir / "router.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", *arguments], stdout=sink, stderr=sink, env=environment
+            [*under, sys.executable, "-m", "service", "serve", *arguments], stdout=sink, stderr=sink, env=environment
         )
     router = RunningRouter(process, port, data_dir, log, environment)
     due = time.monotonic() + START_S

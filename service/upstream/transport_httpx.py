@@ -19,6 +19,7 @@ import httpx
 
 from service.domain.ports import UpstreamRequest, UpstreamResponse
 from service.errors import Broken, NoReply, NotSent
+from service.upstream.tls import tls_context
 
 CONNECTIONS_MAX = 2_000
 KEEPALIVE_MAX = 200
@@ -33,11 +34,15 @@ class HttpxTransport:
 
     def __init__(self, *, verify: ssl.SSLContext | bool = True, proxy: str | None = None) -> None:
         """`verify` is a context, or whether certificates are checked; `proxy` is the address of a forward proxy."""
+        tls = verify if isinstance(verify, ssl.SSLContext) else tls_context(verify=verify)
+        through = None
+        if proxy is not None:
+            through = httpx.Proxy(proxy, ssl_context=tls_context() if proxy.startswith("https:") else None)
         # The transport of httpx without its client, which keeps cookies and reads where redirects lead.
         self._client = httpx.AsyncHTTPTransport(
-            verify=verify,
+            verify=tls,
             trust_env=False,
-            proxy=proxy,
+            proxy=through,
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
                 max_keepalive_connections=KEEPALIVE_MAX,

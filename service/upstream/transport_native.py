@@ -27,11 +27,10 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
-
 from service.domain.ports import UpstreamRequest, UpstreamResponse
 from service.errors import NotSent
 from service.upstream.native_connection import Connection, header_map
+from service.upstream.tls import tls_context
 
 CONNECTIONS_MAX: Final = 2_000
 KEEPALIVE_MAX: Final = 200
@@ -72,7 +71,7 @@ class NativeTransport:
 
     def __init__(self, *, verify: ssl.SSLContext | bool = True) -> None:
         """`verify` is a context, or whether certificates are checked against the bundled authorities."""
-        self._tls = verify if isinstance(verify, ssl.SSLContext) else _tls_context(verify=verify)
+        self._tls = verify if isinstance(verify, ssl.SSLContext) else tls_context(verify=verify)
         self._idle: dict[tuple[bool, str, int], deque[Connection]] = {}
         self._idle_count = 0
         self._open = 0
@@ -229,12 +228,6 @@ class _NativeResponse:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._transport.give_back(connection, self._origin)
-
-
-def _tls_context(*, verify: bool) -> ssl.SSLContext:
-    context = httpx.create_ssl_context(verify=verify, trust_env=False)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 @lru_cache(maxsize=ORIGINS_REMEMBERED)

@@ -6,17 +6,21 @@ Invariants:
 1. Same arrays, same bytes: members stand in a fixed order under a fixed date.
 2. Reading never runs anything and never takes more than `UNPACKED_BYTES_MAX`: names, types and sizes are checked on the
    headers, and no more bytes are unpacked than the header of an array accounts for.
+3. What is no plain file is not waited for: a pipe has no end.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
@@ -34,6 +38,12 @@ _HEADER: Final = re.compile(
     rb"\{'descr': '([<|][a-z][0-9])', 'fortran_order': False, 'shape': \(([0-9]{1,9},(?: [0-9]{1,9})?)\), \} *\n"
 )
 """What NumPy writes for a plain array. Matched, not evaluated: nothing of the file is ever parsed as Python."""
+
+MEMBERS_MAX: Final = 64
+"""Arrays of one file: ours have a dozen. A few megabytes can list a hundred thousand, each an object in memory."""
+
+_LISTED: Final = b"PK\x01\x02"
+"""How an archive lists a member."""
 
 _ENCRYPTED: Final = 1
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -68,11 +78,26 @@ def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
+def read_file(path: Path, limit: int) -> bytes:
+    """The bytes of a file. Raises `ArchiveError` for what is no plain file, or larger than `limit`, and OSError."""
+    # Without waiting: opening a pipe would, until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb", closefd=True) as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ArchiveError("no plain file")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ArchiveError(f"over {limit} bytes")
+    return content
+
+
 def read_npz(content: bytes, kinds: Mapping[str, type[np.generic]]) -> Arrays:
     """The arrays of an npz that holds exactly these names with these types, of one or two dimensions each.
 
     Raises `ArchiveError` for anything else.
     """
+    if content.count(_LISTED) > MEMBERS_MAX:
+        raise ArchiveError(f"lists more than {MEMBERS_MAX} members")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()

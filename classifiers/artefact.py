@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.archive import ArchiveError, Arrays, npz_bytes, read_npz
+from classifiers.archive import ArchiveError, Arrays, npz_bytes, read_file, read_npz
 from classifiers.features import ROWS, fingerprint
 from classifiers.language import LANGUAGES
 from classifiers.taxonomy import HEADS, INTENTS
@@ -115,13 +115,11 @@ def write(directory: Path, arrays: Mapping[str, npt.NDArray[Any]], manifest: Map
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
+        return read_file(path, limit)
     except OSError as error:
         raise ArtefactError(f"{path}: can't be read ({error.strerror}); {_RETRAIN}") from error
-    if len(content) > limit:
-        raise ArtefactError(f"{path}: over {limit} bytes; {_RETRAIN}")
-    return content
+    except ArchiveError as error:
+        raise ArtefactError(f"{path}: {error}; {_RETRAIN}") from error
 
 
 def _per_language(manifest: Mapping[str, Any], field: str, path: Path) -> dict[str, float]:

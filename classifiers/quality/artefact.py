@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.archive import ArchiveError, npz_bytes, read_npz
+from classifiers.archive import ArchiveError, npz_bytes, read_file, read_npz
 from classifiers.artefact import (
     CARD_FILE,
     MANIFEST_BYTES_MAX,
@@ -99,13 +99,11 @@ def write(
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
+        return read_file(path, limit)
     except OSError as error:
         raise ArtefactError(f"{path}: can't be read ({error.strerror}); {_AGAIN}") from error
-    if len(content) > limit:
-        raise ArtefactError(f"{path}: over {limit} bytes; {_AGAIN}")
-    return content
+    except ArchiveError as error:
+        raise ArtefactError(f"{path}: {error}; {_AGAIN}") from error
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Arrays on disk: the same bytes each time, and twenty files that must do nothing but be refused."""
 
 import io
+import os
 import pickle
 import struct
 import time
@@ -11,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 
-from classifiers.archive import UNPACKED_BYTES_MAX, ArchiveError, npz_bytes, read_npz
+from classifiers.archive import MEMBERS_MAX, UNPACKED_BYTES_MAX, ArchiveError, npz_bytes, read_file, read_npz
 
 KINDS = {"a": np.float32, "b": np.int8}
 
@@ -236,3 +237,26 @@ def test_the_limit_is_for_all_arrays_together():
     assert len(read_npz(npz_bytes({"a": half}), {"a": np.float32})) == 1
     with pytest.raises(ArchiveError, match="together"):
         read_npz(npz_bytes({"a": half, "b": half}), {"a": np.float32, "b": np.float32})
+
+
+def test_members_are_counted_before_they_are_listed():
+    """At the limit they are looked at, one over it they are not."""
+    for count, words in ((MEMBERS_MAX, "holds"), (MEMBERS_MAX + 1, "lists more than")):
+        with pytest.raises(ArchiveError, match=words):
+            read_npz(_zipped([(f"{number}.npy", B) for number in range(count)]), KINDS)
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path):
+    """A byte more is too much; what has no end or is no file is not waited for."""
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_file(path, 5) == b"12345"
+    with pytest.raises(ArchiveError, match="over 4 bytes"):
+        read_file(path, 4)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(ArchiveError, match="no plain file"):
+            read_file(tmp_path / name, 5)
+    with pytest.raises(OSError, match="directory"):
+        read_file(tmp_path, 5)

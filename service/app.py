@@ -51,7 +51,7 @@ def build(
             raise ConfigurationError(f"the intent classifier can't be loaded: {problem}") from problem
     clock = SystemClock()
     proxy = settings.upstream_proxy
-    transport = open_transport(settings.transport.value, proxy.get_secret_value() if proxy else None)
+    transport = open_transport(settings.transport.value, proxy.get_secret_value() if proxy is not None else None)
     journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
     shares = StrongShares(
         limit=settings.strong_share_max,

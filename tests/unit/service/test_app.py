@@ -50,6 +50,12 @@ def test_the_interactive_pages_are_for_this_machine_only(tmp_path):
     assert (open_to_all.docs_url, open_to_all.openapi_url, open_to_all.redoc_url) == (None, None, None)
 
 
+def test_an_empty_proxy_is_no_way_around_one(tmp_path):
+    """A variable that expanded to nothing stops the router; it does not call vendors directly."""
+    with pytest.raises(ConfigurationError, match="COE_UPSTREAM_PROXY"):
+        built(tmp_path, upstream_proxy="")
+
+
 def test_a_missing_artefact_is_a_configuration_error(tmp_path, monkeypatch):
     """One clear line at start, not a traceback."""
 

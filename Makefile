@@ -42,17 +42,27 @@ $(PEER)/.done: requirements-peer.lock
 	    --require-hashes -r requirements-peer.lock && touch $@; } || \
 	  { test -z "$$CI" && echo "it can't be installed here: its test will be skipped, and says so (with CI set this fails)"; }
 
-$(NODE)/.done: tests/javascript/package-lock.json
+# Of the system's packages only what is missing, and only where that may be installed: each test says what it lacks.
+$(VENV)/.system: $(VENV)/.dev
+	@missing=""; \
+	  command -v npm >/dev/null || missing="nodejs npm"; \
+	  command -v strace >/dev/null || missing="$$missing strace"; \
+	  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	  if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo "installing what tests need of the system: $$missing"; \
+	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	        apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; } || true; fi
+	@touch $@
+
+$(NODE)/.done: tests/javascript/package-lock.json $(VENV)/.system
 	@echo "installing the official JavaScript SDK, which some tests ask with"
 	@rm -f $@
-	@command -v npm >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && \
-	    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends nodejs npm >/dev/null; } || true
 	@{ (cd $(NODE)/.. && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) && touch $@; } || \
 	  { test -z "$$CI" && echo "it can't be installed here: its tests will be skipped, and say so (with CI set this fails)"; }
 
 test: $(VENV)/.dev $(PEER)/.done $(NODE)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 chaos: $(VENV)/.dev $(NODE)/.done ## every fault in great number, some minutes (docs/reliability.md has what came of it)
 	@$(BIN)/python tests/chaos.py

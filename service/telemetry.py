@@ -39,6 +39,9 @@ BREAKER_CLOSED = "breaker_closed"
 READING_FAILED = "reading_failed"
 CLOCK_JUMPED = "clock_jumped"
 LOG_LINES_DROPPED = "log_lines_dropped"
+WORKER_DIED = "worker_died"
+WORKERS_RENEWED = "workers_renewed"
+RENEWAL_FAILED = "renewal_failed"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -59,6 +62,9 @@ EVENTS = {
     BREAKER_CLOSED: "a deployment that rested has answered a probe; fields: deployment",
     READING_FAILED: "the classifier failed at a request, answered by a model good at everything; fields: error, where",
     CLOCK_JUMPED: "the clock of this machine was set while the router ran; fields: by_s",
+    WORKER_DIED: "a worker process ended unasked and is replaced; fields: pid, code",
+    WORKERS_RENEWED: "SIGUSR2: every worker was replaced by a new one; fields: workers",
+    RENEWAL_FAILED: "SIGUSR2: the workers that run go on; fields: reason",
     LOG_LINES_DROPPED: "nobody read the log, so lines before this one are missing; fields: lines",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""

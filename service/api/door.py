@@ -15,7 +15,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +22,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.api.errors import log_unexpected, render
+from service.api.framing import check_coding, origin_form, the_host
 from service.domain.ids import new_id
 from service.errors import CoeError, InvalidRequest, MethodNotAllowed, Overloaded
 
@@ -61,14 +61,14 @@ RETRY_AFTER_S = 1
 LINGER_S = 1.0
 """How long the rest of a refused request is read and dropped: closing at once could reset the refusal on its way."""
 
+PARTING_S = 1.0
+"""How long a silent connection is kept when the process ends: its caller may be about to send, and would lose that."""
+
 LEFT = "coe.left"
 """Where a scope holds what is called when its caller hangs up: a request need not wait for that in another task."""
 
 TELLS = "coe.tells"
 """In a scope that the door made: whoever puts a callable under `LEFT` is told."""
-
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 
 class Door(HttpToolsProtocol):
@@ -117,6 +117,28 @@ class Door(HttpToolsProtocol):
             if left is not None:
                 left()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The process ends, and whoever is in the middle of something is answered.
+
+        A caller to whom no answer has said `Connection: close` may send another request at any moment, so its
+        connection is kept for a little longer: the next answer says it.
+        """
+        if self._admission is None:
+            super().shutdown()
+            return
+        self._admission.stopping = True
+        if self._busy() and self._running is not None and not self._running.response_started:
+            super().shutdown()
+        elif not self._busy():
+            self._part_soon()
+
+    def _part_soon(self) -> None:
+        self.loop.call_later(PARTING_S, self._part_when_silent)
+
+    def _part_when_silent(self) -> None:
+        if not self._busy() and not self.transport.is_closing():
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser in pieces, so that what it holds of an unfinished header never exceeds the limit."""
@@ -229,6 +251,8 @@ class Door(HttpToolsProtocol):
             return
         self._running = cycle
         admission = self._admission
+        if admission is not None and admission.stopping and not self.pipeline:
+            cycle.keep_alive = False
         if admission is None or cycle.scope["raw_path"].startswith(RESERVED):
             super()._start_asgi_task(cycle, app)
             return
@@ -268,6 +292,8 @@ class Door(HttpToolsProtocol):
         super().on_response_complete()
         if last and self._refusal is not None:
             self._part()
+        elif last and self._admission is not None and self._admission.stopping:
+            self._part_soon()
 
     def _busy(self) -> bool:
         return self._running is not None and not self._running.response_complete
@@ -322,37 +348,6 @@ class Door(HttpToolsProtocol):
             fields.append((b"connection", b"close"))
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         return b"".join((STATUS_LINE[problem.status], *lines, b"\r\n", bytes(response.body)))
-
-
-def the_host(headers: list[tuple[bytes, bytes]], version: str) -> bytes | None:
-    """The one valid Host of a request; `None` when HTTP/1.0 sent none. Raises InvalidRequest."""
-    hosts = [value for name, value in headers if name == b"host"]
-    if not hosts and version == "1.0":
-        return None
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        raise InvalidRequest("send exactly one `Host` header: a name or an address, and a port if need be")
-    return hosts[0]
-
-
-def check_coding(headers: list[tuple[bytes, bytes]], version: str) -> None:
-    """Raise InvalidRequest for a transfer coding other than `chunked`, and for any in HTTP/1.0.
-
-    The parser refuses Content-Length beside Transfer-Encoding and more than one of either; it lets `gzip, chunked` and
-    HTTP/1.0 pass, which proxies on the way may frame in another way (RFC 9112, 6.1).
-    """
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if codings and (codings != [b"chunked"] or version != "1.1"):
-        raise InvalidRequest("the only transfer coding that is taken is `chunked`, in HTTP/1.1")
-
-
-def origin_form(target: bytes, host: bytes | None) -> bytes:
-    """The target as path and query. An absolute target must name the same authority as Host; raises InvalidRequest."""
-    if target.startswith(b"/"):
-        return target
-    absolute = _ABSOLUTE.match(target)
-    if absolute is None or host is None or absolute[1].lower() != host.lower():
-        raise InvalidRequest("the request target must be a path, or a URL with the same authority as `Host`")
-    return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 
 
 def _malformed(problem: httptools.HttpParserError) -> CoeError:

@@ -58,6 +58,7 @@ PROVIDERS_SHOWN = 8
 @click.option("--simulate-if-empty", is_flag=True, help="As --simulate, but only when nobody else can be called.")
 @click.option("--worker-socket", type=int, default=None, hidden=True, help="Set by the parent: the bound socket.")
 @click.option("--worker-life", type=int, default=None, hidden=True, help="Set by the parent: closes when it is gone.")
+@click.option("--worker-ready", type=int, default=None, hidden=True, help="Set by the parent: told when it answers.")
 @click.option("--worker-vendors", default=None, hidden=True, help="Set by the parent: where its simulator listens.")
 def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
     providers: Path | None,
@@ -68,6 +69,7 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
     simulate_if_empty: bool,  # noqa: FBT001 # click passes flags this way
     worker_socket: int | None,
     worker_life: int | None,
+    worker_ready: int | None,
     worker_vendors: str | None,
 ) -> None:
     """Start the router."""
@@ -77,7 +79,8 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
     with exits():
         catalog = read_registry(settings, now)
         if worker_socket is not None:
-            _work(settings, catalog, worker_socket, worker_life, worker_vendors, now)
+            pipes = (worker_socket, worker_life, worker_ready)
+            _work(settings, catalog, pipes, worker_vendors, now)
             return
         instance = own_instance(settings.data_dir)
         keys = open_keys(settings)
@@ -102,9 +105,17 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
 
 
 def _work(
-    settings: Settings, catalog: Catalog, descriptor: int, life: int | None, vendors: str | None, now: datetime
+    settings: Settings,
+    catalog: Catalog,
+    pipes: tuple[int, int | None, int | None],
+    vendors: str | None,
+    now: datetime,
 ) -> None:
-    """Serve as one of several workers: everything was checked by the parent, which owns data directory and socket."""
+    """Serve as one of several workers: everything was checked by the parent, which owns data directory and socket.
+
+    `pipes` are the bound socket, the parent's sign of life, and where to say that we answer.
+    """
+    descriptor, life, ready = pipes
     if vendors is not None:
         urls: dict[str, str] = json.loads(vendors)
         catalog = simulated(catalog, lambda name: urls[name])
@@ -112,7 +123,7 @@ def _work(
         catalog = asyncio.run(find_local(catalog, settings, settings.port))
         refuse_unusable(catalog, now)
     app = build(settings, catalog, open_keys(settings), simulated=vendors is not None)
-    run(app, socket.socket(fileno=descriptor), life)
+    run(app, socket.socket(fileno=descriptor), life, ready)
 
 
 def _worker_arguments(settings: Settings, served: Served) -> list[str]:

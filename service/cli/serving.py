@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ from types import TracebackType
 import uvicorn
 from fastapi import FastAPI
 
+from service import telemetry
 from service.api.door import CONNECTIONS_MAX, Door
 from service.api.errors import log_unexpected
 from service.errors import ConfigurationError
@@ -29,14 +31,17 @@ SWITCH_S = 0.000_5
 """How long another thread may keep the interpreter from the event loop. The ledger's threads work in the background, so
 they give way: Python's 5 ms would stand in every answer that meets them."""
 
+READY_POLL_S = 0.02
+
 DESCRIPTORS = 4 * CONNECTIONS_MAX
 """Callers, vendors, files. The usual soft limit of 1,024 would end the router long before its own limit says 503."""
 
 
-def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
+def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: int | None = None) -> None:
     """Serve until told to stop; SIGHUP reads the registry again. Raises what kept the router from starting.
 
-    `life` is the read end of a pipe: when its other end closes, the parent is gone and so are we.
+    `life` is the read end of a pipe: when its other end closes, the parent is gone and so are we. `ready` is the write
+    end of another: a byte in it says that we answer.
     """
     house: House = app.state.house
     config = uvicorn.Config(
@@ -61,9 +66,13 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
     async def serving() -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGUSR2, alone)
+        telling = None if ready is None else loop.create_task(tell_ready(server, ready))
         if life is not None:
             loop.add_reader(life, orphaned, loop, life, server)
         await server.serve(sockets=[listener])
+        if telling is not None:
+            telling.cancel()
 
     make_room()
     sys.setswitchinterval(SWITCH_S)
@@ -75,6 +84,20 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None) -> None:
         runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
     if not server.started:
         raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
+
+
+async def tell_ready(server: uvicorn.Server, ready: int) -> None:
+    """Say so when the server answers."""
+    while not server.started:  # noqa: ASYNC110 # the server has no event for it
+        await asyncio.sleep(READY_POLL_S)
+    os.write(ready, b"1")
+    os.close(ready)
+
+
+def alone() -> None:
+    """SIGUSR2 at a process that is not several: to end by it, as is the system's habit, would lose what runs."""
+    reason = "one process can't be renewed without a gap: --workers 2"
+    telemetry.logger().warning(telemetry.RENEWAL_FAILED, reason=reason)
 
 
 def orphaned(loop: asyncio.AbstractEventLoop, life: int, server: uvicorn.Server) -> None:

@@ -1,13 +1,16 @@
-"""Several worker processes behind one port: started, watched, stopped together.
+"""Several worker processes behind one port: started, watched, renewed, stopped together.
 
 Where on the path: `coe serve --workers N`. The parent has checked everything, owns the data directory and holds the
 bound socket; each worker is the same command again, given that socket. Each has its own journal segment; one of them
 fills the index, another takes over when it dies.
 
 Invariants
-1. A worker that dies is replaced; one that dies `RESTARTS_MAX` times within `RESTARTS_S` ends the whole router.
+1. A worker that dies is replaced, after a pause that grows while they keep dying. When nobody is left who answers, and
+   they died `RESTARTS_MAX` times within `RESTARTS_S`, the whole router ends.
 2. A worker never outlives its parent: it holds the read end of a pipe whose write end dies with the parent.
 3. SIGTERM and SIGINT stop all workers gracefully; SIGHUP reaches each of them.
+4. SIGUSR2 renews them one after the other: one that answers is told to end only when the new one in its place does. As
+   the socket is the parent's, nobody who connects meanwhile is turned away. A new one that does not come up ends it.
 """
 
 from __future__ import annotations
@@ -20,30 +23,73 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from service import telemetry
 from service.cli.exits import EX_UNAVAILABLE
 
-RESTARTS_MAX = 5
-RESTARTS_S = 60.0
+RESTARTS_MAX: Final = 5
+RESTARTS_S: Final = 60.0
 
-STOP_S = 40.0
+PAUSE_S: Final = 0.1
+PAUSE_S_MAX: Final = 10.0
+"""Before a worker is replaced: twice as long for each death of late."""
+
+READY_S: Final = 60.0
+"""A new worker that does not answer after so long never will; it takes a second or two."""
+
+STOP_S: Final = 40.0
 """Longer than a worker's own grace, so that nobody is killed while it still settles."""
 
-_POLL_S = 0.1
+_POLL_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A process, and the pipe in which it says that it answers. `due`: when it is to have done so, or to have ended."""
+
+    process: subprocess.Popen[bytes]
+    ready: int
+    due: float
+    answers: bool = False
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def look(self) -> None:
+        """See whether it has said that it answers."""
+        if not self.answers and self.ready >= 0:
+            try:
+                self.answers = os.read(self.ready, 1) != b""
+            except BlockingIOError:
+                return
+            os.close(self.ready)
+            self.ready = -1
+
+    def end(self) -> None:
+        """Let go of what was held for it, once it has ended."""
+        if self.ready >= 0:
+            os.close(self.ready)
+            self.ready = -1
 
 
 class Workers:
     """The workers of one router."""
 
     def __init__(self, arguments: Sequence[str], count: int, listener: socket.socket) -> None:
-        """`arguments` follow `coe serve` in each worker; the socket and the pipe are added."""
+        """`arguments` follow `coe serve` in each worker; the socket and the pipes are added."""
         self._arguments = tuple(arguments)
         self._count = count
         self._listener = listener
         self._alive, self._life = os.pipe()
         os.set_inheritable(self._life, False)  # a worker must not keep its parent's pipe open
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[_Worker] = []
+        self._old: deque[_Worker] = deque()  # those whose successors are still to come
+        self._new: _Worker | None = None
+        self._leaving: list[_Worker] = []
         self._deaths: deque[float] = deque()
+        self._paused_until = 0.0
         self._stopping = False
 
     def run(self) -> int:
@@ -51,50 +97,127 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
         signal.signal(signal.SIGHUP, lambda *_: self._tell(signal.SIGHUP))
+        signal.signal(signal.SIGUSR2, lambda *_: self._renew())
         self._running = [self._start() for _ in range(self._count)]
         code = 0
-        while self._running and not self._stopping:
+        while not self._stopping:
             time.sleep(_POLL_S)
+            for worker in self._running:
+                worker.look()
             code = self._replace_the_dead()
             if code:
                 self._stop()
+            self._go_on_renewing()
+            self._see_off()
         self._wait()
         return code
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> _Worker:
         descriptor = self._listener.fileno()
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
         command = [sys.executable, "-m", "service", "serve", *self._arguments]
-        command += ["--worker-socket", str(descriptor), "--worker-life", str(self._alive)]
-        return subprocess.Popen(command, pass_fds=(descriptor, self._alive))  # noqa: S603 # our own command line
+        command += [
+            "--worker-socket",
+            str(descriptor),
+            "--worker-life",
+            str(self._alive),
+            "--worker-ready",
+            str(writing),
+        ]
+        process = subprocess.Popen(command, pass_fds=(descriptor, self._alive, writing))  # noqa: S603 # our own command
+        os.close(writing)
+        return _Worker(process, reading, time.monotonic() + READY_S)
 
     def _replace_the_dead(self) -> int:
-        """0, or the exit code when workers die faster than they can be replaced."""
-        for index, worker in enumerate(self._running):
-            if worker.poll() is None or self._stopping:
-                continue
+        """0, or the exit code when nobody answers any more and those who are started die."""
+        dead = [worker for worker in self._running if not worker.is_alive()]
+        for worker in dead:
+            self._running.remove(worker)
+            if worker in self._old:
+                self._old.remove(worker)
+            worker.end()
             now = time.monotonic()
             self._deaths.append(now)
-            while self._deaths and self._deaths[0] < now - RESTARTS_S:
+            while self._deaths[0] < now - RESTARTS_S:
                 self._deaths.popleft()
-            if len(self._deaths) > RESTARTS_MAX:
-                return worker.returncode if worker.returncode > 0 else EX_UNAVAILABLE
-            self._running[index] = self._start()
+            self._paused_until = now + min(PAUSE_S * 2 ** (len(self._deaths) - 1), PAUSE_S_MAX)
+            telemetry.logger().error(telemetry.WORKER_DIED, pid=worker.process.pid, code=worker.process.returncode)
+            if len(self._deaths) > RESTARTS_MAX and not any(one.answers for one in self._running):
+                return worker.process.returncode if worker.process.returncode > 0 else EX_UNAVAILABLE
+        if time.monotonic() >= self._paused_until and not self._stopping:
+            while len(self._running) < self._count:
+                self._running.append(self._start())
         return 0
+
+    def _renew(self) -> None:
+        """Replace every worker that runs now."""
+        self._old = deque(self._running)
+
+    def _go_on_renewing(self) -> None:
+        """One step: start a new one, or let it take the place of an old one, or give up."""
+        new = self._new
+        if self._stopping or (new is None and not self._old):
+            return
+        if new is None:
+            self._new = self._start()
+            return
+        new.look()
+        if new.answers:
+            self._new = None
+            self._running.append(new)
+            if self._old:
+                self._retire(self._old.popleft())
+            elif len(self._running) > self._count:
+                self._retire(self._running[0])  # the one it was for has died meanwhile, and was replaced
+            if not self._old:
+                telemetry.logger().info(telemetry.WORKERS_RENEWED, workers=len(self._running))
+        elif not new.is_alive() or time.monotonic() > new.due:
+            reason = (
+                f"a new worker ended with {new.process.poll()}" if not new.is_alive() else "a new worker is too slow"
+            )
+            new.process.kill()
+            new.process.wait()
+            new.end()
+            self._new = None
+            self._old.clear()
+            telemetry.logger().error(telemetry.RENEWAL_FAILED, reason=reason)
+
+    def _retire(self, worker: _Worker) -> None:
+        """Tell a worker to end: what runs in it ends well, and the others have taken its place."""
+        self._running.remove(worker)
+        worker.process.terminate()
+        worker.due = time.monotonic() + STOP_S
+        self._leaving.append(worker)
+
+    def _see_off(self) -> None:
+        """Let go of those who were told to end and did, and end those who don't."""
+        for worker in tuple(self._leaving):
+            if worker.is_alive() and time.monotonic() > worker.due:
+                worker.process.kill()
+                worker.process.wait()
+            if not worker.is_alive():
+                worker.end()
+                self._leaving.remove(worker)
 
     def _stop(self) -> None:
         self._stopping = True
         self._tell(signal.SIGTERM)
 
+    def _all(self) -> list[_Worker]:
+        return [*self._running, *self._leaving, *([] if self._new is None else [self._new])]
+
     def _tell(self, number: signal.Signals) -> None:
-        for worker in self._running:
-            if worker.poll() is None:
-                worker.send_signal(number)
+        for worker in self._all():
+            if worker.is_alive():
+                worker.process.send_signal(number)
 
     def _wait(self) -> None:
         due = time.monotonic() + STOP_S
-        for worker in self._running:
+        for worker in self._all():
             try:
-                worker.wait(max(0.0, due - time.monotonic()))
+                worker.process.wait(max(0.0, due - time.monotonic()))
             except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+                worker.process.kill()
+                worker.process.wait()
+            worker.end()

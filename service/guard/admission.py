@@ -52,6 +52,7 @@ class Admission:
         self._queue: deque[_Waiting] = deque()
         self._begun = 0
         self._turning = False
+        self.stopping = False  # the process ends: each connection ends with its next answer
         self.in_flight = 0
         self.refused = 0
 

@@ -38,7 +38,7 @@ MAX_NUMBER_CHARS = 40
 """Length of a number: a price needs fewer than 15 characters."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The C scanner is 10 times faster; both give the same events."""
+"""The C scanner is 10 times faster, and takes a tab behind a closing bracket, which the other refuses."""
 
 _NOT_TEXT = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")

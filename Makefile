@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PEER   := .venv-peer
 NODE   := tests/javascript/node_modules
+FUZZ   := .venv-fuzz
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
@@ -54,13 +55,20 @@ $(VENV)/.system: $(VENV)/.dev
 	        apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; } || true; fi
 	@touch $@
 
+$(FUZZ)/.done: requirements-fuzz.lock
+	@echo "installing what makes up hostile requests and bytes, into an environment of its own"
+	@rm -f $@
+	@{ $(PYTHON) -m venv $(FUZZ) && $(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --require-hashes -r requirements-fuzz.lock && touch $@; } || \
+	  { test -z "$$CI" && echo "it can't be installed here: its test will be skipped, and says so (with CI set this fails)"; }
+
 $(NODE)/.done: tests/javascript/package-lock.json $(VENV)/.system
 	@echo "installing the official JavaScript SDK, which some tests ask with"
 	@rm -f $@
 	@{ (cd $(NODE)/.. && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) && touch $@; } || \
 	  { test -z "$$CI" && echo "it can't be installed here: its tests will be skipped, and say so (with CI set this fails)"; }
 
-test: $(VENV)/.dev $(PEER)/.done $(NODE)/.done ## lint, type-check and run every test
+test: $(VENV)/.dev $(PEER)/.done $(NODE)/.done $(FUZZ)/.done ## lint, type-check and run every test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -79,6 +87,7 @@ lock: ## resolve the lock files again (needs uv); a release must be a week old
 	uv pip compile --group build $(LOCK) -o requirements-build.lock
 	uv pip compile pyproject.toml --extra train --group dev $(LOCK) -o requirements-dev.lock
 	uv pip compile --group peer $(LOCK) -o requirements-peer.lock
+	uv pip compile pyproject.toml --group fuzz -c requirements.lock $(LOCK) -o requirements-fuzz.lock
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --exclude-newer "1 week"
 
 bench: $(VENV)/.dev $(PEER)/.done ## other gateways beside the router, then reading a prompt (prints ratios, asserts nothing)
@@ -86,4 +95,4 @@ bench: $(VENV)/.dev $(PEER)/.done ## other gateways beside the router, then read
 	@$(BIN)/python bench/classify.py
 
 clean: ## remove the environment and caches, never data
-	rm -rf $(VENV) $(PEER) $(NODE) .mypy_cache .ruff_cache .pytest_cache dist build classifiers/_kernel*.so classifiers/_kernel*.pyd
+	rm -rf $(VENV) $(PEER) $(NODE) $(FUZZ) .mypy_cache .ruff_cache .pytest_cache dist build classifiers/_kernel*.so classifiers/_kernel*.pyd

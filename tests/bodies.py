@@ -29,7 +29,11 @@ def strict(data: bytes) -> dict[str, Any]:
     """A JSON object as RFC 8259 has it, no key twice, all numbers doubles, no half character; raises NotJson."""
     try:
         found = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_double, parse_int=_whole
+            data.decode("utf-8"),
+            object_pairs_hook=_pairs,
+            parse_constant=_no_constant,
+            parse_float=_double,
+            parse_int=_whole,
         )
         if not isinstance(found, dict):
             raise NotJson("no object")
@@ -134,14 +138,22 @@ def faults(body: Mapping[str, Any]) -> set[str]:
         found.add("stream_options")
     elif options is not None and type(options.get("include_usage", False)) not in (bool, type(None)):
         found.add("stream_options.include_usage")
+    return found | _typed_faults(body)
+
+
+def _typed_faults(body: Mapping[str, Any]) -> set[str]:
+    """Of what must say its type."""
+    found = (
+        {"response_format"}
+        if body.get("response_format") is not None and not _typed(body["response_format"])
+        else set()
+    )
     tools = body.get("tools")
-    if tools is not None and (not isinstance(tools, list) or len(tools) > chat_body.TOOLS_MAX):
-        found.add("tools")
-    elif tools is not None:
-        found |= {f"tools[{at}]" for at, tool in enumerate(tools) if not _typed(tool)}
-    if body.get("response_format") is not None and not _typed(body["response_format"]):
-        found.add("response_format")
-    return found
+    if tools is None:
+        return found
+    if not isinstance(tools, list) or len(tools) > chat_body.TOOLS_MAX:
+        return found | {"tools"}
+    return found | {f"tools[{at}]" for at, tool in enumerate(tools) if not _typed(tool)}
 
 
 def _typed(value: object) -> bool:
@@ -180,9 +192,14 @@ def _message_faults(message: object, where: str) -> set[str]:
 
 
 LINKED = ("image_url", "video_url", "audio_url")
-_BESIDE = re.compile(r"coe(\..*)?|messages\[\d+\]\.content\[\d+\]\.(image|video|audio)_url\.url")
+_LINK = re.compile(r"messages\[\d+\]\.content\[\d+\]\.(image|video|audio)_url\.url")
+
+
+def is_link(param: str | None) -> bool:
+    """Whether `param` is the address of a link."""
+    return param is not None and _LINK.fullmatch(param) is not None
 
 
 def is_beside(param: str | None) -> bool:
     """Whether a refusal is about what `faults` does not judge: the address of a link, or `coe`."""
-    return param is not None and _BESIDE.fullmatch(param) is not None
+    return is_link(param) or (param is not None and (param == "coe" or param.startswith("coe.")))

@@ -96,7 +96,8 @@ def test_every_source_file_is_mirrored_by_a_test(path):
 
 def test_locks_have_hashes_and_no_index():
     """Every locked package has a hash; no URL of an index is in a lock file."""
-    for name in ("requirements.lock", "requirements-build.lock", "requirements-dev.lock", "requirements-peer.lock"):
+    for kind in ("", "-build", "-dev", "-peer", "-fuzz"):
+        name = f"requirements{kind}.lock"
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "://" not in text, f"{name} names an address"
         assert "--index" not in text

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import rendering
 from service.api.chat_body import read_chat
+from service.api.document import documented
 from service.api.door import LEFT
 from service.api.errors import log_unexpected, render, unexpected
 from service.api.incoming import CallerLeft, Head, admit, read_body, read_head
@@ -49,6 +50,12 @@ class Application(FastAPI):
             await chat(self.state.house, scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, with what the framework can't know of the routes; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = documented(super().openapi())
+        return self.openapi_schema
 
 
 class ChatResponse(Response):

@@ -39,7 +39,7 @@ _NAMED = 2
 """Members of a body that says its model and its messages and nothing else."""
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_LINKED_PARTS = frozenset({"image_url", "video_url", "audio_url"})
+LINKED_PARTS = frozenset({"image_url", "video_url", "audio_url"})
 
 
 def read_chat(data: bytes, headers: Mapping[str, str]) -> ChatRequest:
@@ -161,7 +161,7 @@ def _part(part: object, where: str) -> None:
     kind = part["type"]
     if kind == "text" and not isinstance(part.get("text"), str):
         raise InvalidRequest(f"`{where}.text` must be a string", param=f"{where}.text")
-    if kind in _LINKED_PARTS:
+    if kind in LINKED_PARTS:
         link = part.get(kind)
         url = link.get("url") if isinstance(link, dict) else None
         if not isinstance(url, str):

@@ -29,7 +29,11 @@ class RequestId:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                named = any(name == b"x-request-id" for name, _ in message.get("headers", ()))
+                if not named:  # the pages that anybody may read don't care for it
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
             await send(message)
 
         try:

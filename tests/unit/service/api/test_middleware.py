@@ -77,3 +77,18 @@ async def test_other_scopes_pass():
     """The lifespan has no request id."""
     scope, _ = await run(quiet, kind="lifespan")
     assert "state" not in scope
+
+
+async def test_every_response_says_its_id_once():
+    """Also one whose route did not; one that did keeps its own."""
+
+    def saying(*headers):
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+
+        return app
+
+    given = (b"x-request-id", b"abcd-1234")
+    for app in (saying((b"a", b"b")), saying((b"a", b"b"), given)):
+        _, sent = await run(app, [given])
+        assert sent[0]["headers"] == [(b"a", b"b"), given]

@@ -22,7 +22,7 @@ from service.upstream.sse import SseTap
 BOM = b"\xef\xbb\xbf"
 ENDS = (b"\n", b"\r\n", b"\r")
 MEBIBYTE = 2**20
-LONG_ONE_IN = 200
+LONG_ONE_IN = 400
 """One stream of so many holds a line of a mebibyte."""
 
 
@@ -127,7 +127,20 @@ def _places(stream: bytes, chance: random.Random) -> tuple[int, ...]:
     return tuple(sorted(chance.randrange(size + 1) for _ in range(chance.randrange(12))))
 
 
-WORDS = ("Paris", "巴黎", "a\u2028b", "c\u2029d", "e\u0085f", "g\x0bh\x0ci\x1cj", "é🙂", '"}\\', "\u0000", "\ufeff", " ", "")
+WORDS = (
+    "Paris",
+    "巴黎",
+    "a\u2028b",
+    "c\u2029d",
+    "e\u0085f",
+    "g\x0bh\x0ci\x1cj",
+    "é🙂",
+    '"}\\',
+    "\u0000",
+    "\ufeff",
+    " ",
+    "",
+)
 
 
 def _chunk(chance: random.Random) -> str:

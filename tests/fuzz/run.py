@@ -31,7 +31,7 @@ UNAVAILABLE = 69
 TIMEOUT_S = 30
 RSS_MB = 1_024
 
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(HERE)]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Run:
 
 def guided(target: str, seconds: int, seed: int, corpus: Path | None) -> Run:
     """Run libFuzzer in a process of its own."""
-    import blind
+    from fuzz import blind
 
     with tempfile.TemporaryDirectory(prefix="coe-fuzz-") as scratch:
         kept = corpus or Path(scratch)
@@ -92,15 +92,15 @@ def inside(target: str, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["service"]):
-        from targets import TARGETS
+        from fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[target])
     atheris.Fuzz()
 
 
 def blindly(target: str, seconds: int, seed: int) -> Run:
     """Mutate the seeds for so long."""
-    import blind
-    from targets import TARGETS
+    from fuzz import blind
+    from fuzz.targets import TARGETS
 
     due, count = time.monotonic() + seconds, 0
     for count, data in enumerate(blind.inputs(target, seed), 1):
@@ -140,13 +140,15 @@ def main() -> int:
     if asked.inside:
         inside(asked.target, asked.rest)
     if asked.input is not None:
-        from targets import TARGETS
+        from fuzz.targets import TARGETS
 
         TARGETS[asked.target](asked.input.read_bytes())
         sys.stdout.write("as promised\n")
         return 0
     if not asked.blind and not _python().exists():
-        sys.stderr.write("atheris is not installed here: run `make .venv-fuzz/.done` (Linux), or mutate without guidance with --blind\n")
+        sys.stderr.write(
+            "atheris is not installed here: run `make .venv-fuzz/.done` (Linux), or mutate without guidance with --blind\n"
+        )
         return UNAVAILABLE
     run = (
         blindly(asked.target, asked.seconds, asked.seed)

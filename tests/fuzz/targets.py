@@ -32,6 +32,7 @@ from service.catalog.load import load_bytes
 from service.catalog.problems import MAX_PROBLEMS
 from service.catalog.report import render
 from service.domain.catalog import Deployment, Provider
+from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate
 from service.domain.ports import TextFrame
 from service.domain.prices import PriceBook
@@ -62,7 +63,11 @@ ASKED = {
 
 
 def _deployment(*quirks: str) -> Deployment:
-    provider = Provider("acme", "https://acme.example/v1", quirks={name: value for name, _, value in (one.partition(":") for one in quirks)})
+    provider = Provider(
+        "acme",
+        "https://acme.example/v1",
+        quirks={name: value for name, _, value in (one.partition(":") for one in quirks)},
+    )
     return Deployment(provider, "model-1", "wire-1", PriceBook("acme/model-1"))
 
 
@@ -125,8 +130,22 @@ SOME_QUIRKS = (
     ("no_sampling", "tool_stream"), ("temperature_positive", "tools_effort_none"), ("strict_fields",), ("seed_field:random_seed",),
 )  # fmt: skip
 CHANGED = frozenset(
-    "model stream_options coe max_tokens max_completion_tokens messages store temperature top_p top_k tool_stream "
-    "reasoning_effort seed random_seed".split()
+    [
+        "model",
+        "stream_options",
+        "coe",
+        "max_tokens",
+        "max_completion_tokens",
+        "messages",
+        "store",
+        "temperature",
+        "top_p",
+        "top_k",
+        "tool_stream",
+        "reasoning_effort",
+        "seed",
+        "random_seed",
+    ]
 )
 """What any quirk may change."""
 
@@ -137,17 +156,9 @@ def request(data: bytes) -> None:
         body = strict(data)
     except NotJson:
         body = None
-    try:
-        chat = read_chat(data, {})
-    except InvalidRequest as problem:
-        assert problem.status == 400
-        assert 0 < len(problem.message) < 2_000
-        if problem.code in ("invalid_json", "empty_body"):
-            assert body is None, f"valid JSON is refused: {problem.message}"
-        else:
-            assert body is not None, "what is no JSON gets as far as its fields"
-            assert problem.param is not None, "a refusal that names no field"
-            assert is_beside(problem.param) or problem.param in faults(body), f"{problem.param} is no fault: {problem.message}"
+    chat = _chat(data)
+    if isinstance(chat, InvalidRequest):
+        _refused(chat, body)
         return
     assert body is not None, "no JSON, and accepted"
     assert not faults(body), f"accepted with {faults(body)}"
@@ -162,12 +173,40 @@ def request(data: bytes) -> None:
         _sent(sent, written, quirks, stream=chat.stream)
 
 
-def _edits(data: bytes, edited: Callable[[Mapping[str, bytes | None]], bytes], written: Mapping[str, tuple[bytes, bytes]]) -> None:
+def _chat(data: bytes) -> ChatRequest | InvalidRequest:
+    """What is made of a body, or why it is refused."""
+    try:
+        return read_chat(data, {})
+    except InvalidRequest as problem:
+        return problem
+
+
+def _refused(problem: InvalidRequest, body: Mapping[str, object] | None) -> None:
+    """A refusal is right, and names what is at fault."""
+    assert problem.status == 400
+    assert 0 < len(problem.message) < 2_000
+    if problem.code in ("invalid_json", "empty_body"):
+        assert body is None, f"valid JSON is refused: {problem.message}"
+        return
+    assert body is not None, "what is no JSON gets as far as its fields"
+    assert problem.param is not None, "a refusal that names no field"
+    assert is_beside(problem.param) or problem.param in faults(body), f"{problem.param} is no fault: {problem.message}"
+
+
+def _edits(
+    data: bytes, edited: Callable[[Mapping[str, bytes | None]], bytes], written: Mapping[str, tuple[bytes, bytes]]
+) -> None:
     """Any members replaced, removed and added: the others keep every byte and their order."""
     chance = random.Random(zlib.crc32(data))
-    changes: dict[str, bytes | None] = {key: chance.choice((None, b'{"new": 1}')) for key in written if chance.random() < 0.4}
+    changes: dict[str, bytes | None] = {
+        key: chance.choice((None, b'{"new": 1}')) for key in written if chance.random() < 0.4
+    }
     changes["added by a test"] = b"[]"
-    left = {key: (quoted, changes.get(key, value) or value) for key, (quoted, value) in written.items() if changes.get(key, b"") is not None}
+    left = {
+        key: (quoted, changes.get(key, value) or value)
+        for key, (quoted, value) in written.items()
+        if changes.get(key, b"") is not None
+    }
     left.setdefault("added by a test", (b'"added by a test"', b"[]"))
     if "added by a test" in written:
         left["added by a test"] = (written["added by a test"][0], b"[]")
@@ -215,7 +254,9 @@ def registry(data: bytes) -> None:
     """The bytes are a file."""
     begun = time.process_time()
     try:
-        catalog = load_bytes(data, "providers.yaml", {"A": CANARY, "DEEPSEEK_API_KEY": CANARY}, now=NOW, known_quirks=QUIRKS)
+        catalog = load_bytes(
+            data, "providers.yaml", {"A": CANARY, "DEEPSEEK_API_KEY": CANARY}, now=NOW, known_quirks=QUIRKS
+        )
         told = [render(check(catalog, now=NOW))]
         assert _is_yaml(data), "what the YAML library can't read is loaded"
         assert load_bytes(data, "x", {}, now=NOW, known_quirks=QUIRKS).version == catalog.version
@@ -251,4 +292,6 @@ def _is_yaml(data: bytes) -> bool:
     return False
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType({"sse": sse, "request": request, "registry": registry})
+TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
+    {"sse": sse, "request": request, "registry": registry}
+)

@@ -60,8 +60,8 @@ class Reading:
     """
 
     __slots__ = (
-        "_asked_for_usage", "_bounds", "_choices", "_clock", "_deployment", "_frame", "_in_vain", "_protocol", "_tap",
-        "done", "nothing_missing", "problem", "tally",
+        "_asked_for_usage", "_bounds", "_choices", "_clock", "_deployment", "_frame", "_half_end", "_in_vain",
+        "_protocol", "_tap", "done", "nothing_missing", "problem", "tally",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class Reading:
         self._tap = sse.SseTap()
         self._frame: TextFrame | None = None
         self._in_vain = 0 if tally.told is None else FRAMES_MAX  # whose text is noted, each event of it is read
+        self._half_end = False  # the last event was handed on, and ended in CR: a line feed may follow that is its own
         self.done = self.nothing_missing = False
         self.problem: UpstreamError | None = None
         self.tally = tally
@@ -107,6 +108,9 @@ class Reading:
                 piece = self._noted(event)
                 if piece:
                     pieces.append(piece)
+                elif self._half_end and event.raw.startswith(b"\n"):
+                    pieces.append(b"\n")  # the rest of a CRLF that was cut in two: it belongs to the event before
+                self._half_end = piece.endswith(b"\r")
                 if self.done:
                     break
         except sse.EventTooLong:

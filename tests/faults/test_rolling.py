@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import httpx
 from rolling import WORKERS, Rolling, played
 from scenery import eventually
+from stage import registry
+
+from service.simulator import Script
 
 PATIENCE_S = 30.0
 
@@ -63,16 +67,11 @@ def test_one_worker_that_can_not_come_up_again_does_not_end_the_others(tmp_path)
 
 def children(parent):
     """The processes that one has started."""
-    with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as told:
-        return [int(one) for one in told.read().split()]
+    return [int(one) for one in Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()]
 
 
 def test_one_process_alone_is_not_ended_by_it(routers, vendors, tmp_path):
     """The system's habit with SIGUSR2 is to end a process; here the log says what to do instead."""
-    from stage import registry
-
-    from service.simulator import Script
-
     router = routers(registry(tmp_path / "p.yaml", vendors({"alpha": Script()})))
     os.kill(router.process.pid, signal.SIGUSR2)
     eventually(lambda: '"renewal_failed"' in router.log.read_text(), PATIENCE_S)

@@ -71,6 +71,9 @@ def _deployment(*quirks: str) -> Deployment:
     return Deployment(provider, "model-1", "wire-1", PriceBook("acme/model-1"))
 
 
+EVENT_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+
+
 class _Standing:
     """A clock that stands."""
 
@@ -96,6 +99,7 @@ def sse(data: bytes, tap: Callable[[], SseTap] = SseTap) -> None:
     places = sorted(chance.randrange(len(stream) + 1) for _ in range(how % 7))
     step = 1 if len(stream) <= BYTE_BY_BYTE_MAX else 1 + how % 13
     ways = [[stream], cut(stream, places), [stream[at : at + step] for at in range(0, len(stream), step)]]
+    ways.append(cut(stream, [one.end() for one in EVENT_END.finditer(stream)]))  # as vendors send them: frames need it
     for pieces in ways:
         events, raw = tapped(pieces, tap)
         assert raw == stream, "the tap gives back other bytes"

@@ -112,6 +112,18 @@ CANDIDATE = Candidate(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_line_end_that_is_cut_in_two_is_handed_on_whole(reading, asked):
+    """Its second half comes with the next event, also when that one is not the caller's to see."""
+    said = [event("a"), event("", finish="stop"), event(choices=[], usage={"prompt_tokens": 5, "completion_tokens": 2})]
+    first, last, usage = (one.replace(b"\n", b"\r\n") for one in said)
+    pieces = [first[:-1], b"\n" + last[:-1], b"\n" + usage[:-1], b"\n" + DONE.replace(b"\n", b"\r\n")]
+    one, _ = reading(stream_options={"include_usage": asked})
+    handed = b"".join(one.take(piece) for piece in pieces)
+    assert handed == first + last + (usage if asked else b"")
+    assert one.done
+
+
 @settings(max_examples=400, deadline=None)
 @given(STREAMS, st.data())
 def test_a_frame_changes_nothing_but_the_time_it_takes(events, data):

@@ -39,6 +39,8 @@ UNAVAILABLE = 69
 SEED = 20261122
 CASES = 20_000
 SHOWN_MAX = 20
+PATIENT = "{connect_s: 10, first_token_s: 15, idle_s: 15, total_s: 60}"
+"""Deadlines that a busy machine keeps: a stream that breaks is to be the router's doing."""
 
 SHARES = {
     "POST /v1/chat/completions": 0.3,
@@ -291,7 +293,8 @@ def a_router() -> Iterator[str]:
         SimulatorThread(["alpha", "beta"]) as simulator,
     ):
         home = Path(scratch)
-        router = start_router(home / "data", registry(home / "providers.yaml", simulator))
+        file = registry(home / "providers.yaml", simulator, timeouts=PATIENT)
+        router = start_router(home / "data", file)
         try:
             yield router.url
         finally:

@@ -1,10 +1,12 @@
-"""Every fault in great number, on demand: the matrix of dead vendors and cuts at any byte, with a table of what was seen.
+"""Every fault in great number, on demand, with tables of what was seen.
 
-    .venv/bin/python tests/chaos.py [--seed 20261122] [--cuts 2000] [--write]
+    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts] [--cuts 2000] [--write]
     .venv/bin/python tests/chaos.py --seed 20261122 --case 731         # one cut again, alone
 
-Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
-the tables into docs/reliability.md, with date and machine. The small sizes of the same run with every test.
+Dead vendors in every way, connections cut at any byte, registries that are read again under load, a clock that is set,
+workers that are renewed. Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to
+play it again. `--write` puts the tables into docs/reliability.md, with date and machine. The small sizes of the same run
+with every test.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import clocks
+import reloads
+import rolling
 from cuts import Case, Cut, a_cutting
 from matrix import DEATHS, VENDORS, Matrix, Outcome
 from stage import start_router
@@ -33,6 +38,9 @@ from service.simulator import SimulatorThread
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
 SEED = 20261122
 CUTS = 2_000
+RELOADS = 1_000
+JUMPS = 100
+ROLLED = 10_000
 
 
 @contextmanager
@@ -107,45 +115,94 @@ def played(matrix: Matrix) -> Iterator[Outcome]:
         sys.stderr.write(f"{name}\n")
 
 
+Played = tuple[str, list[str]]
+"""The table of a part, and what was not as promised."""
+
+
+def play_matrix(home: Path, _asked: argparse.Namespace) -> Played:
+    """Vendors that are dead in every way."""
+    with a_matrix(home) as matrix:
+        outcomes = list(played(matrix))
+    return f"{machine()}\n\n{matrix_table(outcomes)}", [str(one) for one in outcomes if one.wrong]
+
+
+def play_cuts(home: Path, asked: argparse.Namespace) -> Played:
+    """Connections that end after any byte."""
+    numbers = range(asked.cuts) if asked.case is None else [asked.case]
+    begun, cuts = time.monotonic(), []
+    with a_cutting(home) as cutting:
+        for number in numbers:
+            cuts.append(cutting.play(Case.drawn(asked.seed, number)))
+            if number % 250 == 0:
+                sys.stderr.write(f"cut {number} of {len(numbers)}, {time.monotonic() - begun:.0f} s\n")
+    if asked.case is not None:
+        sys.stdout.write(f"{cuts[0]}\n")
+    again = f".venv/bin/python tests/chaos.py --seed {asked.seed} --case"
+    wrong = [f"{cut}\n  again: {again} {cut.case.number}" for cut in cuts if cut.wrong]
+    return f"{machine()} {cuts_table(cuts, asked.seed)}", wrong
+
+
+def play_own(home: Path, asked: argparse.Namespace) -> Played:
+    """What happens to the router itself under load: registries, the clock, its own workers."""
+    lines = [
+        f"{machine()} Seed {asked.seed}.",
+        "",
+        "| what | how often | answers | not as promised |",
+        "|---|---|--:|--:|",
+    ]
+    reloaded = reloads.played(home / "reloads", asked.seed, asked.reloads)
+    sys.stderr.write(f"reloads: {reloaded}\n")
+    often = f"{reloaded.served} good, {reloaded.refused} wrong ones"
+    lines.append(f"| a registry is read again | {often} | {reloaded.answers:,} | {len(reloaded.wrong)} |")
+    wrong = reloaded.wrong
+    preload = clocks.library()
+    if preload is None:
+        wrong.append("the clock was not tried: libfaketime is not on this machine")
+    else:
+        jumped = clocks.played(home / "clock", asked.seed, asked.jumps, preload)
+        sys.stderr.write(f"clock: {jumped}\n")
+        often = f"{jumped.jumps} jumps of up to ten months"
+        lines.append(f"| the clock is set | {often} | {jumped.answers:,} | {len(jumped.wrong)} |")
+        wrong += jumped.wrong
+    rolled = rolling.played(home / "rolling", asked.rolled)
+    sys.stderr.write(f"rolling: {rolled}\n")
+    often = f"{rolled.renewals} times two workers"
+    lines.append(f"| workers are renewed | {often} | {rolled.asked:,} | {len(rolled.wrong)} |")
+    return "\n".join(lines), wrong + rolled.wrong
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], Played]] = {
+    "matrix": play_matrix,
+    "cuts": play_cuts,
+    "own": play_own,
+}
+"""What is played, by the name of its table in docs/reliability.md."""
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas: " + ", ".join(PARTS))
     parser.add_argument("--cuts", type=int, default=CUTS)
+    parser.add_argument("--reloads", type=int, default=RELOADS)
+    parser.add_argument("--jumps", type=int, default=JUMPS)
+    parser.add_argument("--rolled", type=int, default=ROLLED, help="requests while workers are renewed")
     parser.add_argument("--case", type=int, help="play this cut alone")
     parser.add_argument("--write", action="store_true", help="fill docs/reliability.md")
     asked = parser.parse_args()
+    names = ["cuts"] if asked.case is not None else asked.only.split(",")
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    failed = False
     with tempfile.TemporaryDirectory(prefix="coe-chaos-") as scratch:
-        home = Path(scratch)
-        outcomes: list[Outcome] = []
-        if asked.case is None:
-            with a_matrix(home / "matrix") as matrix:
-                outcomes = list(played(matrix))
-        numbers = range(asked.cuts) if asked.case is None else [asked.case]
-        begun, cuts = time.monotonic(), []
-        with a_cutting(home / "cuts") as cutting:
-            for number in numbers:
-                cuts.append(cutting.play(Case.drawn(asked.seed, number)))
-                if number % 250 == 0:
-                    sys.stderr.write(f"cut {number} of {len(numbers)}, {time.monotonic() - begun:.0f} s\n")
-    for outcome in outcomes:
-        if outcome.wrong:
-            sys.stdout.write(f"{outcome}\n")
-    for cut in cuts:
-        if cut.wrong:
-            again = f".venv/bin/python tests/chaos.py --seed {asked.seed} --case {cut.case.number}"
-            sys.stdout.write(f"{cut}\n  again: {again}\n")
-    if asked.case is not None:
-        sys.stdout.write(f"{cuts[0]}\n")
-    else:
-        tables = {
-            "matrix": f"{machine()}\n\n{matrix_table(outcomes)}",
-            "cuts": f"{machine()} {cuts_table(cuts, asked.seed)}",
-        }
-        sys.stdout.write("\n\n".join(tables.values()) + "\n")
-        for name, text in tables.items() if asked.write else ():
-            put(name, text)
-    return int(any(one.wrong for one in outcomes) or any(one.wrong for one in cuts))
+        for name in names:
+            table, wrong = PARTS[name](Path(scratch) / name, asked)
+            sys.stdout.write("\n".join([*wrong, table, "\n"]))
+            failed = failed or bool(wrong)
+            if asked.write and asked.case is None:
+                put(name, table)
+    return int(failed)
 
 
 if __name__ == "__main__":

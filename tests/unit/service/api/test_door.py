@@ -671,3 +671,27 @@ def test_a_refused_connection_does_not_linger(running, monkeypatch):
 
 
 # Pure parts
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_connection_that_is_kept_hears_that_the_process_ends(crowded, running):
+    """Whoever sends on it at that moment is answered, and told that this was the last; the silent are let go."""
+    with crowded.connect() as kept, crowded.connect() as silent:
+        silent.settimeout(SOON_S)
+        for raw in (kept, silent):
+            raw.sendall(GET)
+            assert b"connection: close" not in raw.recv(65_536)
+        if running:
+            kept.sendall(SLOW)
+            eventually(lambda: crowded.admission.in_flight == 1)
+        crowded.server.should_exit = True
+        eventually(lambda: crowded.admission.stopping)
+        if running:
+            crowded.app.go.set()
+        else:
+            kept.sendall(GET)
+        (answer,) = answers(until_closed(kept))
+        assert (answer[0], answer[1]["connection"]) == (200, "close")
+        assert silent.recv(1) == b""
+    crowded.thread.join(SOON_S)
+    assert not crowded.thread.is_alive()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import httpx
 import pytest
 from stage import registry
 
+from service.cli import workers
 from service.simulator import Script
 
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
@@ -94,3 +98,31 @@ def test_workers_that_can_not_start_end_the_router(routers, vendors, tmp_path):
     for pid in workers_of(router.process.pid):
         os.kill(pid, signal.SIGKILL)
     assert router.process.wait(SOON_S * 2) == 78
+
+
+@pytest.mark.parametrize("somebody", [True, False])
+def test_those_who_die_end_the_router_only_when_nobody_answers(monkeypatch, somebody):
+    """A worker that can't come up is tried again and again beside one that answers; alone it ends everything."""
+    monkeypatch.setattr(workers, "PAUSE_S", 0.0)
+    with socket.socket() as listener:
+        crew = workers.Workers([], 2, listener)
+        started = []
+
+        def start():
+            started.append(subprocess.Popen([sys.executable, "-c", "raise SystemExit(78)"]))
+            return workers._Worker(started[-1], -1, time.monotonic() + 60)
+
+        monkeypatch.setattr(crew, "_start", start)
+        living = workers._Worker(subprocess.Popen(["sleep", "60"]), -1, 0.0, answers=somebody)
+        crew._running = [living]
+        try:
+            codes = []
+            while len(started) < workers.RESTARTS_MAX + 4 and not any(codes):
+                codes.append(crew._replace_the_dead())
+                for one in started:
+                    one.wait()
+            assert codes[-1] == (0 if somebody else 78)
+            assert len(started) == (workers.RESTARTS_MAX + 4 if somebody else workers.RESTARTS_MAX + 1)
+        finally:
+            living.process.kill()
+            living.process.wait()

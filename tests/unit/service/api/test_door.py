@@ -653,7 +653,7 @@ def test_a_head_that_is_one_too_many_ends_its_connection(crowded):
 def test_pipelined_requests_are_refused_in_their_turn(crowded):
     """An answer, then the refusals of those behind it, in order."""
     with crowded.connect() as first, crowded.connect() as second:
-        first.sendall(SLOW)
+        first.sendall(GET.replace(b"/a", b"/told"))  # until its caller leaves
         eventually(lambda: crowded.admission.in_flight == 1)
         second.sendall(SLOW + GET + LAST)
         eventually(lambda: crowded.admission.in_flight == 2)

@@ -47,6 +47,7 @@ from service.routing.health import Rest
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.upstream.splice import Told
 from service.upstream.tally import Tally
+from service.upstream.yardstick import Yardsticks
 
 SETTLE_S = 5.0
 """How long the drain waits for open attempts; what is open then is closed by recovery at the next start."""
@@ -134,6 +135,7 @@ class Settler:
     ) -> None:
         self._ledger = ledger
         self.counters = Counters()
+        self._yardsticks = Yardsticks()
         self._prefixes = prefixes
         self._watch = watch
         self._clock = clock
@@ -189,7 +191,11 @@ class Settler:
     ) -> TerminalEntry:
         """Write the terminal row and return it. `billed` false books 0; `final` marks the attempt that answered."""
         now, tally, candidate = self._clock.monotonic(), attempt.tally, attempt.candidate
-        usage = tally.usage_or_estimate(candidate.input_tokens) if billed else None
+        yardstick = self._yardsticks.of(candidate.deployment.id)
+        usage = tally.usage_or_estimate(candidate.input_tokens, yardstick) if billed else None
+        if usage is not None and tally.complete:
+            tokens, cjk = tally.estimated_output
+            yardstick.learn(usage, 0 if work.chat.sizes.attached else candidate.input_tokens, tokens, cjk=cjk)
         ttft = None if tally.first_content is None else milliseconds(tally.first_content - tally.started)
         row = ending(
             attempt.entry,

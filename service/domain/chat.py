@@ -63,11 +63,16 @@ class Sizes:
     last_user_cjk_characters: int = 0
 
     @property
+    def attached(self) -> bool:
+        """Whether there is something beside text, whose tokens are a guess."""
+        return bool(self.images or self.audio_bytes or self.file_bytes or self.unmeasured)
+
+    @property
     def input_tokens(self) -> int:
         """Estimated prompt tokens: `estimate_tokens` plus the overhead of messages and what images usually cost."""
         tokens = estimate_tokens(self.characters + self.tool_characters, self.cjk_characters)
         tokens += TOKENS_PER_MESSAGE * self.messages + 3
-        if self.images or self.audio_bytes or self.file_bytes or self.unmeasured:
+        if self.attached:
             tokens += self.audio_bytes // AUDIO_BYTES_PER_TOKEN + self.file_bytes // FILE_BYTES_PER_TOKEN
             tokens += TOKENS_PER_IMAGE * self.images + TOKENS_PER_UNMEASURED * self.unmeasured
         return tokens

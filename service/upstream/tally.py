@@ -16,6 +16,7 @@ from service.domain.money import Usage, UsageSource
 from service.domain.ports import Answer
 from service.upstream.splice import Splice, Told
 from service.upstream.usage import Bounds, beyond_belief
+from service.upstream.yardstick import OURS, Yardstick
 
 
 @dataclass(slots=True)
@@ -49,17 +50,26 @@ class Tally:
         """Whether the whole answer came, or every choice of a stream that began has ended."""
         return self.whole or (bool(self.seen) and self.seen <= self.finished)
 
-    def usage_or_estimate(self, input_tokens: int) -> Usage:
+    @property
+    def estimated_output(self) -> tuple[int, bool]:
+        """(tokens of what arrived by its characters alone, whether most of these are Chinese, Japanese or Korean)."""
+        return estimate_tokens(
+            self.output_characters, self.cjk_characters
+        ), 2 * self.cjk_characters > self.output_characters
+
+    def usage_or_estimate(self, input_tokens: int, yardstick: Yardstick = OURS) -> Usage:
         """The vendor's numbers, or an estimate from what was sent and what came back, marked so.
 
-        Numbers from the middle of a stream that did not end say what was used so far at most: the larger of them and
-        the estimate is booked, as an estimate.
+        `yardstick` turns an estimate of ours into what the vendor would count. Numbers from the middle of a stream that
+        did not end say what was used so far at most: the larger of them and the estimate is booked, as an estimate.
         """
         if self.usage is not None and self.complete:
             return self.usage
-        output = estimate_tokens(self.output_characters, self.cjk_characters)
+        tokens, cjk = self.estimated_output
+        output = yardstick.output_tokens(tokens, cjk=cjk)
         if self.usage is None:
-            return Usage(input=input_tokens, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
+            asked = yardstick.input_tokens(input_tokens)
+            return Usage(input=asked, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
         visible = max(0, output - self.usage.reasoning)
         return replace(
             self.usage,
@@ -88,10 +98,8 @@ class Tally:
 
 def bounds_of(chat: ChatRequest, candidate: Candidate) -> Bounds:
     """What no honest usage of this request can exceed."""
-    sizes = chat.sizes
-    attached = sizes.images or sizes.audio_bytes or sizes.file_bytes or sizes.unmeasured
     output: int | None = None
     for cap in (chat.output_tokens_max, candidate.output_tokens_cap or None, candidate.deployment.output_tokens_max):
         if cap is not None and (output is None or cap < output):
             output = cap
-    return Bounds(None if attached else len(chat.raw.body), None if output is None else output * chat.n)
+    return Bounds(None if chat.sizes.attached else len(chat.raw.body), None if output is None else output * chat.n)

@@ -9,6 +9,7 @@ Invariant: what `usage_or_estimate` calls the provider's own number came with a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from service.domain.chat import ChatRequest, estimate_tokens
 from service.domain.decision import Candidate
@@ -17,6 +18,10 @@ from service.domain.ports import Answer
 from service.upstream.splice import Splice, Told
 from service.upstream.usage import Bounds, beyond_belief
 from service.upstream.yardstick import OURS, Yardstick
+
+UNFINISHED: Final = "no_finish_reason"
+"""A whole answer that does not say how it ended. It is paid and it may be whole, so it is passed on as it came, and its
+row says so; the caller reads the same in the answer."""
 
 
 @dataclass(slots=True)
@@ -88,10 +93,17 @@ class Tally:
         elif flags:
             self.usage_flags = flags
 
+    def _flag(self, flag: str) -> None:
+        self.usage_flags = (*self.usage_flags, flag)
+        if self.usage is not None:
+            self.usage = replace(self.usage, flags=(*self.usage.flags, flag))
+
     def note_answer(self, answer: Answer, bounds: Bounds) -> None:
         """Take what a whole answer says of itself."""
         self.whole = True
         self.note_usage(answer.usage, answer.usage_flags, bounds)
+        if not answer.finished:
+            self._flag(UNFINISHED)
         self.model, self.upstream_id = answer.model, answer.id
         self.output_characters, self.cjk_characters = answer.output_characters, answer.cjk_characters
 

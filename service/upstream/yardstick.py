@@ -1,6 +1,6 @@
 """How many tokens a vendor counts where we estimate one: learned from its whole answers, for those that were cut.
 
-Where on the path: `settling` learns from each answer whose numbers are the vendor's own, and asks when it must estimate.
+Where on the path: `settling` learns from answers whose numbers are the vendor's own, and asks when it must estimate.
 A tokenizer is the model's own, and our estimate knows only characters: it may be a sixth off on the text of one vendor,
 but always in the same direction.
 

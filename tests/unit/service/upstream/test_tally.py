@@ -71,3 +71,15 @@ def test_a_whole_answer_counts_as_complete():
     tally.note_answer(Answer(usage=SAID, model="m", id="i", finished=True, output_characters=3, cjk_characters=0), OPEN)
     assert tally.complete
     assert tally.usage_or_estimate(7) == SAID
+
+
+@pytest.mark.parametrize("usage", [SAID, None], ids=["counted", "not counted"])
+def test_a_whole_answer_that_does_not_say_how_it_ended_is_marked(usage):
+    """It is booked as it is, and whoever reads the ledger finds it."""
+    tally = Tally(started=0.0)
+    tally.note_answer(
+        Answer(usage=usage, model="m", id="i", finished=False, output_characters=8, cjk_characters=0), OPEN
+    )
+    booked = tally.usage_or_estimate(7)
+    assert booked.flags == ("no_finish_reason",)
+    assert booked.source is (UsageSource.PROVIDER if usage else UsageSource.ESTIMATED)

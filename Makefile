@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help serve check test chaos lint lock bench clean
+.PHONY: help serve check test chaos soak lint lock bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 10
@@ -75,6 +75,9 @@ test: $(VENV)/.dev $(PEER)/.done $(NODE)/.done $(FUZZ)/.done ## lint, type-check
 chaos: $(VENV)/.dev $(NODE)/.done ## every fault in great number, some minutes (docs/reliability.md has what came of it)
 	@$(BIN)/python tests/chaos.py
 	@$(BIN)/python tests/chaos_sdks.py
+
+soak: $(VENV)/.dev ## an hour of faults: is it steady, do the books balance? (docs/reliability.md has what came of it)
+	@$(BIN)/python tests/soak.py
 
 lint: $(VENV)/.dev ## ruff, mypy, import floors
 	@$(BIN)/ruff check .

@@ -1,4 +1,6 @@
-"""Line charts as plain SVG: a logarithmic axis below, a linear one from zero at the left, readable in light and dark.
+"""Line charts as plain SVG: a logarithmic axis below, or a linear one; a linear one from zero at the left.
+
+Readable in light and dark.
 
 Pure: figures in, text out. No library draws, so that the pictures in docs can be made again anywhere.
 """
@@ -44,12 +46,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture of up to three lines. Units belong into the labels of the axes. A point at x = 0 stands apart, left."""
+    """A picture of up to three lines. Units belong into the labels of the axes.
+
+    Without `ticks` the axis below is logarithmic; each of its points has its figure, and one at x = 0 stands apart.
+    With `ticks` it is linear, and has figures there.
+    """
 
     title: str
     x_label: str
     y_label: str
     series: Sequence[Series]
+    ticks: Sequence[float] = ()
 
     def svg(self) -> str:
         """The whole file."""
@@ -68,7 +75,8 @@ class Chart:
             for x, y in series.points:
                 told = escape(f"{series.name}: {y:,.4g} at {x:,g}")
                 place = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}"'
-                parts.append(f'<circle class="f{number}" {place} r="3.5"><title>{told}</title></circle>')
+                size = 1.5 if self.ticks else 3.5
+                parts.append(f'<circle class="f{number}" {place} r="{size}"><title>{told}</title></circle>')
         return "\n".join([*parts, "</svg>\n"])
 
     def _legend(self) -> list[str]:
@@ -94,6 +102,9 @@ class Chart:
         return low, high if high > low else low + 1
 
     def _x(self, x: float) -> float:
+        if self.ticks:
+            first, *_, last = self._xs()
+            return LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
         low, high = self._bounds()
         exponent = math.log10(x) if x > 0 else low
         return LEFT + (exponent - low) / (high - low) * (WIDTH - LEFT - RIGHT)
@@ -113,7 +124,7 @@ class Chart:
     def _across(self) -> list[str]:
         """The axis below: each point that was measured has its figure."""
         parts = []
-        for x in self._xs():
+        for x in self.ticks or self._xs():
             place, under = self._x(x), HEIGHT - BOTTOM + 20
             parts += [
                 f'<line class="grid" x1="{place:.1f}" y1="{TOP}" x2="{place:.1f}" y2="{HEIGHT - BOTTOM}"/>',

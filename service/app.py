@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from classifiers import ArtefactError, IntentClassifier
-from service import __version__
+from service import __version__, telemetry
 from service.api import health, openai
 from service.api.chat import Application
 from service.api.errors import from_framework, render
@@ -24,6 +24,7 @@ from service.domain.catalog import Catalog
 from service.domain.hosts import is_loopback
 from service.domain.ports import Classifier
 from service.errors import ConfigurationError
+from service.failpoints import arm, parse
 from service.guard.keys import KeyStore
 from service.guard.strong_share import StrongShares, StrongShareWatch
 from service.house import House, SystemClock
@@ -80,6 +81,11 @@ def build(
         shares=shares,
         simulated=simulated,
     )
+
+    if settings.failpoint is not None:
+        failpoint = parse(settings.failpoint)
+        telemetry.logger().warning(telemetry.FAILPOINT_ARMED, point=failpoint.point, action=failpoint.action)
+        arm(failpoint, house)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -133,6 +133,10 @@ class Settings(BaseSettings):
         description="A quality artefact (`coe train --outcomes`): how well models do on texts like the one at hand. "
         "Default: the registry's priors alone.",
     )
+    failpoint: str | None = Field(
+        default=None,
+        description="For tests of the router alone: where it dies, fails or waits, as `point:action`.",
+    )
     local_engines: bool = Field(
         default=True, description="Look for model servers (Ollama, vLLM, llama.cpp, LM Studio) on loopback at start."
     )

@@ -142,6 +142,7 @@ class House:
             telemetry.RESTS: health.rests,
             **self.admission.figures(),
             **self.shares.figures(),
+            telemetry.TASKS: len(asyncio.all_tasks()),
             telemetry.OPEN_ATTEMPTS: journal.open_attempts,
             telemetry.JOURNAL_WRITABLE: int(journal.writable),
             telemetry.JOURNAL_SPILLED: journal.spilled_rows,

@@ -42,6 +42,7 @@ LOG_LINES_DROPPED = "log_lines_dropped"
 WORKER_DIED = "worker_died"
 WORKERS_RENEWED = "workers_renewed"
 RENEWAL_FAILED = "renewal_failed"
+FAILPOINT_ARMED = "failpoint_armed"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -66,6 +67,7 @@ EVENTS = {
     WORKERS_RENEWED: "SIGUSR2: every worker was replaced by a new one; fields: workers",
     RENEWAL_FAILED: "SIGUSR2: the workers that run go on; fields: reason",
     LOG_LINES_DROPPED: "nobody read the log, so lines before this one are missing; fields: lines",
+    FAILPOINT_ARMED: "the router will die, fail or wait on purpose, for a test; fields: point, action",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
 
@@ -85,6 +87,7 @@ LOOP_LAG_MAX = "coe_loop_lag_max_seconds"
 IN_FLIGHT = "coe_requests_in_flight"
 WAITING = "coe_requests_waiting"
 SHED = "coe_requests_shed_total"
+TASKS = "coe_tasks"
 OPEN_ATTEMPTS = "coe_open_attempts"
 JOURNAL_WRITABLE = "coe_journal_writable"
 JOURNAL_SPILLED = "coe_journal_spilled_rows"
@@ -108,6 +111,7 @@ METRICS = {
     IN_FLIGHT: "gauge: requests that were begun and have not ended",
     WAITING: "gauge: requests that wait in line to be begun",
     SHED: "counter: requests that were refused with 503 `overloaded` before they were read",
+    TASKS: "gauge: tasks on the event loop, the one that tells this among them; without traffic it does not grow",
     OPEN_ATTEMPTS: "gauge: attempts that are running now",
     JOURNAL_WRITABLE: "gauge: 1 while the journal takes rows, else 0: then nothing can be answered",
     JOURNAL_SPILLED: "gauge: rows that wait in the journal's reserve until its disk has room again",

@@ -1,12 +1,15 @@
-"""Every fault in great number, on demand, with tables of what was seen.
+"""Every fault in great number, on demand, with a table of what was seen.
 
-    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts] [--cuts 2000] [--write]
-    .venv/bin/python tests/chaos.py --seed 20261122 --case 731         # one cut again, alone
+Dead vendors, cuts at any byte, registries and clocks and workers that change under load, kills, stops, failpoints and simulated power cuts.
 
-Dead vendors in every way, connections cut at any byte, registries that are read again under load, a clock that is set,
-workers that are renewed. Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to
-play it again. `--write` puts the tables into docs/reliability.md, with date and machine. The small sizes of the same run
-with every test.
+    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts,own,kills,stops,points,power] [--write]
+    .venv/bin/python tests/chaos.py --seed 20261122 --case 731                    # one cut again, alone
+    .venv/bin/python tests/chaos.py --seed 20261122 --recording FILE --case 17    # one power cut again
+
+`--cuts`, `--own`, `--kills`, `--stops`, `--points` and `--power` say how many (the last four for each sync mode).
+
+Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
+the tables into docs/reliability.md, with date and machine. The small sizes of the same run with every test.
 """
 
 from __future__ import annotations
@@ -19,17 +22,17 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import clocks
-import reloads
-import rolling
+import endings
+import upheavals
 from cuts import Case, Cut, a_cutting
+from endings import Told
 from matrix import DEATHS, VENDORS, Matrix, Outcome
 from stage import start_router
 
@@ -37,10 +40,8 @@ from service.simulator import SimulatorThread
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
 SEED = 20261122
-CUTS = 2_000
-RELOADS = 1_000
-JUMPS = 100
-ROLLED = 10_000
+COUNTS = {"cuts": 2_000, "own": 1_000, "kills": 60, "stops": 5, "points": 1, "power": 5_000}
+"""What `make chaos` plays; figures in docs/reliability.md may be of more."""
 
 
 @contextmanager
@@ -75,13 +76,11 @@ def matrix_table(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def cuts_table(found: list[Cut], seed: int) -> str:
+def cuts_table(found: list[Cut]) -> str:
     """How often each thing came of a cut, by who was cut."""
     kinds = Counter((one.case.side, one.case.stream, one.kind) for one in found)
     wrong = Counter((one.case.side, one.case.stream, one.kind) for one in found if one.wrong)
     lines = [
-        f"Seed {seed}.",
-        "",
         "| cut | answer | what the caller had | cases | not as promised |",
         "|---|---|---|--:|--:|",
     ]
@@ -115,94 +114,74 @@ def played(matrix: Matrix) -> Iterator[Outcome]:
         sys.stderr.write(f"{name}\n")
 
 
-Played = tuple[str, list[str]]
-"""The table of a part, and what was not as promised."""
+def matrix(home: Path, asked: argparse.Namespace) -> Told:
+    """The matrix of dead vendors."""
+    with a_matrix(home / "matrix") as stage:
+        outcomes = list(played(stage))
+    return matrix_table(outcomes), [str(one) for one in outcomes if one.wrong]
 
 
-def play_matrix(home: Path, _asked: argparse.Namespace) -> Played:
-    """Vendors that are dead in every way."""
-    with a_matrix(home) as matrix:
-        outcomes = list(played(matrix))
-    return f"{machine()}\n\n{matrix_table(outcomes)}", [str(one) for one in outcomes if one.wrong]
-
-
-def play_cuts(home: Path, asked: argparse.Namespace) -> Played:
-    """Connections that end after any byte."""
-    numbers = range(asked.cuts) if asked.case is None else [asked.case]
-    begun, cuts = time.monotonic(), []
-    with a_cutting(home) as cutting:
-        for number in numbers:
-            cuts.append(cutting.play(Case.drawn(asked.seed, number)))
+def cuts(home: Path, asked: argparse.Namespace) -> Told:
+    """Cuts at any byte."""
+    begun, found = time.monotonic(), []
+    with a_cutting(home / "cuts") as cutting:
+        for number in range(asked.cuts):
+            found.append(cutting.play(Case.drawn(asked.seed, number)))
             if number % 250 == 0:
-                sys.stderr.write(f"cut {number} of {len(numbers)}, {time.monotonic() - begun:.0f} s\n")
-    if asked.case is not None:
-        sys.stdout.write(f"{cuts[0]}\n")
+                sys.stderr.write(f"cut {number} of {asked.cuts}, {time.monotonic() - begun:.0f} s\n")
     again = f".venv/bin/python tests/chaos.py --seed {asked.seed} --case"
-    wrong = [f"{cut}\n  again: {again} {cut.case.number}" for cut in cuts if cut.wrong]
-    return f"{machine()} {cuts_table(cuts, asked.seed)}", wrong
+    return cuts_table(found), [f"{one}\n  again: {again} {one.case.number}" for one in found if one.wrong]
 
 
-def play_own(home: Path, asked: argparse.Namespace) -> Played:
-    """What happens to the router itself under load: registries, the clock, its own workers."""
-    lines = [
-        f"{machine()} Seed {asked.seed}.",
-        "",
-        "| what | how often | answers | not as promised |",
-        "|---|---|--:|--:|",
-    ]
-    reloaded = reloads.played(home / "reloads", asked.seed, asked.reloads)
-    sys.stderr.write(f"reloads: {reloaded}\n")
-    often = f"{reloaded.served} good, {reloaded.refused} wrong ones"
-    lines.append(f"| a registry is read again | {often} | {reloaded.answers:,} | {len(reloaded.wrong)} |")
-    wrong = reloaded.wrong
-    preload = clocks.library()
-    if preload is None:
-        wrong.append("the clock was not tried: libfaketime is not on this machine")
-    else:
-        jumped = clocks.played(home / "clock", asked.seed, asked.jumps, preload)
-        sys.stderr.write(f"clock: {jumped}\n")
-        often = f"{jumped.jumps} jumps of up to ten months"
-        lines.append(f"| the clock is set | {often} | {jumped.answers:,} | {len(jumped.wrong)} |")
-        wrong += jumped.wrong
-    rolled = rolling.played(home / "rolling", asked.rolled)
-    sys.stderr.write(f"rolling: {rolled}\n")
-    often = f"{rolled.renewals} times two workers"
-    lines.append(f"| workers are renewed | {often} | {rolled.asked:,} | {len(rolled.wrong)} |")
-    return "\n".join(lines), wrong + rolled.wrong
-
-
-PARTS: dict[str, Callable[[Path, argparse.Namespace], Played]] = {
-    "matrix": play_matrix,
-    "cuts": play_cuts,
-    "own": play_own,
+PARTS: Mapping[str, Callable[[Path, argparse.Namespace], Told]] = {
+    "matrix": matrix,
+    "cuts": cuts,
+    "own": lambda home, asked: upheavals.own(home, asked.own, asked.seed),
+    "kills": lambda home, asked: endings.kills(home, asked.kills, asked.seed),
+    "stops": lambda home, asked: endings.stops(home, asked.stops, asked.seed),
+    "points": lambda home, asked: endings.points(home, asked.points, asked.seed),
+    "power": lambda home, asked: endings.power(home, asked.power, asked.seed),
 }
-"""What is played, by the name of its table in docs/reliability.md."""
+"""Each gives its table and what was not as promised; docs/reliability.md has a place for each."""
+
+
+def again(home: Path, asked: argparse.Namespace) -> int:
+    """One case, alone."""
+    if asked.recording is not None:
+        wrong = endings.one_cut(home, asked.recording, asked.case, asked.seed)
+        sys.stdout.write("\n".join(wrong or ["as promised"]) + "\n")
+        return int(bool(wrong))
+    with a_cutting(home / "cuts") as cutting:
+        cut = cutting.play(Case.drawn(asked.seed, asked.case))
+    sys.stdout.write(f"{cut}\n")
+    return int(bool(cut.wrong))
 
 
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas: " + ", ".join(PARTS))
-    parser.add_argument("--cuts", type=int, default=CUTS)
-    parser.add_argument("--reloads", type=int, default=RELOADS)
-    parser.add_argument("--jumps", type=int, default=JUMPS)
-    parser.add_argument("--rolled", type=int, default=ROLLED, help="requests while workers are renewed")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas")
+    for part, count in COUNTS.items():
+        parser.add_argument(f"--{part}", type=int, default=count)
     parser.add_argument("--case", type=int, help="play this cut alone")
+    parser.add_argument("--recording", type=Path, help="of the power cut that --case names")
     parser.add_argument("--write", action="store_true", help="fill docs/reliability.md")
     asked = parser.parse_args()
-    names = ["cuts"] if asked.case is not None else asked.only.split(",")
-    if unknown := set(names) - set(PARTS):
-        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    failed = False
+    wrong = []
     with tempfile.TemporaryDirectory(prefix="coe-chaos-") as scratch:
-        for name in names:
-            table, wrong = PARTS[name](Path(scratch) / name, asked)
-            sys.stdout.write("\n".join([*wrong, table, "\n"]))
-            failed = failed or bool(wrong)
-            if asked.write and asked.case is None:
-                put(name, table)
-    return int(failed)
+        home = Path(scratch)
+        if asked.case is not None:
+            return again(home, asked)
+        for part in asked.only.split(","):
+            table, problems = PARTS[part](home, asked)
+            told = f"{machine()} Seed {asked.seed}.\n\n{table}"
+            sys.stdout.write(f"{told}\n\n")
+            wrong += problems
+            if asked.write:
+                put(part, told)
+    sys.stdout.write("".join(f"{one}\n" for one in wrong))
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -39,11 +39,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Process(Protocol):
+    """What is asked of a process: a `Popen`, or one that the zygote forked."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
 @dataclass
 class RunningRouter:
     """A router process."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     port: int
     data_dir: Path
     log: Path
@@ -135,18 +146,23 @@ def start_router(
         process = subprocess.Popen(
             [*under, sys.executable, "-m", "service", "serve", *arguments], stdout=sink, stderr=sink, env=environment
         )
-    router = RunningRouter(process, port, data_dir, log, environment)
+    return until_ready(RunningRouter(process, port, data_dir, log, environment))
+
+
+def until_ready(router: RunningRouter) -> RunningRouter:
+    """Return when a router answers; raises AssertionError, with its log, when it ended or does not in time."""
     due = time.monotonic() + START_S
     while time.monotonic() < due:
-        if process.poll() is not None:
-            raise AssertionError(f"the router ended with {process.returncode}:\n{log.read_text()}")
+        code = router.process.poll()
+        if code is not None:
+            raise AssertionError(f"the router ended with {code}:\n{router.log.read_text()}")
         try:
             if httpx.get(f"{router.url}/healthz", timeout=1, trust_env=False).status_code == 200:
                 return router
         except httpx.HTTPError:
             time.sleep(0.05)
     router.kill()
-    raise AssertionError(f"the router did not start:\n{log.read_text()}")
+    raise AssertionError(f"the router did not start:\n{router.log.read_text()}")
 
 
 SOURCE = "source: made up for a test, checked: 2026-11-21"

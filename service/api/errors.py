@@ -63,8 +63,8 @@ def unexpected(problem: Exception, request_id: str) -> Response:
     return render(broken, request_id)
 
 
-def log_unexpected(problem: Exception, request_id: str) -> None:
-    """The type of a fault and its place. Not its text, which may quote what the caller sent."""
+def log_unexpected(problem: BaseException, request_id: str | None) -> None:
+    """The type of a fault and its place. Not its text, which may quote what the caller sent, or the registry."""
     where = telemetry.place_of(problem)
     telemetry.logger().error(telemetry.INTERNAL_ERROR, request_id=request_id, error=type(problem).__name__, where=where)
 

@@ -61,7 +61,12 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: i
     def reload() -> None:
         task = asyncio.get_running_loop().create_task(house.reload())
         reloads.add(task)  # the loop itself keeps tasks only weakly
-        task.add_done_callback(reloads.discard)
+        task.add_done_callback(reloaded)
+
+    def reloaded(task: asyncio.Task[None]) -> None:
+        reloads.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log_unexpected(problem, None)  # else the loop would tell it with its text, which may be of the registry
 
     async def serving() -> None:
         loop = asyncio.get_running_loop()

@@ -25,7 +25,7 @@ from service.errors import LedgerUnavailable
 from service.ledger.recovery import RecoveryReport, recover
 from service.ledger.spill import SPILL_BYTES
 from service.ledger.syncing import Done
-from service.ledger.writer import MAX_SEGMENT_BYTES, REFUSAL, JournalStatus, JournalWriter, SyncMode
+from service.ledger.writer import MAX_SEGMENT_BYTES, REFUSAL, DataDirUnwritable, JournalStatus, JournalWriter, SyncMode
 
 NOT_SENT = "not_sent"
 """Why an attempt ended that was written down but never began: its caller left, or the disk failed, in that moment."""
@@ -52,13 +52,21 @@ class Journal:
         self.recovered = RecoveryReport()
 
     async def start(self) -> None:
-        """Begin a segment and close the attempts of dead processes; raises DataDirUnwritable or LedgerUnavailable."""
+        """Begin a segment and close the attempts of dead processes; raises DataDirUnwritable."""
         self.recovered = await asyncio.to_thread(self._start)
 
     def _start(self) -> RecoveryReport:
         self.writer.start()
         try:
             report = recover(self.writer)
+        except (OSError, LedgerUnavailable) as error:
+            self.writer.close()
+            cause = error if isinstance(error, OSError) else error.__cause__
+            raise DataDirUnwritable(
+                f"attempts that a crashed process left open can't be closed in {self.writer.directory} "
+                f"({getattr(cause, 'strerror', None) or error}); make room, repair the disk or its files' rights, and "
+                "start again: nothing was lost"
+            ) from error
         except BaseException:
             self.writer.close()
             raise

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.domain.decision import EntryState, TerminalEntry
+from service.errors import LedgerUnavailable
 from service.ledger import segments
 from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode, encode
 from service.ledger.rows import terminal_body
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 CRASH = "crash"
 """Why an attempt ended whose process died."""
+
+LOST = "The disk refused to keep what the sweep wrote. Nothing is marked as done: repair the disk and start again."
 
 WRITERS_AT_ONCE = 64
 """Dead writers swept together, each with two descriptors held: far from any limit on open files."""
@@ -142,6 +145,10 @@ def _sweep(writer: JournalWriter, dead: list[_Dead], report: RecoveryReport) -> 
         _read_spill(writer.directory, one, report)
         _close_attempts(writer, one, parts, report)
     writer.sync_now()
+    if writer.status().failed_syncs:
+        raise LedgerUnavailable(
+            LOST
+        )  # Rows of a part before this one may be gone: nobody may be told that all is done.
     for one in dead:
         segments.mark_swept(writer.directory, one.writer)
         segments.spill_path(writer.directory, one.writer).unlink(missing_ok=True)
@@ -194,6 +201,8 @@ def _ended_in(segment: SegmentFile, wanted: set[str]) -> Iterator[str]:
     """Those of `wanted` that have a terminal row in a segment."""
     for raw in segments.read_lines(segment.path):
         if b'"t":"terminal"' not in raw.data:  # Most bytes of a journal are no terminal rows: don't parse them.
+            continue
+        if not raw.whole:  # All of a row but its newline is no row: nobody reads it, so it ends nothing.
             continue
         try:
             attempt = str(decode(raw.data).body.get("attempt_id"))

@@ -78,6 +78,10 @@ class Syncer:
             self._changed.notify()
         self._thread.join(JOIN_S)
 
+    def force(self, descriptor: int) -> None:
+        """Have the kernel write a file to its disk; raises OSError."""
+        os.fdatasync(descriptor)
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -101,7 +105,7 @@ class Syncer:
         failure: OSError | None = None
         for target in {**dirty, **{target.fd: target for target in retired}}.values():
             try:
-                os.fdatasync(target.fd)
+                self.force(target.fd)
             except OSError as error:
                 failure = error
         for target in retired:

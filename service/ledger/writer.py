@@ -106,7 +106,7 @@ class JournalWriter:
         self._spill: Spill | None = None
         self._held = b""
         self._names: _Directory | None = None
-        self._syncer = Syncer(GATHER_S[sync], self._sync_failed)
+        self.syncer = Syncer(GATHER_S[sync], self._sync_failed)
         self._suspect = False
         self._reason: str | None = None
         self._failed_syncs = 0
@@ -128,7 +128,7 @@ class JournalWriter:
                 f"the journal in {self.directory} can't be written ({error.strerror}); make room, give this user the "
                 "right to write there, or set COE_DATA_DIR to another directory"
             ) from error
-        self._syncer.start()
+        self.syncer.start()
 
     def write_open(self, entry: OpenEntry, done: Done | None = None) -> None:
         """Write the intent to spend. `done` gets the outcome of its sync, from another thread.
@@ -187,13 +187,15 @@ class JournalWriter:
 
     def write_recovered(self, line: bytes) -> None:
         """Write a terminal line for an attempt of a dead writer. That it is the only one is recovery's to know."""
-        self._append(line, None)
+        self._append(line, None, keep=True)
 
     def sync_now(self) -> None:
-        """Force every row written so far to disk, in any mode; raises LedgerUnavailable when that fails."""
+        """Force every row of the current segment to disk, in any mode, and its name; raises LedgerUnavailable."""
         segment = self._live()
         try:
             os.fdatasync(segment.fd)
+            if self._names is not None:
+                os.fsync(self._names.fd)  # A part may have begun a moment ago: no name, no rows.
         except OSError as error:
             self._sync_failed(error)
             raise LedgerUnavailable(REFUSAL) from error
@@ -232,7 +234,7 @@ class JournalWriter:
             with contextlib.suppress(LedgerUnavailable):  # The spill stays on disk; the next start drains it.
                 self._drain(spill)
         self._segment = None
-        self._syncer.stop()
+        self.syncer.stop()
         if not self._open and not spill.lines and not self._failed_syncs:
             try:
                 segments.mark_swept(self.directory, self.name)
@@ -249,16 +251,19 @@ class JournalWriter:
             raise LedgerUnavailable("The ledger is closed: the router is starting or stopping. Try again shortly.")
         return self._segment
 
-    def _append(self, line: bytes, done: Done | None) -> None:
+    def _append(self, line: bytes, done: Done | None, *, keep: bool = False) -> None:
         if self._spill is not None and self._spill.lines:
             # First, so that a row is never refused after it was written.
             self._drain(self._spill)
-        self._write(line, done)
+        self._write(line, done, keep=keep)
         self._reason = None
 
-    def _write(self, line: bytes, done: Done | None) -> None:
+    def _write(self, line: bytes, done: Done | None, *, keep: bool = False) -> None:
+        """With `keep`, somebody relies on the `sync_now` that follows: a full part is forced before the next begins."""
         segment = self._live()
         if self._suspect or segment.size_bytes + len(line) > self._max_segment_bytes:
+            if keep:
+                self.sync_now()
             segment = self._rotate(segment)
         try:
             segments.write_at(segment.fd, line, segment.size_bytes)
@@ -267,7 +272,7 @@ class JournalWriter:
             self._cut_back(segment)
             raise LedgerUnavailable(REFUSAL) from error
         segment.size_bytes += len(line)
-        self._syncer.mark(segment, done)
+        self.syncer.mark(segment, done)
 
     def _try_room(self, segment: _Segment) -> None:
         """Write blanks behind the last row and cut them off again; raises LedgerUnavailable."""
@@ -298,8 +303,8 @@ class JournalWriter:
         self._suspect = False
         self._segment = fresh
         if self._names is not None:
-            self._syncer.mark(self._names)
-        self._syncer.retire(full)
+            self.syncer.mark(self._names)
+        self.syncer.retire(full)
         return fresh
 
     def _new_segment(self, part: int, *, sync: bool) -> _Segment:
@@ -310,11 +315,14 @@ class JournalWriter:
 
     def _drain(self, spill: Spill) -> None:
         """Move spilled rows into the segment that accepts rows again. A crash in between is recovery's to sort out."""
+        failed = self._failed_syncs
         while spill.lines:
-            self._write(spill.lines[0], None)
+            self._write(spill.lines[0], None, keep=not self._suspect)
             # From here on the row stands in the segment: writing it again would be its second terminal.
             del spill.lines[0]
         self.sync_now()
+        if self._failed_syncs != failed:
+            return  # One that was moved may be gone again. They stay in the spill; the next start compares.
         try:
             spill.wipe()
         except OSError as error:

@@ -117,6 +117,15 @@ class RequestLog:
         with self._lock:
             return list(self._entries.values())
 
+    def take_ended(self) -> list[SeenRequest]:
+        """The remembered requests that have ended, oldest first; they are forgotten. For runs of hours."""
+        with self._lock:
+            ended = [seen for seen in self._entries.values() if seen.outcome is not Outcome.OPEN]
+            for seen in ended:
+                del self._entries[seen.number]
+                self._bytes -= len(seen.body)
+        return ended
+
     def clear(self) -> None:
         """Forget everything; numbers go on counting."""
         with self._lock:

@@ -152,6 +152,10 @@ class SimulatedVendors:
         """Connections open now. `accepted` counts all that ever were."""
         return len(self._connections)
 
+    def take_ended(self) -> list[SeenRequest]:
+        """Every request that has ended since this was asked last, oldest first: they leave the log."""
+        return self._log.take_ended()
+
     def clear_log(self) -> None:
         """Forget all requests seen so far."""
         self._log.clear()

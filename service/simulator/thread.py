@@ -96,6 +96,15 @@ class SimulatorThread:
         """As `SimulatedVendors.accepted`."""
         return self._vendors.accepted
 
+    @property
+    def log_dropped(self) -> int:
+        """As `SimulatedVendors.log_dropped`."""
+        return self._vendors.log_dropped
+
+    def take_ended(self) -> list[SeenRequest]:
+        """As `SimulatedVendors.take_ended`."""
+        return self._vendors.take_ended()
+
     def clear_log(self) -> None:
         """As `SimulatedVendors.clear_log`."""
         self._vendors.clear_log()

@@ -5,7 +5,8 @@ cancels a timer for each wait; most of what is waited for comes long before its 
 when it fires is enough. For the same reason a deadline can be moved while the wait runs, with every piece of a stream.
 
 Invariants
-1. A wait ends in `TimeoutError` no sooner than its deadline, and, while the loop runs, not noticeably later.
+1. A wait ends in `TimeoutError` no sooner than its deadline, and, while the loop runs, not noticeably later. When the
+   process itself stood still (stopped, swapped out, moved), what arrived meanwhile is read before anybody is blamed.
 2. A cancellation from outside passes as it is, also when it comes together with the deadline.
 3. Between waits the timer does nothing but end itself.
 4. However often its deadline is moved, a wait ends at its `last_s`.
@@ -16,7 +17,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Final, TypeVar
+
+LATE_S: Final = 0.25
+"""A timer that comes so much later than it was set for says that the loop did not run."""
+
+GRACE_S: Final = 0.25
+"""Then what waits in the sockets is given so long to be read: loops run their timers before they look there."""
 
 T = TypeVar("T")
 
@@ -92,8 +99,13 @@ class Patience:
         self._timer = None
         if self._task is None:
             return
-        if self._loop.time() < self._due:
+        now = self._loop.time()
+        if now < self._due:
             self._arm()
+            return
+        if now - self._when > LATE_S:
+            self._when = now + GRACE_S
+            self._timer = self._loop.call_at(self._when, self._look)
             return
         self._expired = True
         self._task.cancel()

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from service.domain.ports import UpstreamRequest, UpstreamResponse
 from service.errors import NotSent
 from service.upstream.native_connection import Connection, header_map
+from service.upstream.patience import Patience
 from service.upstream.tls import tls_context
 
 CONNECTIONS_MAX: Final = 2_000
@@ -151,18 +152,23 @@ class NativeTransport:
 
     async def _obtained(self, address: _Address, within_s: float) -> Connection:
         """A slot, and a connection that is nobody else's; raises `NotSent`."""
+        patience = Patience()
         try:
-            async with asyncio.timeout(within_s):
-                await self._slots.acquire()
-                try:
-                    return self._take_idle(address.origin) or await self._connect(address)
-                except BaseException:
-                    self._slots.release()
-                    raise
+            return await patience.wait(self._in_turn(address), within_s)
         except TimeoutError:
             raise NotSent("connecting to the vendor took too long", cause="timeout_connect") from None
         except (OSError, UnicodeError) as problem:
             raise NotSent("the vendor could not be reached", cause=_connect_cause(problem)) from None
+        finally:
+            patience.close()
+
+    async def _in_turn(self, address: _Address) -> Connection:
+        await self._slots.acquire()
+        try:
+            return self._take_idle(address.origin) or await self._connect(address)
+        except BaseException:
+            self._slots.release()
+            raise
 
     async def _connect(self, address: _Address) -> Connection:
         if self._open >= CONNECTIONS_MAX:

@@ -18,6 +18,7 @@ GAUGES = dict.fromkeys(
     (
         telemetry.STRONG_SHARE_ALARMS,
         telemetry.STRONG_SHARE_KEYS,
+        telemetry.TASKS,
         telemetry.OPEN_ATTEMPTS,
         telemetry.JOURNAL_WRITABLE,
         telemetry.JOURNAL_SPILLED,
@@ -174,6 +175,7 @@ def test_a_router_counts(serving):
     assert float(cost) > 0
     assert found["coe_journal_writable"] == "1"
     assert found["coe_open_attempts"] == "0"
+    assert 1 <= int(found["coe_tasks"]) < 20
     assert page(app).headers["content-type"].startswith("text/plain; version=0.0.4")
 
 

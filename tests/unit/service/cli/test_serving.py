@@ -28,9 +28,10 @@ def listed(router) -> list[str]:
 
 
 def test_hup_swaps_the_registry_whole_or_not_at_all(routers, vendors, tmp_path):
-    """A good file serves within moments; a bad one is reported and the old one serves on; then a clean end."""
+    """A good file serves within moments; a bad one is reported and the old one serves on; so does a fault of ours."""
     file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script()}))
-    router = routers(file)
+    good = file.read_text()
+    router = routers(file, COE_FAILPOINT="in_reload:error@2")
     assert "alpha-model" in listed(router)
     file.write_text(file.read_text().replace("alpha-model", "renamed-model"))
     os.kill(router.process.pid, signal.SIGHUP)
@@ -45,7 +46,16 @@ def test_hup_swaps_the_registry_whole_or_not_at_all(routers, vendors, tmp_path):
         assert time.monotonic() < due
         time.sleep(0.05)
     assert "renamed-model" in listed(router)
+    file.write_text(good)
+    os.kill(router.process.pid, signal.SIGHUP)
+    due = time.monotonic() + 20
+    while '"internal_error"' not in router.log.read_text():
+        assert time.monotonic() < due
+        time.sleep(0.05)
+    router.reload()
+    assert "alpha-model" in listed(router)
     assert router.stop() == 0
+    assert "Traceback" not in router.log.read_text()
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvicorn.Config("x:y").get_loop_factory()])

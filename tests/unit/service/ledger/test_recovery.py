@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from service.errors import LedgerUnavailable
 from service.ledger import recovery, segments
 from service.ledger.recovery import RecoveryReport, recover
 from service.ledger.segments import list_segments
@@ -17,7 +18,7 @@ from service.ledger.writer import JournalWriter
 
 def die(writer: JournalWriter) -> None:
     """Let go of a writer's files as the kernel does for a killed process: no closing row, no mark, spill in place."""
-    writer._syncer.stop()
+    writer.syncer.stop()
     for holder in (writer._segment, writer._spill, writer._names):
         os.close(holder.fd)
     writer._segment = writer._spill = None
@@ -246,6 +247,42 @@ def test_a_torn_tail_is_ignored_and_reported(tmp_path, opening, contents):
     assert (report.torn_tails, report.corrupt_lines, report.closed_unknown) == (1, 0, 1)
     assert report.problems[0].endswith("torn at its end")
     assert contents(tmp_path).terminals["a1"] == 1
+
+
+def test_a_row_without_its_newline_ends_nothing(tmp_path, opening, ending, contents):
+    """A power cut may leave all of a row but its last byte: no reader takes that for a row, so the sweep must not."""
+
+    def rows(writer):
+        writer.write_open(opening(1))
+        writer.write_terminal(ending(1))
+
+    writer = dead(tmp_path, rows)
+    (segment,) = list_segments(writer.directory)
+    os.truncate(segment.path, segment.path.stat().st_size - 1)
+    report = sweep(tmp_path)
+    assert (report.torn_tails, report.closed_unknown) == (1, 1)
+    assert contents(tmp_path).faults() == []
+
+
+def test_a_sweep_whose_rows_the_disk_did_not_keep_is_not_marked_as_done(tmp_path, opening, contents, monkeypatch):
+    """A sync that failed behind it: the start ends with an error, and the next one sweeps again."""
+    dead(tmp_path, open_only(opening, 1, 2))
+    writer = JournalWriter(tmp_path)
+    writer.start()
+    with monkeypatch.context() as disk:
+        real = writer.write_recovered
+
+        def unkept(line):
+            real(line)
+            writer._sync_failed(OSError(5, "Input/output error"))
+
+        disk.setattr(writer, "write_recovered", unkept)
+        with pytest.raises(LedgerUnavailable, match="repair the disk"):
+            recover(writer)
+    die(writer)
+    assert len(segments.unswept_writers(tmp_path / "journal")) == 2
+    assert sweep(tmp_path).opens == 2
+    assert contents(tmp_path).faults() == []
 
 
 def test_a_corrupt_line_in_the_middle_is_reported_and_the_rest_is_read(tmp_path, opening, ending, contents):

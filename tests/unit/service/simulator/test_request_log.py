@@ -48,6 +48,22 @@ def test_oldest_go_first(monkeypatch):
     assert seen(log).number == 7
 
 
+def test_what_has_ended_can_be_taken_away():
+    """Once, oldest first; who is being answered stays, and its end is still noted."""
+    log = RequestLog(keep_bodies=True)
+    first, second, third = (seen(log).number for _ in range(3))
+    log.end(third, Outcome.FAILED)
+    log.end(first, Outcome.ANSWERED)
+    assert [(entry.number, entry.outcome) for entry in log.take_ended()] == [
+        (first, Outcome.ANSWERED),
+        (third, Outcome.FAILED),
+    ]
+    assert log.take_ended() == []
+    log.end(second, Outcome.CLIENT_LEFT)
+    assert [entry.number for entry in log.take_ended()] == [second]
+    assert log.dropped == 0
+
+
 def test_bodies_can_stay_out():
     """For real prompts and long runs; and never in repr."""
     log = RequestLog(keep_bodies=False)

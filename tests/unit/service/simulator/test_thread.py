@@ -41,6 +41,9 @@ def test_control_from_outside(ask):
             httpx.post(url, json=ask())
         simulator.accept("a")
         assert httpx.post(url, json=ask()).status_code == 200
+        assert len(simulator.take_ended()) == 3
+        assert simulator.take_ended() == []
+        assert simulator.log_dropped == 0
         simulator.clear_log()
         assert simulator.log == []
         assert simulator.accepted == 3

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import pytest
 import uvloop
 
+from service.upstream import patience as patience_module
 from service.upstream.patience import Patience
 
 
@@ -177,4 +180,46 @@ async def test_no_move_goes_beyond_the_last_deadline():
     with pytest.raises(TimeoutError):
         await patience.wait(asyncio.sleep(30), 0.01, 30)
     assert not patience.used_up
+    patience.close()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize(("grace_s", "wanted"), [(patience_module.GRACE_S, "said"), (0.0, "timed out")])
+def test_who_spoke_while_the_process_stood_still_is_not_late(factory, grace_s, wanted, monkeypatch):
+    """A stop longer than the deadline: what arrived in it counts. Positive control: without the grace it is a timeout."""
+    monkeypatch.setattr(patience_module, "GRACE_S", grace_s)
+    monkeypatch.setattr(patience_module, "LATE_S", patience_module.LATE_S if grace_s else 60)
+
+    async def go():
+        here, there = socket.socketpair()
+        with there:
+            reader, writer = await asyncio.open_connection(sock=here)
+            patience = Patience()
+
+            def stand_still():
+                there.sendall(b"said")
+                time.sleep(0.6)
+
+            asyncio.get_running_loop().call_later(0.02, stand_still)
+            try:
+                return (await patience.wait(reader.read(4), 0.1)).decode()
+            except TimeoutError:
+                return "timed out"
+            finally:
+                patience.close()
+                writer.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        found = runner.run(go())
+    assert found == wanted or (not grace_s and factory is asyncio.new_event_loop)  # that one looks at sockets first
+
+
+async def test_who_says_nothing_is_late_after_a_stop_as_well():
+    """The grace is short, and given once."""
+    patience, loop = Patience(), asyncio.get_running_loop()
+    before = loop.time()
+    loop.call_later(0.02, time.sleep, 0.5)
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 0.1)
+    assert 0.5 <= loop.time() - before < 5
     patience.close()

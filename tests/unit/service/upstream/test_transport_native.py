@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 import traceback
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from plays import OK, WELL, closes, courtesy, deafness, says, silence
 
 from service.domain.ports import UpstreamRequest
 from service.errors import Broken, NoReply, NotSent, UpstreamError
-from service.upstream import transport_native
+from service.upstream import patience, transport_native
 from service.upstream.transport_native import NativeTransport, _address, _written
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -209,6 +210,28 @@ def test_a_request_that_is_still_being_written(loop):
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(scene())
+
+
+@pytest.mark.parametrize("loop_name", LOOPS)
+@pytest.mark.parametrize("grace", [True, False])
+def test_a_connection_that_came_about_while_we_stood_still_counts(loop_name, grace, monkeypatch):
+    """The process stops for longer than a connection may take. Positive control: without the grace it is too late."""
+    if not grace:
+        monkeypatch.setattr(patience, "LATE_S", 60)
+
+    async def go():
+        one = NativeTransport(verify=certificates().trusting)
+        async with HostileServer(courtesy) as server:
+            asyncio.get_running_loop().call_soon(time.sleep, 0.6)
+            try:
+                return await whole(one, post(server, connect_s=0.1))
+            except NotSent as problem:
+                return problem.cause
+            finally:
+                await one.aclose()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
+        assert runner.run(go()) == (AFTER if grace else "timeout_connect")
 
 
 async def test_nothing_is_shared_between_origins(transport):

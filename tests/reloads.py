@@ -94,6 +94,9 @@ class Reloading:
         callers = [threading.Thread(target=self._call, args=(number,), daemon=True) for number in range(CALLERS)]
         for one in callers:
             one.start()
+        due = time.monotonic() + PATIENCE_S
+        while not self.seen.answers and time.monotonic() < due:
+            time.sleep(0.01)
         kinds = list(MISTAKES)
         for number in range(1, reloads + 1):
             text = self._numbered(number)

@@ -121,7 +121,7 @@ def coe(*arguments: str | bytes, stdin: bytes | None = None, **env: str) -> subp
         input=stdin,
         capture_output=True,
         env=clean_environment(**env),
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -33,7 +33,7 @@ from service.domain.hosts import is_loopback
 from service.domain.money import Rates
 from service.domain.prices import PriceBook, PriceVersion
 
-PROBE_S = 0.3
+PROBE_S = 1.0
 """For one whole probe. A local engine answers its model list in a few milliseconds, also while it generates."""
 
 MODELS_MAX = 200

@@ -51,7 +51,7 @@ CASES = {
         (200, "error_in_200", "estimated"),
     ),
     "a line that is no JSON": Case(
-        Script(fault=Fault.BROKEN_JSON, fault_after=1, chunks=8),
+        Script(fault=Fault.BROKEN_JSON, fault_after=1, chunks=8, chunk_delay_s=0.1),  # not in the same breath
         (502, "malformed_answer", "estimated"),
         (200, "malformed_answer", "estimated"),
     ),

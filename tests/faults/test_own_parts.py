@@ -76,7 +76,7 @@ def test_a_full_disk(router, vendors_here):
     """Nothing is sent that can't be written down; what runs is booked; with room again it goes on by itself."""
     running = threading.Thread(target=ask, args=(router, "beta-model"), kwargs={"stream": True})
     running.start()
-    eventually(router.attempts)
+    eventually(lambda: vendors_here.log)
     (journal,) = (router.data_dir / "journal").glob("*.jsonl")
     may_grow_to(router, journal.stat().st_size + 100)
     before = len(vendors_here.log)

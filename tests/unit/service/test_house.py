@@ -221,7 +221,7 @@ def test_a_decision_outlives_the_process(at_home, tmp_path):
 
 def parts(app):
     """What /metrics says of each part: those that are not in order."""
-    lines = [line for line in app.house.metrics().splitlines() if line.startswith("coe_part_degraded{")]
+    lines = [line for line in app.get("/metrics").text.splitlines() if line.startswith("coe_part_degraded{")]
     assert len(lines) == len(telemetry.PARTS)
     return {line.split('"')[1] for line in lines if line.endswith(" 1")}
 

@@ -619,7 +619,7 @@ def test_a_classifier_that_fails_costs_a_dearer_model_and_nothing_else(serving, 
     assert '"event":"reading_failed"' in logged
     assert '"error":"RuntimeError","where":"test_pipeline.py:' in logged
     assert PROMPT not in logged
-    assert "coe_readings_failed_total 1\n" in app.house.metrics()
+    assert "coe_readings_failed_total 1\n" in app.get("/metrics").text
     told = pipeline.decision_record(reply.headers["x-coe-decision-id"])
     again = replay(told, pipeline.catalog, None)
     assert not differences(told, again)

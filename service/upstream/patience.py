@@ -6,7 +6,8 @@ when it fires is enough. For the same reason a deadline can be moved while the w
 
 Invariants
 1. A wait ends in `TimeoutError` no sooner than its deadline, and, while the loop runs, not noticeably later. When the
-   process itself stood still (stopped, swapped out, moved), what arrived meanwhile is read before anybody is blamed.
+   process itself stood still (stopped, swapped out, moved), what arrived meanwhile is read before anybody is blamed,
+   once for each deadline.
 2. A cancellation from outside passes as it is, also when it comes together with the deadline.
 3. Between waits the timer does nothing but end itself.
 4. However often its deadline is moved, a wait ends at its `last_s`.
@@ -31,13 +32,14 @@ T = TypeVar("T")
 class Patience:
     """One timer. Use it for one wait at a time; the task may change between waits."""
 
-    __slots__ = ("_due", "_expired", "_last", "_loop", "_task", "_timer", "_when")
+    __slots__ = ("_due", "_expired", "_graced", "_last", "_loop", "_task", "_timer", "_when")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._due = self._when = 0.0
+        self._graced = -1.0
         self._last = math.inf
         self._expired = False
 
@@ -103,7 +105,8 @@ class Patience:
         if now < self._due:
             self._arm()
             return
-        if now - self._when > LATE_S:
+        if now - self._when > LATE_S and self._graced != self._due:
+            self._graced = self._due  # once: a loop that is always late must not wait for ever
             self._when = now + GRACE_S
             self._timer = self._loop.call_at(self._when, self._look)
             return

@@ -223,3 +223,22 @@ async def test_who_says_nothing_is_late_after_a_stop_as_well():
         await patience.wait(asyncio.sleep(30), 0.1)
     assert 0.5 <= loop.time() - before < 5
     patience.close()
+
+
+async def test_a_loop_that_is_always_late_waits_no_longer_for_that():
+    """Otherwise each look would be put off again: a deadline would never come on a machine that is overloaded."""
+    patience, loop = Patience(), asyncio.get_running_loop()
+    busy = True
+
+    def hold():
+        if busy:
+            time.sleep(patience_module.LATE_S + 0.1)
+            loop.call_soon(hold)
+
+    before = loop.time()
+    loop.call_soon(hold)
+    with pytest.raises(TimeoutError):
+        await patience.wait(asyncio.sleep(30), 0.1)
+    busy = False
+    assert loop.time() - before < 2.5
+    patience.close()

@@ -132,9 +132,11 @@ class Attempting:
         """A stream came to its good end."""
         self.health.answered(attempt.candidate.deployment.id, leave, self._clock.monotonic())
 
-    def broke(self, attempt: Attempt, leave: Pass, problem: UpstreamError) -> None:
+    def broke(self, work: Work, attempt: Attempt, leave: Pass, problem: UpstreamError) -> None:
         """A stream broke after its first content."""
-        self._failed(attempt.candidate, leave, problem, again=False)
+        name = attempt.candidate.deployment.id
+        self._failed(attempt.candidate, leave, problem, again=name in work.failed)
+        work.failed.add(name)
 
     async def _attempted(  # what one attempt is made of
         self,
@@ -150,7 +152,7 @@ class Attempting:
         chat, tally, name = work.chat, attempt.tally, candidate.deployment.id
         tally.told = work.told
         if tally.told is not None:
-            tally.told.begin_at("" if resuming is None else resuming.text)
+            tally.told.begin_at(*(("", 0) if resuming is None else (resuming.text, resuming.pieces)))
         if resuming is not None:
             chat, tally.splice = resuming.chat_for(candidate.deployment), resuming.splice_for(candidate.deployment)
         answer: AnswerStream | WholeAnswer
@@ -217,8 +219,7 @@ class _Turns:
         self._attempts_max = attempts_max
         self._ranked = work.decision.ranked
         self._others: list[int] = []  # ranks: looking at a hundred who rest must not build a hundred candidates
-        self._tries: dict[str, int] = {}
-        self._failed: set[str] = set()
+        self._tries, self._failed = work.tries, work.failed
 
     def has_failed(self, candidate: Candidate, problem: UpstreamError) -> bool:
         """Whether a deployment failed for this request before; a bad key among good ones is not its failure."""
@@ -237,9 +238,11 @@ class _Turns:
         if problem is not None and work.last is not None:
             failure = Failure(problem, self._option(work.last.deployment, now))
         options = self._options(1 if failure is None else left, now)
-        if failure is None and options and options[0].is_open and left:
+        if failure is None and options and options[0].is_open and left and self._resuming is None:
             return Step(0)  # as nearly always: the choice, and nothing to weigh
         step = choose(failure, options, left=left, left_s=left_s, can_pay=can_pay, chance=chance)
+        if self._resuming is not None and step is not None:
+            step = replace(step, pays=True) if can_pay else None  # it goes on where something has failed
         passed = len(options) * (left > 0) if step is None else step.place or 0
         for rank, option in zip(self._others[:passed], options, strict=False):
             work.passed_over[self._ranked.deployment(rank).id] = option.rest or NO_BUDGET

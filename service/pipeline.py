@@ -43,11 +43,11 @@ from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTE
 from service.reading import NOTHING_LEARNED, UNREAD, read_request
 from service.resuming import Resuming, may_be_resumed
 from service.routing.explain import record
-from service.routing.health import Pass
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
+from service.routing.retrying import TRIES_MAX
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
-from service.settling import Arrival, Attempt, Settler, Work, told_as
+from service.settling import Arrival, Settler, Work, told_as
 from service.stream_events import DONE_EVENT, error_event, explaining_event, explanation, resumed_event
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
@@ -199,18 +199,21 @@ class Pipeline:
             raise too_slow("no answer within `max_latency_ms`", code="max_latency_exceeded")
         raise too_slow(f"no answer within {self._deadline_s:g} s, the deadline of this router", code="upstream_timeout")
 
-    async def resume(self, work: Work, broke: Candidate) -> tuple[Answered, bytes] | None:
+    async def resume(self, work: Work, catalog: Catalog, broke: Candidate) -> tuple[Answered, bytes] | None:
         """A stream that goes on where one broke, and the event that says so; `None` when there is to be none.
 
         Its attempts are counted with the others and end by the same deadline.
         """
-        told = work.told
-        if told is None or not told.resumable or work.arrival.gone:
+        told, limits = work.told, Limits(work.arrival.at + self._deadline_s, callers=False)
+        text = told.text if told is not None and told.resumable else None
+        if told is None or text is None or work.arrival.gone or limits.due <= self._clock.monotonic():
             return None
-        resuming = Resuming(work.chat, told.text, broke, self.client.protocols)
-        limits = Limits(work.arrival.at + self._deadline_s, callers=False)
+        work.authors.add(broke.deployment.model)
+        resuming = Resuming(
+            work.chat, text, told.pieces, broke, self.client.protocols, frozenset(work.authors), _barred(work)
+        )
         cause, patience = work.attempts[-1].row, Patience()
-        making = self.attempting.first_that_answers(work, self.catalog, patience, limits, resuming)
+        making = self.attempting.first_that_answers(work, catalog, patience, limits, resuming)
         try:
             found = await patience.wait(making, limits.due - self._clock.monotonic())
         except CoeError:
@@ -240,7 +243,7 @@ class Pipeline:
         found = await self.attempting.first_that_answers(work, catalog, patience, limits)
         if isinstance(found.answer, WholeAnswer):
             return self._whole(work, found.answer)
-        return StreamReply(self, work, found.attempt, found.leave, found.answer)
+        return StreamReply(self, work, catalog, found, found.answer)
 
     def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
         """A unary answer with its cost, and with the explanation where that was asked for."""
@@ -297,11 +300,13 @@ class Pipeline:
 class StreamReply:
     """A stream that was committed: its first content is there. Drive `forward`; always call `abandon` in the end."""
 
-    def __init__(self, pipeline: Pipeline, work: Work, attempt: Attempt, leave: Pass, stream: AnswerStream) -> None:
+    def __init__(self, pipeline: Pipeline, work: Work, catalog: Catalog, found: Answered, stream: AnswerStream) -> None:
+        """`catalog` is the registry that the request began with."""
         self._pipeline = pipeline
         self._work = work
-        self._attempt = attempt
-        self._leave = leave
+        self._catalog = catalog
+        self._attempt = found.attempt
+        self._leave = found.leave
         self._stream = stream
         self._ended = False
         self.headers: Mapping[str, str] = pipeline.headers(work)
@@ -335,12 +340,12 @@ class StreamReply:
     async def _broke(self, put: Put, problem: UpstreamError) -> bytes | None:
         """Settle what broke; the error event that ends it, or as `forward`, when somebody goes on with it."""
         pipeline, work = self._pipeline, self._work
-        pipeline.attempting.broke(self._attempt, self._leave, problem)
+        pipeline.attempting.broke(work, self._attempt, self._leave, problem)
         self._ended = True
         try:
             await pipeline.settler.settle(work, self._attempt, problem.cause)
             await self._stream.aclose()
-            resumed = await pipeline.resume(work, self._attempt.candidate)
+            resumed = await pipeline.resume(work, self._catalog, self._attempt.candidate)
         except BaseException:
             pipeline.settler.tell(work, told_as(problem.cause))
             raise
@@ -376,3 +381,14 @@ class StreamReply:
             await self._pipeline.settler.settle(self._work, self._attempt, ended)
         finally:
             self._pipeline.settler.tell(self._work, told_as(ended))
+
+
+def _barred(work: Work) -> frozenset[str]:
+    """Who may not be called again for a request: deployments that were called twice, or said nothing in their time."""
+    twice = {name for name, tries in work.tries.items() if tries >= TRIES_MAX}
+    silent = {
+        f"{tried.entry.provider}/{tried.entry.model}"
+        for tried in work.attempts
+        if tried.row is not None and tried.row.ended.startswith("timeout")
+    }
+    return frozenset(twice | silent)

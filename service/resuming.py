@@ -42,25 +42,34 @@ class Manner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resuming:
-    """A stream that broke at a deployment, and the text that its caller has of it."""
+    """A stream that broke at a deployment, and the text that its caller has of it.
+
+    `pieces` is in how many events it came, `authors` are the models that it is of, `barred` the ids of deployments that
+    were silent or called twice.
+    """
 
     chat: ChatRequest
     text: str
+    pieces: int
     broke: Candidate
     protocols: Mapping[str, WireProtocol]
+    authors: frozenset[str]
+    barred: frozenset[str]
 
     def manner(self, deployment: Deployment) -> Manner | None:
         """How a deployment may go on, or `None`."""
+        if deployment.id in self.barred:
+            return None
         if "prefill" in deployment.provider.quirks and self.text.strip():
             left = self.chat.output_tokens_max
             return Manner.CONTINUE if left is None or left > self.told_tokens else None
-        repeats = deployment.model == self.broke.deployment.model and self.chat.body.get("temperature") == 0
+        repeats = self.authors == {deployment.model} and self.chat.body.get("temperature") == 0
         return Manner.REPEAT if repeats else None
 
     @property
     def told_tokens(self) -> int:
-        """An estimate of what the caller has, in tokens."""
-        return estimate_tokens(*count_characters(self.text))
+        """An estimate of what the caller has, in tokens: at least one in each event."""
+        return max(self.pieces, estimate_tokens(*count_characters(self.text)))
 
     def order(self, ranks: Iterator[int], ranked: Ranked) -> Iterator[int]:
         """Of these ranks those who may go on; who broke comes last."""
@@ -108,5 +117,10 @@ class Resuming:
 
 
 def may_be_resumed(chat: ChatRequest) -> bool:
-    """Whether a request asks for it, and its answer is of a kind that can be gone on with."""
-    return chat.steering.resume and chat.stream and chat.n == 1 and not chat.needs & OTHER_THAN_TEXT
+    """Whether a request asks for it, and its answer is of a kind that can be gone on with.
+
+    One that begins its answer itself has a last message where ours would have to be.
+    """
+    if not chat.steering.resume or not chat.stream or chat.n != 1 or chat.needs & OTHER_THAN_TEXT:
+        return False
+    return bool(chat.body["messages"][-1]["role"] != "assistant")

@@ -82,7 +82,8 @@ class Work:
     `attempts` is its list of attempts, kept in step with the ledger, `costs` what each ended one came to; `last` is who
     was tried last, `passed_over` maps the id of each deployment that was not called to the reason. `chain` are the
     beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
-    caller has, noted only where it may be gone on with.
+    caller has, noted only where it may be gone on with, `authors` the models that it is of. `tries` counts the calls of
+    each deployment, `failed` has those that failed.
     """
 
     chat: ChatRequest
@@ -99,6 +100,9 @@ class Work:
     settling: list[asyncio.Task[TerminalEntry]] = field(default_factory=list)
     passed_over: dict[str, Rest] = field(default_factory=dict)
     told: Told | None = None
+    tries: dict[str, int] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    authors: set[str] = field(default_factory=set)
 
     def spent_pusd(self) -> int | None:
         """What the attempts that ended cost together, in pico-USD; `None` when one has no known price."""

@@ -80,6 +80,9 @@ class Blame(StrEnum):
     ACCOUNT = "account"
 
 
+NOBODYS_CAUSES: Final = frozenset({"context_length", "diverged"})
+"""A text too long, and an answer that was to be the same as before: a model may say another thing each time."""
+
 ACCOUNT_CAUSES: Final = frozenset({"auth_failed", "payment_required", "model_not_found"})
 
 
@@ -91,7 +94,7 @@ def blame(problem: UpstreamError) -> Blame:
         told = problem.retry_after_s is not None
         if problem.cause == "rate_limited" or (told and problem.upstream_status and is_fault(problem)):
             return Blame.LIMIT
-    if problem.cause == "context_length" or (isinstance(problem, NotSent) and problem.cause == "invalid_request"):
+    if problem.cause in NOBODYS_CAUSES or (isinstance(problem, NotSent) and problem.cause == "invalid_request"):
         return Blame.NOBODY  # the latter could not be written as HTTP
     return Blame.ACCOUNT if problem.cause in ACCOUNT_CAUSES else Blame.DEPLOYMENT
 

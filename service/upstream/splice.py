@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from service.domain.chat import count_characters
 from service.domain.ports import StreamSignal
 from service.errors import Broken
 
@@ -25,33 +24,39 @@ TOLD_CHARACTERS_MAX: Final = 200_000
 class Told:
     """The text of an answer as far as its caller has it. `resumable`: it is nothing but text, and not too long."""
 
-    __slots__ = ("_pieces", "characters", "cjk_characters", "resumable")
+    __slots__ = ("_texts", "characters", "pieces", "resumable")
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self.characters = self.cjk_characters = 0
+        self._texts: list[str] = []
+        self.characters = self.pieces = 0
         self.resumable = True
 
     @property
-    def text(self) -> str:
-        """All of it."""
-        return "".join(self._pieces)
+    def text(self) -> str | None:
+        """All of it; `None` when it is no text that could be sent: a character may have come in half."""
+        whole = "".join(self._texts)
+        try:
+            return whole.encode("utf-16", "surrogatepass").decode("utf-16")  # two halves are one
+        except UnicodeDecodeError:
+            return None
 
-    def begin_at(self, text: str) -> None:
+    def begin_at(self, text: str, pieces: int) -> None:
         """An attempt begins, and this is what its caller has: of what was only read of others nothing was handed on."""
-        self._pieces = [text]
-        self.characters, self.cjk_characters = count_characters(text)
+        self._texts = [text]
+        self.characters, self.pieces = len(text), pieces
         self.resumable = True
 
     def note(self, signal: StreamSignal, text: str) -> None:
         """An event goes to the caller, with this much of its text."""
-        if signal.other or signal.thinks:
+        if not self.resumable:
+            return
+        self.characters += len(text)
+        if signal.other or signal.thinks or self.characters > TOLD_CHARACTERS_MAX:
             self.resumable = False
-        if text:
-            self._pieces.append(text)
-            self.characters += len(text)
-            self.cjk_characters += signal.cjk_characters
-            self.resumable = self.resumable and self.characters <= TOLD_CHARACTERS_MAX
+            self._texts.clear()
+        elif text:
+            self._texts.append(text)
+            self.pieces += 1
 
 
 class Splice:
@@ -69,7 +74,7 @@ class Splice:
         """What of an event goes to the caller, and the text in it; raises Broken when it is another answer."""
         if signal.other:
             raise Broken("the answer that was to go on is another one", cause="diverged")
-        if signal.usage is not None and not signal.seen_choices:
+        if signal.usage is not None and not signal.content and not signal.finished_choices:
             return raw, ""
         known = min(len(signal.text), len(self._repeats) - self._at)
         if signal.text[:known] != self._repeats[self._at : self._at + known]:

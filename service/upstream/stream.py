@@ -139,16 +139,19 @@ class Reading:
                 tally.first_content = self._clock.monotonic()
             if self._in_vain < FRAMES_MAX:
                 self._look_for_frame(event.raw, event.data)
-        tally.seen.update(signal.seen_choices)
-        tally.finished.update(signal.finished_choices)
         tally.output_characters += signal.output_characters
         tally.cjk_characters += signal.cjk_characters
         tally.note_usage(signal.usage, signal.usage_flags, self._bounds)
         tally.model = tally.model or signal.model
         tally.upstream_id = tally.upstream_id or signal.id
+        raw = event.raw
         if signal.hide:
-            return b""
-        return event.raw if tally.told is None else self._told(event.raw, event.data, signal, tally.told)
+            raw = b""
+        elif tally.told is not None:  # before an end is noted: what diverges with its last event has none
+            raw = self._told(event.raw, event.data, signal, tally.told)
+        tally.seen.update(signal.seen_choices)
+        tally.finished.update(signal.finished_choices)
+        return raw
 
     def _told(self, raw: bytes, data: bytes, signal: StreamSignal, told: Told) -> bytes:
         """What is forwarded of an event of a stream that may be resumed, or goes on where another broke."""

@@ -148,12 +148,17 @@ class OpenAIChat:
     def without_beginning(self, data: bytes, characters: int) -> bytes:
         """See `WireProtocol.without_beginning`."""
         event = _object(data, "a stream event")
-        for choice in event.get("choices") or ():
-            delta = choice.get("delta") or {}
-            delta.pop("role", None)
-            if isinstance(delta.get("content"), str):
-                delta["content"] = delta["content"][characters:]
-        return json.dumps(event).encode()  # which writes whatever `_loads` reads
+        for choice in event["choices"]:  # `signal` has read the same event: a list of objects
+            delta = choice.get("delta")
+            if isinstance(delta, dict):
+                for name in ("role", *_THOUGHTS):
+                    delta.pop(name, None)
+                if isinstance(delta.get("content"), str):
+                    delta["content"] = delta["content"][characters:]
+        try:
+            return json.dumps(event).encode()  # which writes whatever `_loads` reads
+        except RecursionError:
+            raise Broken("a stream event is nested too deeply", cause="malformed_answer") from None
 
     def text_frame(self, data: bytes, deployment: Deployment) -> TextFrame | None:
         """See `WireProtocol.text_frame`.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 
 import httpx
 import openai
 import pytest
-from scenery import a_chat
+from scenery import a_chat, eventually
 
 from service.resuming import may_be_resumed
+from service.routing.retrying import BUDGET_FIRST, BUDGET_REQUESTS
 from service.simulator import Fault, Script, VendorScript, http_error
 
 TEXT = "one two three four five six seven eight nine ten"
@@ -85,7 +88,7 @@ def test_an_echo_is_left_out_and_another_answer_breaks(serving, answer):
         assert (text, len(ours), last) == (TEXT, 1, "[DONE]")
     else:
         assert TEXT.startswith(text)
-        assert json.loads(last)["error"]["code"] == "stream_diverged"
+        assert json.loads(last)["error"]["code"] in {"stream_cut", "stream_diverged"}  # in its first breath, or later
         assert ends_of(app)[-1] == ("beta", "diverged", "estimated")
 
 
@@ -180,6 +183,81 @@ def test_what_was_read_and_never_handed_on_is_not_gone_on_with(serving):
     assert sent == {"role": "assistant", "content": begun, "partial": True}
 
 
+@pytest.mark.parametrize(
+    "answer", ["one two", "one two thrIX and more words"], ids=["shorter", "other"]
+)
+def test_an_answer_that_diverges_late_is_never_complete(serving, answer):
+    """Its end, or its last words, come long after its first ones: no [DONE], no finish reason, booked as what it is."""
+    other = Script(answer=answer, chunks=4, chunk_delay_s=0.1)
+    app, _ = serving({"alpha": VendorScript(queue=(BREAKS, other)), "beta": Script()})
+    text, ours, last = streamed(app, temperature=0)
+    assert (len(ours), json.loads(last)["error"]["code"]) == (1, "stream_diverged")
+    assert TEXT.startswith(text)
+    assert ends_of(app) == [("alpha", "cut", "estimated"), ("alpha", "diverged", "estimated")]
+    assert app.house.pipeline.attempting.health.told(0.0) == {}, "another answer is nobody's failure"
+
+
+def test_a_reload_in_the_middle_changes_nothing(serving, tmp_path):
+    """A request goes on with the registry that it began with, also when the models in it are gone."""
+    slow = Script(answer=TEXT, fault=Fault.CUT, fault_after=5, chunks=10, chunk_delay_s=0.1)
+    app, _ = serving({"alpha": slow, "beta": Script(answer=" and so on")}, quirks=PREFIX)
+    found = []
+    body = {"resume": True, "max_cost_usd": 1}
+    asking = threading.Thread(target=lambda: found.append(streamed(app, coe=body, max_tokens=100)))
+    asking.start()
+    eventually(app.books.attempts)
+    catalog = app.house.pipeline.catalog
+    left = {name: model for name, model in catalog.models.items() if name != "beta-model"}
+    app.house.pipeline.catalog = replace(catalog, models=left)
+    asking.join(20)
+    ((text, ours, last),) = found
+    assert (text.endswith(" and so on"), len(ours), last) == (True, 1, "[DONE]")
+
+
+def test_after_the_deadline_nobody_is_called(serving):
+    """The time of the request is over, however long the first part took."""
+    slow = Script(answer=TEXT, fault=Fault.CUT, fault_after=6, chunks=10, chunk_delay_s=0.3)
+    app, simulator = serving({"alpha": slow, "beta": Script(answer=" and so on")}, quirks=PREFIX, deadline_s=1)
+    _, ours, last = streamed(app)
+    assert (ours, json.loads(last)["error"]["code"], len(simulator.log)) == ([], "stream_cut", 1)
+    assert ends_of(app) == [("alpha", "cut", "estimated")]
+
+
+def test_going_on_is_paid_for_as_retries_are(serving):
+    """I9: where every stream breaks, calls stay near a fifth above the requests, and a breaker counts each request once."""
+    app, simulator = serving({"alpha": BREAKS, "beta": Script()}, quirks={"alpha": "[prefill:prefix]"})
+    health = app.house.pipeline.attempting.health
+    for number in range(1, 5):
+        streamed(app, model="alpha-model")
+        assert len(simulator.log) <= 2 * number, "twice at most"
+        assert not health.rests
+    steady = VendorScript(cycle=(Script(answer=TEXT), BREAKS, Script(answer=TEXT), BREAKS, Script(answer=TEXT)))
+    app, simulator = serving({"alpha": steady, "beta": Script()}, quirks={"alpha": "[prefill:prefix]"})
+    for _ in range(60):
+        streamed(app, model="alpha-model")
+    assert len(simulator.log) <= 60 + BUDGET_FIRST + 60 / BUDGET_REQUESTS + 1
+
+
+def test_who_was_silent_is_not_called_again(serving):
+    """It had its time."""
+    silent = Script(answer=TEXT, fault=Fault.STALL, fault_after=3, chunks=10)
+    app, simulator = serving({"alpha": silent, "beta": Script()}, quirks={"alpha": "[prefill:prefix]"})
+    _, ours, last = streamed(app, model="alpha-model")
+    assert (ours, len(simulator.log)) == ([], 1)
+    assert json.loads(last)["error"]["code"] == "stream_timeout_idle"
+
+
+def test_half_a_character_at_the_seam_is_an_ordinary_break(serving):
+    """Nobody could be sent it: an error event, no fault of ours."""
+    said = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % (len(said) + 9)
+    app, simulator = serving({"alpha": Script(fault=Fault.RAW, raw=head + said), "beta": Script()}, quirks=PREFIX)
+    _, ours, last = streamed(app)
+    assert (ours, len(simulator.log)) == ([], 1)
+    assert json.loads(last)["error"]["code"].startswith("stream_")
+    assert ends_of(app)[0][2] == "estimated"
+
+
 def test_the_ceiling_holds_over_both_parts(serving):
     """What the first part may have cost is taken off before a second one is asked."""
     app, _ = serving({"alpha": BREAKS, "beta": Script(answer=" and so on")}, quirks=PREFIX)
@@ -197,3 +275,5 @@ def test_what_may_be_resumed():
     assert not may_be_resumed(a_chat(stream=True))
     assert not may_be_resumed(a_chat(stream=True, n=2, **coe))
     assert may_be_resumed(a_chat(stream=True, headers={"x-coe-resume": "true"}))
+    own = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "prefix": True}]
+    assert not may_be_resumed(a_chat(stream=True, messages=own, **coe))

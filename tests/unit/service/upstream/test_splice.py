@@ -124,23 +124,54 @@ def test_what_was_told_is_noted_and_bounded():
     for data in words("one ", "二"):
         signal = WIRE.signal(data, DEPLOYMENT, asked_for_usage=True)
         told.note(signal, signal.text)
-    assert (told.text, told.text, told.characters, told.cjk_characters, told.resumable) == (
-        "one 二",
-        "one 二",
-        5,
-        1,
-        True,
-    )
+    assert (told.text, told.characters, told.pieces, told.resumable) == ("one 二", 5, 2, True)
     for delta in ({"reasoning_content": "hm"}, {"tool_calls": [{"index": 0}]}, {"content": [{"text": "x"}]}):
         other = Told()
         other.note(WIRE.signal(an_event(delta), DEPLOYMENT, asked_for_usage=True), "")
         assert other.resumable is False, delta
-    told.begin_at("三 fo")
-    assert (told.text, told.characters, told.cjk_characters) == ("三 fo", 4, 1)
+    told.begin_at("三 fo", 7)
+    assert (told.text, told.characters, told.pieces) == ("三 fo", 4, 7)
     long = words("x" * TOLD_CHARACTERS_MAX, "y")
     signals = [WIRE.signal(data, DEPLOYMENT, asked_for_usage=True) for data in long]
     much = Told()
     much.note(signals[0], signals[0].text)
     assert much.resumable
     much.note(signals[1], signals[1].text)
+    much.note(signals[0], signals[0].text)
     assert not much.resumable
+    assert much._texts == [], "what is not gone on with is not kept"
+
+
+def test_characters_that_come_in_halves_are_put_together_and_half_ones_are_not_gone_on_with():
+    """An emoji over two events is one; half of one can't be sent to anybody."""
+    told = Told()
+    for half in ("a\ud83d", "\ude00"):
+        told.note(WIRE.signal(an_event({"content": half}), DEPLOYMENT, asked_for_usage=True), half)
+    assert told.text == "a\U0001f600"
+    told.note(WIRE.signal(an_event({"content": "\ud83d"}), DEPLOYMENT, asked_for_usage=True), "\ud83d")
+    assert told.text is None
+
+
+def test_thinking_beside_text_or_the_end_is_left_out():
+    """Also where it stands in the same event."""
+    both = an_event({"content": " lo", "reasoning_content": "hm", "role": "assistant"})
+    going, text = through(a_splice(), both, an_event({"reasoning": "hm"}, "stop"))
+    assert (going, text) == ([({"content": " lo"}, None), ({}, "stop")], " lo")
+
+
+def test_usage_beside_an_empty_choice_goes_on():
+    """As LiteLLM sends it."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    event = an_event({}, None, usage=usage)
+    signal = WIRE.signal(event, DEPLOYMENT, asked_for_usage=True)
+    assert a_splice("known").given(b"raw", event, signal) == (b"raw", "")
+
+
+def test_what_can_not_be_written_again_breaks_the_stream_in_order():
+    """A delta that is none, and one that is nested too deeply: no fault of ours comes of it."""
+    odd = json.dumps({"choices": [{"index": 0, "delta": "x", "finish_reason": "stop"}]}).encode()
+    assert json.loads(WIRE.without_beginning(odd, 1))["choices"][0]["delta"] == "x"
+    deep = b'{"choices":[{"index":0,"delta":{"content":"a"}}],"x":' + b"[" * 1_500 + b"]" * 1_500 + b"}"
+    with pytest.raises(Broken) as caught:
+        WIRE.without_beginning(deep, 0)
+    assert caught.value.cause == "malformed_answer"

@@ -7,7 +7,8 @@ somebody reads. Nothing but the log would be at fault for requests that hang.
 
 Invariants
 1. `write` and `flush` never wait and never raise. What can't be written yet is kept, `BACKLOG_BYTES` at most.
-2. Whole lines are dropped, never parts of one, and counted; the next line that is kept is led in by the count.
+2. Whole lines are dropped, never parts of one, and counted; the next line that is kept is led in by the count. Lines of
+   several processes on one pipe don't mix, up to the 4 KiB that a pipe takes as one.
 3. The flags of the descriptor that was inherited are left alone: a shell or a parent shares them.
 """
 
@@ -43,6 +44,7 @@ class LogPipe:
         self._turn = threading.Lock()
         self._put: Put | None = None
         self._dropped_at: float | None = None
+        self._led = 0  # lines of ours among those that are kept
 
     def write(self, text: str) -> None:
         """Write whole lines, now or later."""
@@ -53,11 +55,12 @@ class LogPipe:
         with self._turn:
             self._hand_over()
             line = text.encode("utf-8", "backslashreplace")
-            if self._untold:
-                line = self._lead_in(self._untold).encode() + line
-            if len(self._kept) + len(line) > self._most:
+            led = self._lead_in(self._untold).encode() if self._untold else b""
+            if len(self._kept) + len(led) + len(line) > self._most:
                 self._drop(text.count("\n"))
                 return
+            line = led + line
+            self._led += bool(led)
             self._untold = 0
             self._kept += line
             self._hand_over()
@@ -85,15 +88,22 @@ class LogPipe:
             try:
                 if self._put is None:
                     self._put = without_waiting(2)
-                taken = self._put(bytes(self._kept[: 1 << 16]))
+                taken = self._put(bytes(self._kept[: self._whole()]))
             except BlockingIOError:
                 return
             except OSError:
                 # Closed, or on a disk that is full: nobody gets these any more.
-                self._drop(self._kept.count(b"\n"))
+                self._drop(self._kept.count(b"\n") - self._led)
                 self._kept.clear()
-                return
-            del self._kept[:taken]
+            else:
+                del self._kept[:taken]
+            if not self._kept:
+                self._led = 0
+
+    def _whole(self) -> int:
+        """How much to hand over at once: whole lines, as many as a pipe takes without another's lines in between."""
+        end = self._kept.rfind(b"\n", 0, select.PIPE_BUF) + 1
+        return end or self._kept.find(b"\n") + 1 or len(self._kept)
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 from stage import ROOT
 from starlette.routing import Route
 
@@ -178,7 +179,8 @@ def wrong_answers(
 
 def mounted(app: FastAPI) -> set[tuple[str, str]]:
     """(method, path) of all that the framework serves, also what its schema leaves out."""
-    schema = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    plain = get_openapi(title="all of it", version="0", routes=app.routes)
+    schema = {(method.upper(), path) for path, methods in plain["paths"].items() for method in methods}
     found = {
         (method, route.path.replace(":path}", "}"))
         for route in _routes(app.routes)
@@ -206,6 +208,12 @@ def spoken_of() -> set[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             text = node.value if isinstance(node, ast.Constant) else None
             text = text.decode("latin-1") if isinstance(text, bytes) else text
-            if isinstance(text, str) and text[:1] == "/" and text[1:2].isalpha() and " " not in text:
+            if (
+                isinstance(text, str)
+                and text[:1] == "/"
+                and text[1:2].isalpha()
+                and " " not in text
+                and text[-1] != "/"
+            ):
                 found.add(text.replace(":path}", "}"))
     return found

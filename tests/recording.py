@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import json
 import os
 import random
@@ -78,7 +79,7 @@ class _Recorder:
 
     def __init__(self, directory: Path, recording: Recording) -> None:
         self._directory = directory
-        self._calls = recording.calls
+        self.calls = self._calls = recording.calls
         self._lock = threading.Lock()
         self._files: dict[int, int] = {}
         self.fail_writes = self.fail_syncs = False
@@ -200,8 +201,12 @@ async def _at_work(data_dir: Path, sync: SyncMode, recorder: _Recorder, chance: 
     journal = Journal(data_dir, sync=sync, max_segment_bytes=SEGMENT_BYTES, spill_bytes=SPILL_BYTES)
     await journal.start()
 
+    over = asyncio.Event()
+
     async def attempts(task: int) -> None:
-        for number in range(ATTEMPTS):
+        for number in itertools.count():
+            if number >= ATTEMPTS and (over.is_set() or number >= 50 * ATTEMPTS):
+                return  # on a quick machine all would be done before the first trouble
             name = f"{task}.{number}"
             if await _taken(journal.append_open(opening(name))):
                 recorder.note("ack", name=name, other="open")
@@ -217,8 +222,12 @@ async def _at_work(data_dir: Path, sync: SyncMode, recorder: _Recorder, chance: 
         recorder.fail_writes = False
         await asyncio.sleep(0.02)
         recorder.fail_syncs = True
-        await asyncio.sleep(0.008)
+        for _ in range(1 if sync == "interval" else 100):  # until one came, however slow the machine is
+            await asyncio.sleep(0.008)
+            if any(call.what == "failed sync" for call in recorder.calls):
+                break
         recorder.fail_syncs = False
+        over.set()
 
     await asyncio.gather(troubles(), *(attempts(task) for task in range(TASKS)))
     await journal.close()

@@ -64,6 +64,9 @@ LINGER_S = 1.0
 PARTING_S = 1.0
 """How long a silent connection is kept when the process ends: its caller may be about to send, and would lose that."""
 
+UNREAD_S, UNREAD_AT_THE_END_S = 30.0, 5.0
+"""How long a closed connection is kept whose caller takes nothing of its answer any more; and when the process ends."""
+
 LEFT = "coe.left"
 """Where a scope holds what is called when its caller hangs up: a request need not wait for that in another task."""
 
@@ -133,12 +136,31 @@ class Door(HttpToolsProtocol):
         elif not self._busy():
             self._part_soon()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked for a while: close, also when the last answer was not read by then."""
+        super().timeout_keep_alive_handler()
+        self._give_up_later()
+
+    def _give_up_later(self) -> None:
+        """A connection that is closed waits for its buffer: for ever, when its caller does not read."""
+        left = self.transport.get_write_buffer_size()
+        if left:
+            ends = self._admission is not None and self._admission.stopping
+            self.loop.call_later(UNREAD_AT_THE_END_S if ends else UNREAD_S, self._give_up, left)
+
+    def _give_up(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._give_up_later()  # somebody reads, if slowly
+        else:
+            self.transport.abort()
+
     def _part_soon(self) -> None:
         self.loop.call_later(PARTING_S, self._part_when_silent)
 
     def _part_when_silent(self) -> None:
         if not self._busy() and not self.transport.is_closing():
             self.transport.close()
+            self._give_up_later()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser in pieces, so that what it holds of an unfinished header never exceeds the limit."""

@@ -96,7 +96,8 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
         try:
             click.echo(_banner(served.catalog, settings, simulated=served.simulator is not None), err=True)
             if settings.workers > 1:
-                sys.exit(Workers(_worker_arguments(settings, served), settings.workers, listener).run())
+                arguments = _worker_arguments(settings, served)
+                sys.exit(Workers(arguments, settings.workers, listener, settings.drain_s).run())
             run(build(settings, served.catalog, keys, simulated=served.simulator is not None), listener)
         finally:
             if served.simulator is not None:

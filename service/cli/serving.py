@@ -72,31 +72,35 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: i
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, reload)
         loop.add_signal_handler(signal.SIGUSR2, alone)
-        telling = None if ready is None else loop.create_task(tell_ready(server, ready))
+        waiting = loop.create_task(when_it_answers(server, ready, early))
         if life is not None:
             loop.add_reader(life, orphaned, loop, life, server)
         await server.serve(sockets=[listener])
-        if telling is not None:
-            telling.cancel()
+        waiting.cancel()
 
     make_room()
     sys.setswitchinterval(SWITCH_S)
     sys.excepthook, threading.excepthook = crashed, lost
-    # The server raises the signal that stopped it once more when it is done; by then there is nothing left to stop.
+    # Before the server looks for them these are noted. It raises the one that stopped it once more when it is done; by
+    # then there is nothing left to stop.
+    early: list[int] = []
     for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _done_already)
+        signal.signal(stop, lambda number, _: early.append(number))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner, contextlib.suppress(SystemExit):
         runner.run(serving())  # a start-up that failed ends in SystemExit with a code of the server's own
     if not server.started:
         raise house.start_problem or ConfigurationError("the router could not start; the lines above say why")
 
 
-async def tell_ready(server: uvicorn.Server, ready: int) -> None:
-    """Say so when the server answers."""
+async def when_it_answers(server: uvicorn.Server, ready: int | None, early: list[int]) -> None:
+    """Say so, and stop it again when it was told to before it could hear."""
     while not server.started:  # noqa: ASYNC110 # the server has no event for it
         await asyncio.sleep(READY_POLL_S)
-    os.write(ready, b"1")
-    os.close(ready)
+    if early:
+        server.handle_exit(early[0], None)
+    if ready is not None:
+        os.write(ready, b"1")
+        os.close(ready)
 
 
 def alone() -> None:
@@ -131,7 +135,3 @@ def lost(ended: threading.ExceptHookArgs) -> None:
     """What ends a thread, as `crashed`."""
     if isinstance(ended.exc_value, Exception):
         log_unexpected(ended.exc_value, "-")
-
-
-def _done_already(_signal: int, _frame: object) -> None:
-    """Nothing: see `run`."""

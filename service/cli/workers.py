@@ -8,7 +8,7 @@ Invariants
 1. A worker that dies is replaced, after a pause that grows while they keep dying. When nobody is left who answers, and
    they died `RESTARTS_MAX` times within `RESTARTS_S`, the whole router ends.
 2. A worker never outlives its parent: it holds the read end of a pipe whose write end dies with the parent.
-3. SIGTERM and SIGINT stop all workers gracefully; SIGHUP reaches each of them.
+3. SIGTERM and SIGINT stop all workers gracefully; SIGHUP reaches each of them as soon as it answers.
 4. SIGUSR2 renews them one after the other: one that answers is told to end only when the new one in its place does. As
    the socket is the parent's, nobody who connects meanwhile is turned away. A new one that does not come up ends it.
 """
@@ -39,20 +39,24 @@ PAUSE_S_MAX: Final = 10.0
 READY_S: Final = 60.0
 """A new worker that does not answer after so long never will; it takes a second or two."""
 
-STOP_S: Final = 40.0
-"""Longer than a worker's own grace, so that nobody is killed while it still settles."""
+SETTLE_S: Final = 10.0
+"""What a worker gets beyond its own grace, so that nobody is killed while it still settles."""
 
 _POLL_S: Final = 0.1
 
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, and the pipe in which it says that it answers. `due`: when it is to have done so, or to have ended."""
+    """A process, and the pipe in which it says that it answers. `due`: when it is to have done so, or to have ended.
+
+    `reloads`: the registry is to be read again once it answers, for it may have read it before it was written.
+    """
 
     process: subprocess.Popen[bytes]
     ready: int
     due: float
     answers: bool = False
+    reloads: bool = False
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
@@ -66,6 +70,14 @@ class _Worker:
                 return
             os.close(self.ready)
             self.ready = -1
+        if self.answers and self.reloads:
+            self.reload()
+
+    def reload(self) -> None:
+        """Tell it to read the registry again. Before it answers the signal would end it."""
+        self.reloads = not self.answers
+        if self.answers and self.is_alive():
+            self.process.send_signal(signal.SIGHUP)
 
     def end(self) -> None:
         """Let go of what was held for it, once it has ended."""
@@ -77,8 +89,11 @@ class _Worker:
 class Workers:
     """The workers of one router."""
 
-    def __init__(self, arguments: Sequence[str], count: int, listener: socket.socket) -> None:
-        """`arguments` follow `coe serve` in each worker; the socket and the pipes are added."""
+    def __init__(self, arguments: Sequence[str], count: int, listener: socket.socket, drain_s: float) -> None:
+        """`arguments` follow `coe serve` in each worker; the socket and the pipes are added.
+
+        `drain_s` is how long a worker that is told to end may go on.
+        """
         self._arguments = tuple(arguments)
         self._count = count
         self._listener = listener
@@ -90,27 +105,39 @@ class Workers:
         self._leaving: list[_Worker] = []
         self._deaths: deque[float] = deque()
         self._paused_until = 0.0
+        self._stop_s = drain_s + SETTLE_S
+        self._asked: deque[int] = deque()
         self._stopping = False
 
     def run(self) -> int:
         """Start, watch until told to stop, and return the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._tell(signal.SIGHUP))
-        signal.signal(signal.SIGUSR2, lambda *_: self._renew())
-        self._running = [self._start() for _ in range(self._count)]
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            # Noted only: in the middle of a start, or of a change of the lists, nothing could be done right.
+            signal.signal(number, lambda asked, _: self._asked.append(asked))
         code = 0
         while not self._stopping:
-            time.sleep(_POLL_S)
-            for worker in self._running:
-                worker.look()
             code = self._replace_the_dead()
+            for worker in self._all():
+                worker.look()
+            self._do_what_was_asked()
             if code:
                 self._stop()
             self._go_on_renewing()
             self._see_off()
-        self._wait()
-        return code
+            if not self._stopping:
+                time.sleep(_POLL_S)
+        return code if self._wait() else EX_UNAVAILABLE
+
+    def _do_what_was_asked(self) -> None:
+        while self._asked:
+            number = self._asked.popleft()
+            if number == signal.SIGHUP:
+                for worker in self._all():
+                    worker.reload()
+            elif number == signal.SIGUSR2:
+                self._old = deque(self._running)
+            else:
+                self._stop()
 
     def _start(self) -> _Worker:
         descriptor = self._listener.fileno()
@@ -150,10 +177,6 @@ class Workers:
                 self._running.append(self._start())
         return 0
 
-    def _renew(self) -> None:
-        """Replace every worker that runs now."""
-        self._old = deque(self._running)
-
     def _go_on_renewing(self) -> None:
         """One step: start a new one, or let it take the place of an old one, or give up."""
         new = self._new
@@ -187,15 +210,14 @@ class Workers:
         """Tell a worker to end: what runs in it ends well, and the others have taken its place."""
         self._running.remove(worker)
         worker.process.terminate()
-        worker.due = time.monotonic() + STOP_S
+        worker.due = time.monotonic() + self._stop_s
         self._leaving.append(worker)
 
     def _see_off(self) -> None:
         """Let go of those who were told to end and did, and end those who don't."""
         for worker in tuple(self._leaving):
             if worker.is_alive() and time.monotonic() > worker.due:
-                worker.process.kill()
-                worker.process.wait()
+                _kill(worker)
             if not worker.is_alive():
                 worker.end()
                 self._leaving.remove(worker)
@@ -212,12 +234,21 @@ class Workers:
             if worker.is_alive():
                 worker.process.send_signal(number)
 
-    def _wait(self) -> None:
-        due = time.monotonic() + STOP_S
+    def _wait(self) -> bool:
+        """Wait for all of them; whether nobody had to be killed."""
+        due, well = time.monotonic() + self._stop_s, True
         for worker in self._all():
             try:
                 worker.process.wait(max(0.0, due - time.monotonic()))
             except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+                _kill(worker)
+                well = False
             worker.end()
+        return well
+
+
+def _kill(worker: _Worker) -> None:
+    """End a worker that does not end by itself. What it left open the next start closes."""
+    worker.process.kill()
+    worker.process.wait()
+    telemetry.logger().error(telemetry.WORKER_DIED, pid=worker.process.pid, code=worker.process.returncode)

@@ -79,6 +79,7 @@ class Indexer:
             if self._lock_fd is not None:
                 return
             self._lock_fd = self._take_lock()
+            self._suspect = None  # of another's index: whoever had it may have built it again
             try:
                 try:
                     self._begin()

@@ -215,7 +215,10 @@ class SqliteSink:
             row = connection.execute("SELECT json FROM decisions WHERE id = ?", (decision_id,)).fetchone()
         if row is None:
             return None
-        record: dict[str, object] = orjson.loads(row[0])
+        try:
+            record: dict[str, object] = orjson.loads(row[0])
+        except orjson.JSONDecodeError as error:
+            raise SinkDamaged("a decision is not what was written") from error
         return record
 
     def attempts(self, decision_id: str) -> list[dict[str, object]]:

@@ -29,6 +29,7 @@ WRITER = """
         longest = max(longest, time.monotonic() - before)
     print(longest, pipe.dropped, pipe.drops(60.0), flush=True)
     sys.stdin.readline()
+    pipe.drain(20.0)
     pipe.write("after\\n")
     pipe.drain(20.0)
     print(len(pipe._kept), flush=True)
@@ -197,3 +198,35 @@ def test_the_count_leads_in_the_next_line(monkeypatch):
     pipe.write("4\n")
     pipe.write("5\n")
     assert b"".join(taken) == b'a line, the 0\na line, the 1\n{"lines": 2}\n4\n5\n'
+
+
+def test_lines_of_several_processes_do_not_mix():
+    """Two writers on one pipe that is read slowly: every line is whole."""
+    reading, writing = os.pipe()
+    processes = [a_writer(writing, 4_000, 4 << 20) for _ in range(2)]
+    os.close(writing)
+    for process in processes:
+        process.stdout.readline()
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+    told = all_of(reading)
+    for process in processes:
+        assert process.wait(30) == 0
+        process.stdout.close()
+    os.close(reading)
+    assert len(told) == 2 * 4_001
+    assert {len(line) for line in told} == {97, 5}
+
+
+def test_what_a_closed_end_loses_is_counted_once(monkeypatch):
+    """Also behind the line that tells of others."""
+
+    def put(_content):
+        raise BrokenPipeError
+
+    pipe = LogPipe(lambda lines: f"{lines} dropped\n")
+    pipe._put = put
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    for number in range(1_000):
+        pipe.write(f"{number}\n")
+    assert pipe.dropped == 1_000

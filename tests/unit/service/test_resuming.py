@@ -183,9 +183,7 @@ def test_what_was_read_and_never_handed_on_is_not_gone_on_with(serving):
     assert sent == {"role": "assistant", "content": begun, "partial": True}
 
 
-@pytest.mark.parametrize(
-    "answer", ["one two", "one two thrIX and more words"], ids=["shorter", "other"]
-)
+@pytest.mark.parametrize("answer", ["one two", "one two thrIX and more words"], ids=["shorter", "other"])
 def test_an_answer_that_diverges_late_is_never_complete(serving, answer):
     """Its end, or its last words, come long after its first ones: no [DONE], no finish reason, booked as what it is."""
     other = Script(answer=answer, chunks=4, chunk_delay_s=0.1)

@@ -695,3 +695,25 @@ def test_a_connection_that_is_kept_hears_that_the_process_ends(crowded, running)
         assert silent.recv(1) == b""
     crowded.thread.join(SOON_S)
     assert not crowded.thread.is_alive()
+
+
+def test_an_answer_that_nobody_reads_does_not_keep_its_connection(crowded, monkeypatch):
+    """It is out and settled; who reads slowly gets all of it, who reads nothing is let go, and the process ends."""
+    monkeypatch.setattr(door, "UNREAD_AT_THE_END_S", 0.3)
+    monkeypatch.setattr(door, "PARTING_S", 0.1)
+    crowded.server.config.timeout_graceful_shutdown = 60  # what the drain would take for nothing
+    large = b"x" * 12_000_000
+    asked = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(large) + large
+    with crowded.connect() as slow, crowded.connect() as deaf:
+        for raw in (slow, deaf):
+            raw.sendall(asked)
+        eventually(lambda: len(crowded.app.seen) == 2)
+        time.sleep(0.3)
+        crowded.server.should_exit = True
+        size = 0
+        while piece := slow.recv(1_048_576):
+            size += len(piece)
+            time.sleep(0.02)
+        assert size > len(large)
+        crowded.thread.join(SOON_S)
+        assert not crowded.thread.is_alive()

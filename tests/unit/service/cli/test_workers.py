@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stage import registry
+from stage import clean_environment, registry
 
 from service.cli import workers
 from service.simulator import Script
@@ -105,7 +105,7 @@ def test_those_who_die_end_the_router_only_when_nobody_answers(monkeypatch, some
     """A worker that can't come up is tried again and again beside one that answers; alone it ends everything."""
     monkeypatch.setattr(workers, "PAUSE_S", 0.0)
     with socket.socket() as listener:
-        crew = workers.Workers([], 2, listener)
+        crew = workers.Workers([], 2, listener, 1.0)
         started = []
 
         def start():
@@ -126,3 +126,52 @@ def test_those_who_die_end_the_router_only_when_nobody_answers(monkeypatch, some
         finally:
             living.process.kill()
             living.process.wait()
+
+
+def test_a_worker_that_does_not_answer_yet_is_not_killed_by_a_reload(crew):
+    """SIGUSR2, then SIGHUP all the while: the new ones come up, and read the registry again once they can."""
+    before = set(workers_of(crew.process.pid))
+    eventually(lambda: crew.log.read_text().count('"started"') >= 2)
+    os.kill(crew.process.pid, signal.SIGUSR2)
+    while '"workers_renewed"' not in crew.log.read_text():
+        os.kill(crew.process.pid, signal.SIGHUP)
+        time.sleep(0.05)
+        assert '"renewal_failed"' not in crew.log.read_text()
+    eventually(lambda: not before & set(workers_of(crew.process.pid)))
+    assert '"worker_died"' not in crew.log.read_text()
+    assert ask(crew) == 200
+    assert crew.stop() == 0
+
+
+def test_a_router_that_is_told_to_stop_while_it_starts_stops_at_once(vendors, tmp_path):
+    """At whatever moment of it: nobody is forgotten, nobody waits for a grace that nobody needs."""
+    file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script()}))
+    for number, pause_s in enumerate((0.3, 0.6, 0.9, 1.2)):
+        env = clean_environment(COE_DATA_DIR=str(tmp_path / f"d{number}"), COE_PORT="0", COE_PROVIDERS=str(file))
+        command = [sys.executable, "-m", "service", "serve", "--workers", "3"]
+        process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+        time.sleep(pause_s)
+        begun = time.monotonic()
+        process.terminate()
+        process.wait(SOON_S)
+        assert time.monotonic() - begun < SOON_S / 2
+
+
+def test_a_grace_longer_than_ours_is_a_workers_own():
+    """COE_DRAIN_S says how long a stream may go on; the parent waits for that, and a little more."""
+    with socket.socket() as listener:
+        assert workers.Workers([], 2, listener, 120.0)._stop_s == 120.0 + workers.SETTLE_S
+
+
+def test_a_worker_that_has_to_be_killed_shows(monkeypatch):
+    """In the exit code and the log: what it left open is closed at the next start only."""
+    with socket.socket() as listener:
+        crew = workers.Workers([], 1, listener, 0.0)
+        monkeypatch.setattr(crew, "_stop_s", 0.2)
+        deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+        stubborn = subprocess.Popen([sys.executable, "-c", deaf])
+        time.sleep(0.5)
+        crew._running = [workers._Worker(stubborn, -1, 0.0, answers=True)]
+        crew._stop()
+        assert crew._wait() is False
+        assert stubborn.returncode == -signal.SIGKILL

@@ -296,6 +296,22 @@ def test_a_damaged_index_is_put_aside_and_built_again(tmp_path, sink, write):
     assert (told[-1][0], len(told), sink.sums((), None, None)[0].attempts) == ("malformed", 3, 30)
 
 
+def test_a_suspicion_does_not_outlive_the_index_that_it_was_of(tmp_path, sink, write):
+    """Whoever held the lock may have built it again meanwhile: what is fine is not thrown away."""
+    write(0, 5)
+    told = []
+    late = Indexer(tmp_path, sink, lambda *what: told.append(what))
+    with Indexer(tmp_path, open_sink(tmp_path)) as holder:
+        holder.catch_up()
+        with pytest.raises(IndexBusy):
+            late.catch_up()
+        late.suspect(SinkDamaged("seen while another filled it"))
+    with late:
+        late.catch_up()
+    assert told == []
+    assert sink.attempts("d1")
+
+
 def test_finished_segments_are_not_looked_at_again(tmp_path, writer, sink, write, monkeypatch):
     """Ten thousand old segments cost the poll nothing but the listing."""
     write(1, 5)

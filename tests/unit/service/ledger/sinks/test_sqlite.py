@@ -167,3 +167,10 @@ def test_a_path_with_odd_characters_works(tmp_path):
     sink.store(Batch("s", 1, [row(1)]))
     assert len(sink.attempts("d")) == 1
     sink.close()
+
+
+def test_a_decision_that_can_not_be_read_is_damage(sink):
+    """A fault of ours would be told as one; this is the file's."""
+    sink._filling.execute("INSERT INTO decisions (id, json) VALUES ('d', '{torn')")
+    with pytest.raises(SinkDamaged):
+        sink.decision("d")

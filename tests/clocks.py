@@ -8,15 +8,14 @@ be negative, no attempt may be cut by a jump, and each is priced by the time at 
 from __future__ import annotations
 
 import random
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
-from stage import SOURCE, RunningRouter, registry, start_router
+from stage import SOURCE, registry, start_router
+from underload import UnderLoad
 
 from service.simulator import Script, SimulatorThread
 
@@ -24,12 +23,11 @@ LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/li
 BEFORE, BEHIND = 1_200_000, 7_700_000
 """The output price, per token in pico-USD, before and behind the day on which it rises."""
 
-PATIENCE_S = 30.0
 SLACK_MS = 2_000
 """How far apart the instants of the price and of the row may be: two looks at a clock that may be set in between."""
 
 
-def library() -> Path | None:
+def faketime() -> Path | None:
     """Where libfaketime is on this machine."""
     places = [Path(one) / "faketime" / "libfaketimeMT.so.1" for one in LIBRARIES]
     return next((one for one in places if one.exists()), None)
@@ -54,7 +52,7 @@ class Seen:
         return "\n".join((told, *self.wrong[:10]))
 
 
-class Clocks:
+class Clocks(UnderLoad):
     """A router whose clock is ours to set."""
 
     def __init__(self, home: Path, seed: int, preload: Path) -> None:
@@ -63,14 +61,15 @@ class Clocks:
         self._offset = home / "offset"
         self._rises = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=40)
         self.set(0)
-        self._simulator = SimulatorThread({"alpha": Script(chunks=10, chunk_delay_s=0.05)})
-        self._simulator.start()
-        file = registry(home / "providers.yaml", self._simulator)
+        self.seen = Seen()
+        simulator = SimulatorThread({"alpha": Script(chunks=10, chunk_delay_s=0.05)})
+        simulator.start()
+        file = registry(home / "providers.yaml", simulator)
         text = file.read_text(encoding="utf-8")
         rise = f"          - {{from: {self._rises:%Y-%m-%d}, currency: USD, input: 0.15, output: 7.70, {SOURCE}}}\n"
         first = next(line for line in text.splitlines(keepends=True) if "output: 1.20" in line)
         file.write_text(text.replace(first, rise + first), encoding="utf-8")
-        self.router: RunningRouter = start_router(
+        router = start_router(
             home / "data",
             file,
             LD_PRELOAD=str(preload),
@@ -78,15 +77,7 @@ class Clocks:
             FAKETIME_NO_CACHE="1",
             FAKETIME_DONT_FAKE_MONOTONIC="1",
         )
-        self._stop = threading.Event()
-        self.seen = Seen()
-
-    def close(self) -> None:
-        """End everything that was started."""
-        self._stop.set()
-        if self.router.process.poll() is None:
-            self.router.kill()
-        self._simulator.stop()
+        super().__init__(simulator, router, "alpha-model", self.seen.wrong)
 
     def set(self, seconds: int) -> None:
         """Set the router's clock by so much before or behind this machine's."""
@@ -96,40 +87,17 @@ class Clocks:
 
     def play(self, jumps: int) -> Seen:
         """So many jumps while streams and whole answers run; `seen` is complete when this returns."""
-        callers = [threading.Thread(target=self._call, args=(stream,), daemon=True) for stream in (True, True, False)]
-        for one in callers:
-            one.start()
+        self.begin("stream", "stream", "kept")
         for number in range(jumps):
             time.sleep(0.4)
             days = self._chance.randint(50, 300) if number % 2 == 0 else -self._chance.randint(0, 300)
             self.set(days * 86_400 + self._chance.randint(-3_600, 3_600))
             self.seen.jumps += 1
         time.sleep(0.4)
-        self._stop.set()
-        for one in callers:
-            one.join(PATIENCE_S)
-            if one.is_alive():
-                self.seen.wrong.append("a caller hangs")
-        self.seen.told = self.router.log.read_text().count('"clock_jumped"')
-        if self.router.stop() != 0:
-            self.seen.wrong.append("the router did not end in order")
+        self.end()
+        self.seen.told, self.seen.answers = self.logged("clock_jumped"), self.answered
         judge(self.router.attempts(), round(self._rises.timestamp() * 1000), self.seen)
         return self.seen
-
-    def _call(self, stream: bool) -> None:  # noqa: FBT001 # an argument of a thread
-        body = {"model": "alpha-model", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
-        with httpx.Client(trust_env=False, timeout=20) as client:
-            while not self._stop.is_set():
-                try:
-                    reply = client.post(f"{self.router.url}/v1/chat/completions", json=body)
-                except httpx.HTTPError as problem:
-                    self.seen.wrong.append(f"a caller had {problem!r}")
-                    continue
-                if reply.status_code != 200 or (stream and not reply.text.rstrip().endswith("[DONE]")):
-                    self.seen.wrong.append(f"a caller had {reply.status_code} {reply.text[-200:]}")
-                if not float(reply.headers.get("x-coe-overhead-ms", "0")) >= 0:
-                    self.seen.wrong.append(f"overhead {reply.headers['x-coe-overhead-ms']}")
-                self.seen.answers += 1
 
 
 def judge(books: list[tuple[dict[str, Any], list[dict[str, Any]]]], rises_ms: int, seen: Seen) -> None:

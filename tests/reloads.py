@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-from stage import RunningRouter, registry, start_router
+from stage import registry, start_router
+from underload import PATIENCE_S, UnderLoad
 
 from service.simulator import SimulatorThread
 
-CALLERS = 6
-PATIENCE_S = 30.0
+CALLERS = ("kept", "kept", "kept", "kept", "stream", "stream")
 INVALID_SHARE = 0.3
 
 MISTAKES: dict[str, Callable[[str], str]] = {
@@ -61,28 +60,19 @@ class Seen:
         return "\n".join((told, *self.wrong[:10]))
 
 
-class Reloading:
+class Reloading(UnderLoad):
     """A router under load whose registry is written again and again."""
 
     def __init__(self, home: Path, seed: int) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._file = home / "providers.yaml"
         self._chance = random.Random(seed)
-        self._simulator = SimulatorThread(["alpha", "beta"])
-        self._simulator.start()
-        registry(self._file, self._simulator)
-        self._base = self._file.read_text(encoding="utf-8")
-        self._file.write_text(self._numbered(0), encoding="utf-8")
-        self.router: RunningRouter = start_router(home / "data", self._file)
-        self._stop = threading.Event()
         self.seen = Seen()
-
-    def close(self) -> None:
-        """End everything that was started."""
-        self._stop.set()
-        if self.router.process.poll() is None:
-            self.router.kill()
-        self._simulator.stop()
+        simulator = SimulatorThread(["alpha", "beta"])
+        simulator.start()
+        self._base = registry(self._file, simulator).read_text(encoding="utf-8")
+        self._file.write_text(self._numbered(0), encoding="utf-8")
+        super().__init__(simulator, start_router(home / "data", self._file), "auto", self.seen.wrong)
 
     def _numbered(self, number: int) -> str:
         """A good registry of a number."""
@@ -91,63 +81,34 @@ class Reloading:
 
     def play(self, reloads: int) -> Seen:
         """So many reloads under load; `seen` is complete when this returns."""
-        callers = [threading.Thread(target=self._call, args=(number,), daemon=True) for number in range(CALLERS)]
-        for one in callers:
-            one.start()
-        due = time.monotonic() + PATIENCE_S
-        while not self.seen.answers and time.monotonic() < due:
-            time.sleep(0.01)
+        self.begin(*CALLERS)
         kinds = list(MISTAKES)
         for number in range(1, reloads + 1):
             text = self._numbered(number)
             mistake = self._chance.choice(kinds) if self._chance.random() < INVALID_SHARE else None
             self._file.write_text(text if mistake is None else MISTAKES[mistake](text), encoding="utf-8")
             self._reload(mistake)
-        self._stop.set()
-        for one in callers:
-            one.join(PATIENCE_S)
-            if one.is_alive():
-                self.seen.wrong.append("a caller hangs")
-        if self.router.stop() != 0:
-            self.seen.wrong.append("the router did not end in order")
+        self.end()
+        self.seen.answers = self.answered
         judge(self.router.rows(), self.router.attempts(), self.seen)
         return self.seen
 
     def _reload(self, mistake: str | None) -> None:
-        expected = '"registry_reloaded"' if mistake is None else '"registry_refused"'
-        other = '"registry_refused"' if mistake is None else '"registry_reloaded"'
-        log = self.router.log
-        before, others = (log.read_bytes().count(word.encode()) for word in (expected, other))
-        self.router.process.send_signal(1)
+        expected, other = "registry_reloaded", "registry_refused"
+        if mistake is not None:
+            expected, other = other, expected
+        before, others = self.logged(expected), self.logged(other)
+        self.router.process.send_signal(signal.SIGHUP)
         due = time.monotonic() + PATIENCE_S
-        while log.read_bytes().count(expected.encode()) == before:
-            if time.monotonic() > due or log.read_bytes().count(other.encode()) > others:
-                self.seen.wrong.append(f"{mistake or 'a good file'}: expected {expected}")
+        while self.logged(expected) == before:
+            if time.monotonic() > due or self.logged(other) > others:
+                self.wrong.append(f"{mistake or 'a good file'}: expected {expected}")
                 return
             time.sleep(0.002)
         if mistake is None:
             self.seen.served += 1
         else:
             self.seen.refused += 1
-
-    def _call(self, number: int) -> None:
-        """Ask until told to stop; every answer must be whole."""
-        body = {
-            "model": "auto",
-            "messages": [{"role": "user", "content": f"hello {number}"}],
-            "stream": number % 3 == 0,
-        }
-        with httpx.Client(trust_env=False, timeout=20) as client:
-            while not self._stop.is_set():
-                try:
-                    reply = client.post(f"{self.router.url}/v1/chat/completions", json=body)
-                except httpx.HTTPError as problem:
-                    self.seen.wrong.append(f"a caller had {problem!r}")
-                    continue
-                whole = reply.status_code == 200 and (not body["stream"] or reply.text.rstrip().endswith("[DONE]"))
-                if not whole:
-                    self.seen.wrong.append(f"a caller had {reply.status_code} {reply.text[:200]}")
-                self.seen.answers += 1
 
 
 def judge(rows: Rows, books: Books, seen: Seen) -> None:

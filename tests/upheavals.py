@@ -24,7 +24,7 @@ def own(home: Path, renewed: int, seed: int) -> Told:
     often = f"{reloaded.served} good, {reloaded.refused} wrong ones"
     lines.append(f"| a registry is read again | {often} | {reloaded.answers:,} | {len(reloaded.wrong)} |")
     wrong += reloaded.wrong
-    preload = clocks.library()
+    preload = clocks.faketime()
     if preload is None:
         wrong.append("the clock was not tried: libfaketime is not on this machine")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from clocks import BEFORE, BEHIND, Seen, judge, library, played
+from clocks import BEFORE, BEHIND, Seen, faketime, judge, played
 
 SEED = 20261122
 JUMPS = 6
@@ -14,7 +14,7 @@ RISES_MS = 1_000_000_000
 
 def test_a_clock_that_is_set_cuts_nothing_and_lengthens_nothing(tmp_path):
     """Months forwards and back under streams: whole answers, true durations, the price of the moment, and it is told."""
-    preload = library()
+    preload = faketime()
     if preload is None:
         assert not os.environ.get("CI"), "install libfaketime"
         pytest.skip("libfaketime is not on this machine")

@@ -11,7 +11,10 @@ import openai
 import pytest
 from scenery import a_chat, eventually
 
-from service.resuming import may_be_resumed
+from service.api import rendering
+from service.domain.catalog import Deployment, Provider
+from service.domain.prices import PriceBook
+from service.resuming import Manner, Resuming, may_be_resumed
 from service.routing.retrying import BUDGET_FIRST, BUDGET_REQUESTS
 from service.simulator import Fault, Script, VendorScript, http_error
 
@@ -275,3 +278,36 @@ def test_what_may_be_resumed():
     assert may_be_resumed(a_chat(stream=True, headers={"x-coe-resume": "true"}))
     own = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "prefix": True}]
     assert not may_be_resumed(a_chat(stream=True, messages=own, **coe))
+
+
+def test_a_caller_without_room_is_told_as_well(serving, monkeypatch):
+    """Where nothing can be sent at once, every piece is waited for, and so is the event that says who goes on."""
+    monkeypatch.setattr(rendering, "_putter", lambda _send: lambda _piece: False)
+    app, _ = serving({"alpha": BREAKS, "beta": Script(answer=" and so on")}, quirks=PREFIX)
+    text, ours, last = streamed(app)
+    assert (text.endswith(" and so on"), len(ours), last) == (True, 1, "[DONE]")
+
+
+def test_the_second_part_is_measured_with_the_first_before_it():
+    """Its prompt is longer by a message, and its output cap lower by what was told: at least a token for each event."""
+    chat = a_chat("count", stream=True, max_tokens=100)
+    provider = Provider("b", "https://b.example/v1", quirks={"prefill": "prefix"})
+    deployment = Deployment(provider, "m", "m-wire", PriceBook("b/m"))
+    resuming = Resuming(chat, "one 二", 90, None, {}, frozenset({"other"}), frozenset())
+    longer = resuming.chat_for(deployment)
+    assert (longer.prefill, longer.output_tokens_max) == ("one 二", 10)
+    assert longer.sizes.characters - chat.sizes.characters == 5
+    assert longer.sizes.cjk_characters - chat.sizes.cjk_characters == 1
+    assert longer.sizes.messages - chat.sizes.messages == 1
+    assert replace(resuming, pieces=100).manner(deployment) is None, "nothing is left of the cap"
+    assert replace(resuming, barred=frozenset({deployment.id})).manner(deployment) is None
+    assert replace(resuming, text=" \n").manner(deployment) is None, "blanks are no beginning"
+
+
+def test_only_a_text_of_one_model_is_repeated_by_it():
+    """What another has continued the first one can't say again."""
+    chat = a_chat("count", stream=True, temperature=0)
+    deployment = Deployment(Provider("b", "https://b.example/v1"), "m", "m-wire", PriceBook("b/m"))
+    resuming = Resuming(chat, "one", 1, None, {}, frozenset({"m"}), frozenset())
+    assert resuming.manner(deployment) is Manner.REPEAT
+    assert replace(resuming, authors=frozenset({"m", "n"})).manner(deployment) is None

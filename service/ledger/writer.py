@@ -225,14 +225,15 @@ class JournalWriter:
 
     def close(self) -> None:
         """Sync, release the locks and refuse every further row. Attempts still open are the next start's to close."""
-        segment, spill = self._segment, self._spill
-        if segment is None or spill is None:
+        spill = self._spill
+        if self._segment is None or spill is None:
             return
         with contextlib.suppress(LedgerUnavailable):  # Nothing was ever sent for it.
             self.write_held()
         if spill.lines:
             with contextlib.suppress(LedgerUnavailable):  # The spill stays on disk; the next start drains it.
                 self._drain(spill)
+        segment = self._live()  # Only now: either may have begun another part, and the former one is closed by others.
         self._segment = None
         self.syncer.stop()
         if not self._open and not spill.lines and not self._failed_syncs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,18 @@ def test_a_sync_that_fails_on_the_way_leaves_them_in_the_reserve(tmp_path, openi
     recover(again)
     again.close()
     assert contents(tmp_path).faults() == []
+
+
+def test_an_end_that_begins_another_part_closes_that_one(tmp_path, opening, ending, contents, monkeypatch):
+    """The reserve is drained while the journal closes, into a new part: no descriptor is closed twice, none is left."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    writer = spilled(tmp_path, opening, ending, monkeypatch)
+    writer.syncer.force(writer._segment.fd)
+    writer._suspect = True
+    writer.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(segments.list_segments(tmp_path / "journal")) == 2
+    assert sum(contents(tmp_path).terminals.values()) == 3
 
 
 async def test_a_start_that_cannot_end_what_a_crash_left_says_so(tmp_path, opening, monkeypatch):

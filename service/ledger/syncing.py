@@ -6,7 +6,7 @@ Invariants
 1. A round starts at most `gather_s` after the first unsynced write, and covers every write marked before it starts.
 2. Who waits is told the outcome of a round that began after its write: never of an earlier one.
 3. A failed sync is reported to all who waited for it and to `on_error`: the kernel may have dropped those pages, so a
-   later success on the same file proves nothing.
+   later success on the same file proves nothing, and is told as a failure.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class Syncable(Protocol):
         """An open descriptor."""
         ...
 
+    @property
+    def forgets(self) -> bool:
+        """Whether what a failed sync did not save is gone for good, so that a later success proves nothing."""
+        ...
+
 
 Done = Callable[[OSError | None], None]
 
@@ -44,6 +49,7 @@ class Syncer:
         self._dirty: dict[int, Syncable] = {}
         self._retired: list[Syncable] = []
         self._waiting: list[Done] = []
+        self._broken: dict[int, OSError] = {}  # by descriptor, until it is closed: of the thread alone
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="coe-journal-sync", daemon=True)
 
@@ -108,8 +114,13 @@ class Syncer:
                 self.force(target.fd)
             except OSError as error:
                 failure = error
+                if target.forgets:
+                    self._broken[target.fd] = error
+                self._on_error(error)
         for target in retired:
             os.close(target.fd)
-        if failure is not None:
-            self._on_error(failure)
+        # Written after a failure, before the writer heard of it: what stands before it is gone, and so is it.
+        failure = next((self._broken[fd] for fd in dirty if fd in self._broken), failure)
+        for target in retired:
+            self._broken.pop(target.fd, None)
         return failure

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from service import telemetry
 from service.domain.decision import OpenEntry, TerminalEntry
@@ -70,10 +70,12 @@ class JournalStatus:
 @dataclass(frozen=True, slots=True)
 class _Directory:
     fd: int
+    forgets: ClassVar[bool] = False  # names are in the file system's own journal
 
 
 @dataclass(slots=True)
 class _Segment:
+    forgets: ClassVar[bool] = True
     fd: int
     path: Path
     part: int

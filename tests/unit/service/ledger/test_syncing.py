@@ -19,6 +19,7 @@ class File:
     """Something to sync."""
 
     fd: int
+    forgets: bool = True
 
 
 @pytest.fixture
@@ -98,7 +99,8 @@ def test_a_write_waits_for_a_round_that_began_after_it(file, disk):
 
 
 def test_a_failed_sync_is_told_to_those_who_wait_and_to_the_owner(file, disk):
-    """Nobody takes a failed round for a good one; the next round is told apart."""
+    """Nobody takes a failed round for a good one; the next round is told apart, where the file remembers."""
+    file.forgets = False
     failures = []
     syncer = Syncer(0.0, failures.append)
     syncer.start()
@@ -137,3 +139,49 @@ def test_stop_syncs_what_is_left_at_once(file, disk):
     syncer.stop()
     assert outcome.said.is_set()
     assert disk.synced == [file.fd]
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_success_after_a_failure_is_none_for_a_file_that_forgets(file, disk, forgets):
+    """Written after the failure, before anybody heard of it: what stands before it is gone. Names are no such file."""
+    file.forgets = forgets
+    errors = []
+    syncer = Syncer(0.0, errors.append)
+    syncer.start()
+    disk.error = OSError(5, "Input/output error")
+    first, second, other = Outcome(), Outcome(), Outcome()
+    syncer.mark(file, first)
+    assert first.said.wait(WAIT_S)
+    disk.error = None
+    syncer.mark(file, second)
+    assert second.said.wait(WAIT_S)
+    assert isinstance(first.error, OSError)
+    assert isinstance(second.error, OSError) is forgets
+    assert len(errors) == 1
+    twin = File(os.dup(file.fd))
+    syncer.mark(twin, other)
+    assert other.said.wait(WAIT_S)
+    assert other.error is None
+    os.close(twin.fd)
+    syncer.stop()
+
+
+def test_a_descriptor_that_was_closed_may_be_that_of_a_sound_file(tmp_path, file, disk):
+    """The system gives the same number to the next part."""
+    syncer = Syncer(0.0, lambda _error: None)
+    syncer.start()
+    disk.error = OSError(5, "Input/output error")
+    first, second = Outcome(), Outcome()
+    syncer.mark(file, first)
+    assert first.said.wait(WAIT_S)
+    disk.error = None
+    syncer.retire(file)  # which is nobody's failure: no row of it waits
+    with contextlib.suppress(OSError):
+        while os.fstat(file.fd):
+            pass
+    fresh = File(os.open(tmp_path / "fresh", os.O_RDWR | os.O_CREAT))
+    assert fresh.fd == file.fd
+    syncer.mark(fresh, second)
+    assert second.said.wait(WAIT_S)
+    assert second.error is None
+    syncer.stop()

@@ -17,7 +17,7 @@ HEAD = ["| what | how often | answers | not as promised |", "|---|---|--:|--:|"]
 
 
 def own(home: Path, renewed: int, seed: int) -> Told:
-    """A tenth as many reloads as requests while workers are renewed, a hundredth as many jumps of the clock."""
+    """A tenth as many reloads as requests while workers are renewed, a hundredth as many jumps and renewals."""
     lines, wrong = list(HEAD), []
     reloaded = reloads.played(home / "reloads", seed, max(10, renewed // 10))
     sys.stderr.write(f"reloads: {reloaded}\n")
@@ -33,7 +33,7 @@ def own(home: Path, renewed: int, seed: int) -> Told:
         often = f"{jumped.jumps} jumps of up to ten months"
         lines.append(f"| the clock is set | {often} | {jumped.answers:,} | {len(jumped.wrong)} |")
         wrong += jumped.wrong
-    rolled = rolling.played(home / "rolling", renewed)
+    rolled = rolling.played(home / "rolling", renewed, max(2, renewed // 100))
     sys.stderr.write(f"rolling: {rolled}\n")
     often = f"{rolled.renewals} times two workers"
     lines.append(f"| workers are renewed | {often} | {rolled.asked:,} | {len(rolled.wrong)} |")

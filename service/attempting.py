@@ -138,7 +138,7 @@ class Attempting:
         self._failed(attempt.candidate, leave, problem, again=name in work.failed)
         work.failed.add(name)
 
-    async def _attempted(  # what one attempt is made of
+    async def _attempted(
         self,
         work: Work,
         candidate: Candidate,

@@ -212,7 +212,7 @@ class Pipeline:
         resuming = Resuming(
             work.chat, text, told.pieces, broke, self.client.protocols, frozenset(work.authors), _barred(work)
         )
-        cause, patience = work.attempts[-1].row, Patience()
+        ended, patience = work.attempts[-1].row, Patience()
         making = self.attempting.first_that_answers(work, catalog, patience, limits, resuming)
         try:
             found = await patience.wait(making, limits.due - self._clock.monotonic())
@@ -226,7 +226,7 @@ class Pipeline:
             patience.close()
             work.failures.clear()
         number = found.attempt.entry.attempt_number
-        told_so = resuming.announcement(found.attempt.candidate, cause.ended if cause else "", number)
+        told_so = resuming.announcement(found.attempt.candidate, ended.ended if ended else "", number)
         return found, resumed_event(told_so)
 
     def _limit_ms(self, work: Work) -> tuple[float, bool]:

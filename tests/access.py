@@ -49,34 +49,31 @@ ROUTES: Mapping[tuple[str, str], For] = {
 LOOPBACK_ROUTES = {("GET", "/docs"), ("GET", "/docs/oauth2-redirect"), ("GET", "/openapi.json")}
 """On loopback, beside them: the schema, which says nothing of this router's registry or keys."""
 
+_WRONG: Mapping[str, tuple[int, str | None]] = dict.fromkeys(
+    (
+        "an empty key",
+        "a wrong key",
+        "a key cut short",
+        "a revoked key",
+        "an expired key",
+        "another scheme",
+        "a key twice",
+    ),
+    (401, "invalid_api_key"),
+)
+_ELSEWHERE = ("no key", "a key in the query", "a key in other headers", "a word of a proxy")
+"""Nothing stands where a key is looked for."""
+
 EXPECTED: Mapping[For, Mapping[str, tuple[int, str | None]]] = {
     For.CALLERS: {
-        "no key": (401, "missing_api_key"),
-        "an empty key": (401, "invalid_api_key"),
-        "a wrong key": (401, "invalid_api_key"),
-        "a key cut short": (401, "invalid_api_key"),
-        "a revoked key": (401, "invalid_api_key"),
-        "an expired key": (401, "invalid_api_key"),
-        "another scheme": (401, "invalid_api_key"),
-        "a key twice": (401, "invalid_api_key"),
+        **_WRONG,
+        **dict.fromkeys(_ELSEWHERE, (401, "missing_api_key")),
         "the admin key": (401, "invalid_api_key"),
-        "a key in the query": (401, "missing_api_key"),
-        "a key in other headers": (401, "missing_api_key"),
-        "a word of a proxy": (401, "missing_api_key"),
     },
     For.OPERATOR: {
-        "no key": (401, "invalid_api_key"),
-        "an empty key": (401, "invalid_api_key"),
-        "a wrong key": (401, "invalid_api_key"),
-        "a key cut short": (401, "invalid_api_key"),
-        "a revoked key": (401, "invalid_api_key"),
-        "an expired key": (401, "invalid_api_key"),
-        "another scheme": (401, "invalid_api_key"),
-        "a key twice": (401, "invalid_api_key"),
+        **_WRONG,
+        **dict.fromkeys(_ELSEWHERE, (401, "invalid_api_key")),
         "a caller's key": (403, "forbidden"),
-        "a key in the query": (401, "invalid_api_key"),
-        "a key in other headers": (401, "invalid_api_key"),
-        "a word of a proxy": (401, "invalid_api_key"),
     },
 }
 

@@ -146,9 +146,8 @@ def _sweep(writer: JournalWriter, dead: list[_Dead], report: RecoveryReport) -> 
         _close_attempts(writer, one, parts, report)
     writer.sync_now()
     if writer.status().failed_syncs:
-        raise LedgerUnavailable(
-            LOST
-        )  # Rows of a part before this one may be gone: nobody may be told that all is done.
+        # Rows of a part before this one may be gone: nobody may be told that all is done.
+        raise LedgerUnavailable(LOST)
     for one in dead:
         segments.mark_swept(writer.directory, one.writer)
         segments.spill_path(writer.directory, one.writer).unlink(missing_ok=True)

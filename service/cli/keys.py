@@ -1,4 +1,4 @@
-"""`coe keys`: make, list and revoke the virtual keys of a router, running or not.
+"""`coe keys`: make, limit, list and revoke the virtual keys of a router, running or not.
 
 Where on the path: beside it. The command writes `<data_dir>/keys.jsonl`; a running router notices within a second.
 
@@ -15,12 +15,15 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from service.catalog.problems import unknown
+from service.cli.limits import Said, changed, limit_options, limits_row
 from service.cli.settings import DATA_DIR, PROVIDERS, exits, read_catalog, read_settings
 from service.config import environ
+from service.domain.limits import NO_LIMITS
 from service.errors import InvalidRequest, NotFound, RegistryError
 from service.guard.keyfile import KeyRecord
 from service.guard.keys import KEYS_FILE, KeyStore
@@ -32,7 +35,7 @@ LIFETIME_DAYS_MAX = 36_500
 """A hundred years: a longer lifetime is a typing error."""
 
 _LIFETIME = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[dh])")
-_COLUMNS = ("ID", "NAME", "KEY", "TAGS", "MODELS", "POLICIES", "CREATED", "EXPIRES", "STATUS")
+_COLUMNS = ("ID", "NAME", "KEY", "TAGS", "MODELS", "POLICIES", "LIMITS", "CREATED", "EXPIRES", "STATUS")
 
 
 def _store(data_dir: Path) -> KeyStore:
@@ -41,9 +44,16 @@ def _store(data_dir: Path) -> KeyStore:
     return KeyStore(data_dir / KEYS_FILE, pepper)
 
 
+def _existing(data_dir: Path) -> KeyStore:
+    """The store of a directory that has keys: in another one nothing is made."""
+    if not (data_dir / KEYS_FILE).exists():
+        raise NotFound(f"There are no keys in {data_dir}: is --data-dir the router's?")
+    return _store(data_dir)
+
+
 @click.group("keys")
 def keys() -> None:
-    """Make, list and revoke the keys that clients use to call this router."""
+    """Make, limit, list and revoke the keys that clients use to call this router."""
 
 
 @keys.command("create")
@@ -51,6 +61,8 @@ def keys() -> None:
 @click.option("--tag", "tags", multiple=True, help="A label for routes and cost reports. Repeatable.")
 @click.option("--model", "models", multiple=True, help="A registry model the key may use; none given: all. Repeatable.")
 @click.option("--policy", "policies", multiple=True, help="A policy the key may choose; none given: all. Repeatable.")
+@limit_options
+@click.option("--soft", is_flag=True, help="Count and tell what goes over these limits, and refuse nothing.")
 @click.option("--expires", help="30d, 12h, or the first day (YYYY-MM-DD, UTC) on which it no longer works.")
 @click.option("--note", default="", help="A remark, kept with the key.")
 @click.option("--format", "shape", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -64,15 +76,18 @@ def create(  # noqa: PLR0913 # click passes every option by name
     policies: tuple[str, ...],
     expires: str | None,
     note: str,
+    soft: bool,
     shape: str,
     data_dir: Path,
     providers: Path | None,
+    **said: Unpack[Said],
 ) -> None:
     """Make a key and print its secret, once, on standard output."""
     with exits():
         expires_at = None if expires is None else parse_expiry(expires, datetime.now(UTC))
+        limits = changed(NO_LIMITS, said, soft)
         new = _store(data_dir).create(
-            name, tags=tags, models=models, policies=policies, expires_at=expires_at, note=note
+            name, tags=tags, models=models, policies=policies, expires_at=expires_at, note=note, limits=limits
         )
         if models or policies:
             _warn_of_unknown_names(models, policies, providers)
@@ -101,6 +116,22 @@ def _warn_of_unknown_names(models: Iterable[str], policies: Iterable[str], provi
         click.echo(f"Warning: {file}: {one} Until it is there, the key can't use it.", err=True)
 
 
+@keys.command("limit")
+@click.argument("key", metavar="ID_OR_NAME")
+@limit_options
+@click.option("--soft/--hard", default=None, help="Whether what goes over is only counted and told, or refused.")
+@DATA_DIR
+def limit(*, key: str, soft: bool | None, data_dir: Path, **said: Unpack[Said]) -> None:
+    """Change what a key may spend and ask for; what is not said stays as it is."""
+    with exits():
+        if soft is None and not any(said.values()):
+            raise InvalidRequest("Nothing to change: say a limit, --soft or --hard (see `coe keys limit --help`).")
+        changed(NO_LIMITS, said, soft)  # what is no amount is said before anything is looked for
+        record = _existing(data_dir).limit(key, lambda limits: changed(limits, said, soft))
+    now = f"is limited to {record.limits.words()}" if record.limits.any else "has no limits"
+    click.echo(f"{record.id} ({record.name}) {now}.")
+
+
 @keys.command("list")
 @click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @DATA_DIR
@@ -124,9 +155,7 @@ def show(*, shape: str, data_dir: Path) -> None:
 def revoke(*, key: str, data_dir: Path) -> None:
     """Revoke a key by its id, or by its name when only one unrevoked key has it."""
     with exits():
-        if not (data_dir / KEYS_FILE).exists():
-            raise NotFound(f"There are no keys in {data_dir}: is --data-dir the router's?")
-        record = _store(data_dir).revoke(key)
+        record = _existing(data_dir).revoke(key)
     click.echo(f"{record.id} ({record.name}) is revoked since {_instant(record.revoked_ms)}.")
 
 
@@ -165,6 +194,7 @@ def _row(record: KeyRecord, now_ms: int) -> dict[str, object]:
         "tags": list(record.tags),
         "models": list(record.models),
         "policies": list(record.policies),
+        "limits": limits_row(record.limits),
         "created_at": _instant(record.created_ms),
         "expires_at": _instant(record.expires_ms),
         "revoked_at": _instant(record.revoked_ms),
@@ -181,6 +211,7 @@ def _cells(record: KeyRecord, now_ms: int) -> tuple[str, ...]:
         ",".join(record.tags) or "-",
         ",".join(record.models) or "all",
         ",".join(record.policies) or "all",
+        record.limits.words() or "none",
         _instant(record.created_ms) or "-",
         _instant(record.expires_ms) or "never",
         record.status(now_ms),

@@ -7,11 +7,14 @@ Invariants
 1. A `Caller` never holds a secret or a digest of one: it may be logged.
 2. An empty set of models or policies means that the key was made without that limit. A limit is matched exactly: a name
    that is not in the set is refused, whatever it looks like.
+3. `limits` are those of the key as it was when the request came: a change counts from the next request on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from service.domain.limits import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Caller:
     """The owner of a request. `key_id` is `None` only for anonymous callers of a loopback router without keys.
 
     `tags` are the key's own labels (routes and cost reports group by them). `models` are registry model names and
-    `policies` policy names; empty is all of them.
+    `policies` policy names; empty is all of them. `limits` is what it may spend and ask for.
     """
 
     key_id: str | None
@@ -27,6 +30,7 @@ class Caller:
     tags: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     policies: frozenset[str] = frozenset()
+    limits: Limits = NO_LIMITS
 
     @property
     def anonymous(self) -> bool:

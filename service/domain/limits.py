@@ -10,10 +10,12 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from service.domain.money import usd_text
 
 PUSD_MAX: Final = 9_000_000 * 10**12
 """The largest budget, 9 million USD: counters are 64-bit integers."""
@@ -61,6 +63,18 @@ class Limits:
         """Whether there is a budget that refuses: a model without a price can't be held under it."""
         return self.money and not self.soft
 
+    def words(self) -> str:
+        """The limits for people, exact: `5 USD/day, 60 requests/minute, soft`; empty when there is none."""
+        if not self.any:
+            return ""
+        money = ((self.day_pusd, "day"), (self.month_pusd, "month"))
+        found = [f"{usd_text(pusd)} USD/{window}" for pusd, window in money if pusd is not None]
+        rates = ((self.requests_per_minute, "requests"), (self.tokens_per_minute, "tokens"))
+        found += [f"{most} {noun}/minute" for most, noun in rates if most is not None]
+        if self.concurrency is not None:
+            found.append(f"{self.concurrency} at once")
+        return ", ".join([*found, "soft"] if self.soft else found)
+
 
 _MOST: Final[Mapping[str, int]] = {
     "day_pusd": PUSD_MAX,
@@ -87,6 +101,17 @@ class Budget:
     def applies_to(self, tags: frozenset[str]) -> bool:
         """Whether a request with these tags counts against it."""
         return self.tag is None or self.tag in tags
+
+
+def applying(budgets: tuple[Budget, ...], key_tags: frozenset[str], said: Iterable[str] = ()) -> tuple[Budget, ...]:
+    """The budgets that a request counts against, in the order of the registry.
+
+    `key_tags` are those of the caller's key, `said` those that the request says itself.
+    """
+    if not budgets:
+        return ()  # as in most registries
+    tags = key_tags.union(said)
+    return tuple([one for one in budgets if one.applies_to(tags)])
 
 
 def day_of(at: datetime) -> str:

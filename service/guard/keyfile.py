@@ -9,6 +9,8 @@ Invariants
    foreign line breaks the chain, and so does another pepper. A broken chain is an error, never a shorter list of keys.
 3. A line is written by one `write` at the end of the file under `flock`, and synced before anybody hears of it.
 4. The file holds digests, never secrets. Messages name lines and fields, never values of a line.
+5. A router that does not know limits refuses a file that has some: what carries limits is of `LIMITS_VERSION`.
+   Everything else is as it ever was, so that a file without limits is read by both.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import orjson
 
 from service.domain.access import Caller
+from service.domain.limits import NO_LIMITS, Limits
 from service.errors import ConfigurationError, RouterError
 from service.guard.pepper import sync_directory
 
 VERSION = 1
+LIMITS_VERSION = 2
+"""Of events that say what a key may spend and ask for."""
 LINE_BYTES_MAX = 128 * 1024
 """The widest key that `guard.keys` lets through, every label full and of 4-byte characters, has 102 KB."""
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -43,6 +48,7 @@ SEAL_CHARACTERS = 32
 """128 bits: forging one line needs the pepper or 2^128 tries."""
 DIGEST_BYTES = 32
 
+_KINDS = (("create", VERSION), ("create", LIMITS_VERSION), ("limit", LIMITS_VERSION), ("revoke", VERSION))
 _SEAL_FIELD = b',"seal":"'
 _SEAL_END = b'"}'
 _SEAL_BYTES = len(_SEAL_FIELD) + SEAL_CHARACTERS + len(_SEAL_END)
@@ -66,6 +72,7 @@ class KeyRecord:
     expires_ms: int | None
     note: str
     revoked_ms: int | None = None
+    limits: Limits = NO_LIMITS
 
     def status(self, now_ms: int) -> str:
         """`active`, `expired` or `revoked` at an instant (Unix ms); `expires_ms` is the first instant of `expired`."""
@@ -77,27 +84,34 @@ class KeyRecord:
 
     def caller(self) -> Caller:
         """Who a request with this key comes from."""
-        return Caller(self.id, self.name, frozenset(self.tags), frozenset(self.models), frozenset(self.policies))
+        tags, models, policies = frozenset(self.tags), frozenset(self.models), frozenset(self.policies)
+        return Caller(self.id, self.name, tags, models, policies, self.limits)
 
 
 def create_line(record: KeyRecord) -> bytes:
     """The body (unsealed JSON) of the event that creates a key."""
-    return orjson.dumps(
-        {
-            "v": VERSION,
-            "event": "create",
-            "id": record.id,
-            "name": record.name,
-            "digest": record.digest.hex(),
-            "hint": record.hint,
-            "tags": record.tags,
-            "models": record.models,
-            "policies": record.policies,
-            "created_ms": record.created_ms,
-            "expires_ms": record.expires_ms,
-            "note": record.note,
-        }
-    )
+    limited = record.limits.any
+    event = {
+        "v": LIMITS_VERSION if limited else VERSION,
+        "event": "create",
+        "id": record.id,
+        "name": record.name,
+        "digest": record.digest.hex(),
+        "hint": record.hint,
+        "tags": record.tags,
+        "models": record.models,
+        "policies": record.policies,
+        "created_ms": record.created_ms,
+        "expires_ms": record.expires_ms,
+        "note": record.note,
+    }
+    return orjson.dumps(event | {"limits": asdict(record.limits)} if limited else event)
+
+
+def limit_line(key_id: str, at_ms: int, limits: Limits) -> bytes:
+    """The body (unsealed JSON) of the event that gives a key other limits: all of them, not what changed."""
+    event = {"v": LIMITS_VERSION, "event": "limit", "id": key_id, "at_ms": at_ms, "limits": asdict(limits)}
+    return orjson.dumps(event)
 
 
 def revoke_line(key_id: str, at_ms: int) -> bytes:
@@ -171,12 +185,16 @@ class KeyBook:
             event = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise self._broken("is not JSON") from None
-        kind = event.get("event")
-        if event.get("v") != VERSION or kind not in {"create", "revoke"}:
+        kind = (event.get("event"), event.get("v"))
+        if kind not in _KINDS:
             raise self._broken("is of a kind this version does not know: it was written by a newer one")
         try:
-            if kind == "create":
+            if kind[0] == "create":
                 self._create(_record(event))
+            elif kind[0] == "limit":
+                _integer(event["at_ms"])
+                record = self._known(_text(event["id"]), "limits")
+                self._put(replace(record, limits=_limits(event["limits"])))
             else:
                 self._revoke(_text(event["id"]), _integer(event["at_ms"]))
         except (KeyError, TypeError, ValueError):
@@ -186,17 +204,22 @@ class KeyBook:
     def _create(self, record: KeyRecord) -> None:
         if record.id in self.by_id or record.digest in self.by_digest:
             raise self._broken("creates a key that already exists")
-        self.by_id[record.id] = record
-        self.by_digest[record.digest] = record
+        self._put(record)
 
     def _revoke(self, key_id: str, at_ms: int) -> None:
+        record = self._known(key_id, "revokes")
+        if record.revoked_ms is None:
+            self._put(replace(record, revoked_ms=at_ms))
+
+    def _known(self, key_id: str, verb: str) -> KeyRecord:
         record = self.by_id.get(key_id)
         if record is None:
-            raise self._broken("revokes a key that was never created")
-        if record.revoked_ms is None:
-            revoked = replace(record, revoked_ms=at_ms)
-            self.by_id[record.id] = revoked
-            self.by_digest[record.digest] = revoked
+            raise self._broken(f"{verb} a key that was never created")
+        return record
+
+    def _put(self, record: KeyRecord) -> None:
+        self.by_id[record.id] = record
+        self.by_digest[record.digest] = record
 
 
 def _text(value: object) -> str:
@@ -217,6 +240,16 @@ def _integer(value: object) -> int:
     return value
 
 
+_LIMIT_FIELDS = tuple(one.name for one in fields(Limits))
+
+
+def _limits(told: object) -> Limits:
+    """Limits with every field there and no other: what this version does not know may be a limit."""
+    if not isinstance(told, dict) or set(told) != set(_LIMIT_FIELDS) or type(told["soft"]) is not bool:
+        raise TypeError
+    return Limits(**told)
+
+
 def _record(event: dict[str, object]) -> KeyRecord:
     """The key of a create event; KeyError, TypeError or ValueError when a field is missing or wrong."""
     digest = bytes.fromhex(_text(event["digest"]))
@@ -234,6 +267,7 @@ def _record(event: dict[str, object]) -> KeyRecord:
         created_ms=_integer(event["created_ms"]),
         expires_ms=None if expires is None else _integer(expires),
         note=_text(event["note"]),
+        limits=_limits(event["limits"]) if event["v"] == LIMITS_VERSION else NO_LIMITS,
     )
 
 

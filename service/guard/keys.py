@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 import secrets
 import threading
 import time
@@ -26,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 
 from service.domain.access import ANONYMOUS, Caller
+from service.domain.limits import NO_LIMITS, Limits
 from service.errors import (
     ConfigurationError,
     InvalidRequest,
@@ -34,6 +34,16 @@ from service.errors import (
     RouterError,
     Unauthenticated,
 )
+from service.guard.keyfields import (
+    NOTE_CHARACTERS_MAX,
+    SECRET_PREFIX,
+    check_model,
+    expiry_of,
+    labels_of,
+    limits_of,
+    name_of,
+    plain,
+)
 from service.guard.keyfile import (
     DIGEST_BYTES,
     FILE_BYTES_MAX,
@@ -41,6 +51,7 @@ from service.guard.keyfile import (
     KeyRecord,
     append,
     create_line,
+    limit_line,
     locked,
     revoke_line,
 )
@@ -50,7 +61,6 @@ __all__ = ["KEYS_FILE", "KeyRecord", "KeyStore", "NewKey", "load_pepper"]
 
 RECHECK_S = 0.25
 """A quarter of the second within which a revocation must count: a slow check still makes it."""
-SECRET_PREFIX = "coe-"  # noqa: S105  # the public part of every key, so that secret scanners can find leaked ones
 SECRET_BYTES = 32
 SECRET_CHARACTERS_MAX = 256
 """Longer bearer tokens are refused unhashed: a key of ours has 47 characters."""
@@ -58,14 +68,9 @@ HINT_CHARACTERS = 8
 """The prefix and 4 random characters: enough to recognise a key, 232 bits short of guessing it."""
 KEYS_MAX = 200_000
 """Revoked ones included. Twice what loading was measured with."""
-NAME_CHARACTERS_MAX = 100
-LABEL_CHARACTERS_MAX = 128
-LABELS_MAX = 64
-NOTE_CHARACTERS_MAX = 500
 AMBIGUOUS_SHOWN = 10
 
 _NOBODY = bytes(DIGEST_BYTES)
-_LABEL = re.compile(r"[^\s,]+")
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
@@ -101,7 +106,7 @@ class KeyStore:
         self._wall_ms = wall_ms
         self._lock = threading.Lock()
         self._book = KeyBook(str(path), pepper)
-        self._callers: dict[str, Caller] = {}
+        self._callers: dict[str, tuple[KeyRecord, Caller]] = {}
         self._signature: tuple[int, int, int, int] | None = None
         self._checked_s: float | None = None
         self._problem: str | None = None
@@ -115,6 +120,7 @@ class KeyStore:
         policies: Iterable[str] = (),
         expires_at: datetime | None = None,
         note: str = "",
+        limits: Limits = NO_LIMITS,
     ) -> NewKey:
         """Make a key and write it down. The returned secret exists nowhere else.
 
@@ -126,18 +132,19 @@ class KeyStore:
         secret = SECRET_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         record = KeyRecord(
             id=f"key_{secrets.token_hex(8)}",
-            name=_name(name),
+            name=name_of(name),
             digest=self._digest(secret),
             hint=secret[:HINT_CHARACTERS],
-            tags=_labels("tags", tags),
-            models=_labels("models", models),
-            policies=_labels("policies", policies),
+            tags=labels_of("tags", tags),
+            models=labels_of("models", models),
+            policies=labels_of("policies", policies),
             created_ms=now_ms,
-            expires_ms=_expiry(expires_at, now_ms),
-            note=_plain("note", note, NOTE_CHARACTERS_MAX),
+            expires_ms=expiry_of(expires_at, now_ms),
+            note=plain("note", note, NOTE_CHARACTERS_MAX),
+            limits=limits_of(limits),
         )
         for model in record.models:
-            _check_model(model)
+            check_model(model)
 
         def event(book: KeyBook) -> bytes:
             if len(book.by_id) >= KEYS_MAX:
@@ -153,17 +160,44 @@ class KeyStore:
         A key that is already revoked stays as it is. Raises `NotFound`, `InvalidRequest` (ambiguous), `RouterError` and
         `ConfigurationError` as `create` does.
         """
+
+        def event(record: KeyRecord) -> bytes | None:
+            return None if record.revoked_ms is not None else revoke_line(record.id, self._wall_ms())
+
+        return self._append_to(id_or_name, event)
+
+    def limit(self, id_or_name: str, change: Callable[[Limits], Limits]) -> KeyRecord:
+        """Give a key what `change` makes of its limits, found as by `revoke`. Returns the key as it is now.
+
+        Two changes at a time lose nothing of each other: each is made of what the file says under its lock. What takes
+        the last limit away takes `soft` away with it; limits that are as they were write nothing. Raises
+        `InvalidRequest` (ambiguous, revoked, soft without a limit), and the others as `revoke` does.
+        """
+
+        def event(record: KeyRecord) -> bytes | None:
+            if record.revoked_ms is not None:
+                raise InvalidRequest("The key is revoked, so its limits no longer matter.", param="key")
+            changed = change(record.limits)
+            if not changed.any and record.limits.any:
+                changed = NO_LIMITS
+            changed = limits_of(changed)
+            return None if changed == record.limits else limit_line(record.id, self._wall_ms(), changed)
+
+        return self._append_to(id_or_name, event)
+
+    def _append_to(self, id_or_name: str, event: Callable[[KeyRecord], bytes | None]) -> KeyRecord:
+        """Write what `event` makes of a key, if anything; the key as it is then."""
         chosen: list[str] = []
 
-        def event(book: KeyBook) -> bytes | None:
+        def of_key(book: KeyBook) -> bytes | None:
             record = _choose(book, id_or_name)
             chosen.append(record.id)
-            return None if record.revoked_ms is not None else revoke_line(record.id, self._wall_ms())
+            return event(record)
 
         # Asked before `_write`, whose lock would make a key file where there is none.
         if not self._current(at_once=True).by_id:
             raise _no_such_key()
-        self._write(event)
+        self._write(of_key)
         return self._book.by_id[chosen[0]]
 
     def list(self) -> tuple[KeyRecord, ...]:
@@ -214,10 +248,10 @@ class KeyStore:
         if status != "active":
             # Only the holder of the real secret reads this, so it tells nothing to anybody else.
             raise Unauthenticated(f"The API key is {status}: ask for a new one.", headers=_CHALLENGE)
-        caller = self._callers.get(record.id)
-        if caller is None:
-            caller = self._callers[record.id] = record.caller()  # what it is made of never changes
-        return caller
+        held = self._callers.get(record.id)
+        if held is None or held[0] is not record:  # an event of the file makes another record of the key
+            held = self._callers[record.id] = (record, record.caller())
+        return held[1]
 
     def _digest(self, secret: str) -> bytes:
         """`surrogatepass`: any text a client sends has a digest, none is an exception."""
@@ -316,50 +350,5 @@ def _choose(book: KeyBook, id_or_name: str) -> KeyRecord:
         raise _no_such_key()
     if len(named) > 1:
         ids = ", ".join(record.id for record in named[:AMBIGUOUS_SHOWN])
-        raise InvalidRequest(f"{len(named)} keys have this name; revoke one by its id: {ids}.", param="key")
+        raise InvalidRequest(f"{len(named)} keys have this name; name one by its id: {ids}.", param="key")
     return named[0]
-
-
-def _plain(param: str, text: str, characters_max: int) -> str:
-    """`text` unchanged, when it is short and can be printed: control characters would rewrite a terminal or a log."""
-    if len(text) > characters_max or not text.isprintable():
-        raise InvalidRequest(
-            f"{param} must be at most {characters_max} printable characters without line breaks.", param=param
-        )
-    return text
-
-
-def _name(name: str) -> str:
-    if not name.strip() or name != name.strip():
-        raise InvalidRequest("name must not be empty or begin or end with a blank.", param="name")
-    if name.startswith((SECRET_PREFIX, "key_")):
-        raise InvalidRequest("name must not look like a secret (coe-...) or an id (key_...).", param="name")
-    return _plain("name", name, NAME_CHARACTERS_MAX)
-
-
-def _labels(param: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """Distinct labels in the order given."""
-    found = tuple(dict.fromkeys(_plain(param, label, LABEL_CHARACTERS_MAX) for label in labels))
-    if len(found) > LABELS_MAX or not all(_LABEL.fullmatch(label) for label in found):
-        raise InvalidRequest(f"{param} must be at most {LABELS_MAX} words without blanks or commas.", param=param)
-    return found
-
-
-def _check_model(model: str) -> None:
-    """A limit is matched against registry models; anything else would lock the key out without a word."""
-    if model == "auto" or model.startswith(("auto:", "plan:")) or "/" in model:
-        raise InvalidRequest(
-            "models takes plain registry model names, not auto, plan:... or provider/model: see `coe check`.",
-            param="models",
-        )
-
-
-def _expiry(expires_at: datetime | None, now_ms: int) -> int | None:
-    if expires_at is None:
-        return None
-    if expires_at.tzinfo is None:
-        raise InvalidRequest("expires_at needs a time zone.", param="expires_at")
-    expires_ms = int(expires_at.timestamp() * 1000)
-    if expires_ms <= now_ms:
-        raise InvalidRequest("expires_at is in the past: give an instant to come.", param="expires_at")
-    return expires_ms

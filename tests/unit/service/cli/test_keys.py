@@ -17,6 +17,7 @@ from stage import registry
 import service
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_USAGE
 from service.cli.keys import keys, parse_expiry
+from service.domain.limits import Limits
 from service.errors import InvalidRequest
 from service.guard import keyfile
 from service.guard.keys import KEYS_FILE, KeyStore, load_pepper
@@ -144,6 +145,68 @@ def test_revoke_by_name_and_by_id(run):
     assert [row["status"] for row in json.loads(run("list", "--format", "json").stdout)] == ["revoked"] * 2
 
 
+def test_limits_from_birth_on(run, data_dir):
+    """Made with, changed, taken away one by one; the caller and both lists say what is left."""
+    options = ("--usd-per-day", "0.3", "--requests-per-minute", "60", "--soft")
+    secret = run("create", "--name", "alice", *options).stdout.strip()
+    store = KeyStore(data_dir / KEYS_FILE, load_pepper(data_dir, None))
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+
+    def seen():
+        store.list()  # looks at the file at once
+        return store.authenticate(secret, now_ms=now_ms).limits
+
+    assert seen() == Limits(day_pusd=3 * 10**11, requests_per_minute=60, soft=True)
+    assert "0.3 USD/day, 60 requests/minute, soft" in run("list").stdout
+    result = run("limit", "alice", "--usd-per-month", "100", "--usd-per-day", "none", "--hard")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("(alice) is limited to 100 USD/month, 60 requests/minute.\n")
+    assert seen() == Limits(month_pusd=10**14, requests_per_minute=60)
+    (row,) = json.loads(run("list", "--format", "json").stdout)
+    assert row["limits"] == {
+        "usd_per_day": None,
+        "usd_per_month": "100",
+        "requests_per_minute": 60,
+        "tokens_per_minute": None,
+        "concurrency": None,
+        "soft": False,
+    }
+    run("limit", row["id"], "--usd-per-month", "none")
+    assert run("limit", "alice", "--requests-per-minute", "none").stdout.endswith("(alice) has no limits.\n")
+    assert not seen().any
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["alice"], "Nothing to change"),
+        (["alice", "--usd-per-day", "1e3"], "--usd-per-day takes an amount"),
+        (["alice", "--soft"], "soft needs a limit"),
+        (["nobody", "--usd-per-day", "1e3"], "--usd-per-day takes an amount"),
+        (["nobody", "--concurrency", "1"], "coe keys list"),
+        (["dead", "--concurrency", "1"], "coe keys list"),
+    ],
+)
+def test_limits_that_make_no_sense_are_usage_errors(run, data_dir, arguments, words):
+    """64, a sentence, and nothing written."""
+    run("create", "--name", "alice")
+    run("create", "--name", "dead")
+    run("revoke", "dead")
+    before = (data_dir / KEYS_FILE).read_bytes()
+    result = run("limit", *arguments)
+    assert (result.exit_code, result.stdout) == (EX_USAGE, "")
+    assert words in result.stderr
+    assert (data_dir / KEYS_FILE).read_bytes() == before
+
+
+def test_limits_in_the_wrong_directory_are_told(run, data_dir):
+    """And make nothing there."""
+    result = run("limit", "alice", "--concurrency", "1")
+    assert result.exit_code == EX_USAGE
+    assert "--data-dir" in result.stderr
+    assert not data_dir.exists()
+
+
 def test_revoke_does_not_repeat_a_pasted_secret(run):
     """People paste the secret where the id belongs: it must not end in a terminal log."""
     secret = run("create", "--name", "alice").stdout.strip()
@@ -163,6 +226,10 @@ def test_revoke_in_the_wrong_directory_says_so(run, data_dir):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["--name", "a", "--usd-per-day", "five"],
+        ["--name", "a", "--usd-per-month", "-1"],
+        ["--name", "a", "--requests-per-minute", "1.5"],
+        ["--name", "a", "--soft"],
         ["--name", ""],
         ["--name", "a\tb"],
         ["--name", "a", "--expires", "2026-02-30"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.domain.access import ANONYMOUS, Caller
+from service.domain.limits import NO_LIMITS
 
 
 def test_a_key_without_limits_may_use_everything():
@@ -37,3 +38,8 @@ def test_the_anonymous_caller_has_no_key_and_can_not_be_changed():
     assert ANONYMOUS.anonymous
     with pytest.raises(AttributeError):
         ANONYMOUS.key_id = "key_1"  # type: ignore[misc]  # the assignment is the test
+
+
+def test_a_key_without_limits_has_none():
+    """Anybody may spend, unless the key says otherwise."""
+    assert Caller("key_1", "alice").limits == ANONYMOUS.limits == NO_LIMITS

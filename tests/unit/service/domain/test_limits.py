@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from service.domain.limits import NO_LIMITS, PUSD_MAX, Budget, Limits, day_of, end_of, month_of
+from service.domain.limits import NO_LIMITS, PUSD_MAX, Budget, Limits, applying, day_of, end_of, month_of
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,21 @@ def test_days_are_utc_whatever_the_zone_of_the_instant() -> None:
 )
 def test_a_window_ends_where_the_next_begins(window: str, after: datetime) -> None:
     assert end_of(window) == after
+
+
+def test_a_request_counts_against_the_budgets_of_its_key_and_of_what_it_says() -> None:
+    everybody, hr, eu = Budget("all", NO_LIMITS), Budget("hr", NO_LIMITS, tag="hr"), Budget("eu", NO_LIMITS, tag="eu")
+    budgets = (hr, everybody, eu)
+    assert applying(budgets, frozenset()) == (everybody,)
+    assert applying(budgets, frozenset({"hr"})) == (hr, everybody)
+    assert applying(budgets, frozenset({"hr"}), ("eu", "other")) == budgets
+    assert applying((), frozenset({"hr"}), ("eu",)) == ()
+
+
+def test_limits_in_words_are_exact() -> None:
+    assert NO_LIMITS.words() == ""
+    assert Limits(soft=True).words() == ""
+    assert Limits(day_pusd=0).words() == "0 USD/day"
+    assert Limits(month_pusd=PUSD_MAX - 1).words() == "8999999.999999999999 USD/month"
+    whole = Limits(5 * 10**12, 10**14, 60, 200_000, 8, soft=True)
+    assert whole.words() == ("5 USD/day, 100 USD/month, 60 requests/minute, 200000 tokens/minute, 8 at once, soft")

@@ -9,9 +9,10 @@ import stat
 import orjson
 import pytest
 
+from service.domain.limits import NO_LIMITS, Limits
 from service.errors import ConfigurationError, RouterError
 from service.guard import keyfile
-from service.guard.keyfile import KeyBook, KeyRecord, append, create_line, locked, revoke_line
+from service.guard.keyfile import KeyBook, KeyRecord, append, create_line, limit_line, locked, revoke_line
 
 PEPPER = bytes(range(32))
 
@@ -50,6 +51,8 @@ def read(content: bytes, pepper: bytes = PEPPER) -> KeyBook:
     book.absorb(content)
     return book
 
+
+TIGHT = Limits(day_pusd=5 * 10**12, requests_per_minute=60, soft=True)
 
 LINES = lines_of(
     create_line(record(1)), create_line(record(2, expires_ms=5000)), revoke_line("key_0000000000000001", 2000)
@@ -166,6 +169,88 @@ def test_the_first_revocation_counts():
     again = revoke_line("key_0000000000000001", 3000)
     book = read(b"".join(lines_of(create_line(record(1)), revoke_line("key_0000000000000001", 2000), again)))
     assert book.by_id["key_0000000000000001"].revoked_ms == 2000
+
+
+def test_limits_survive_the_file_and_the_last_ones_count():
+    """Those of the creation, then those of each event, whole: nothing is left of what was there before."""
+    tightest = Limits(month_pusd=9_000_000 * 10**12, tokens_per_minute=10**9, concurrency=0)
+    bodies = [
+        create_line(record(1, limits=TIGHT)),
+        create_line(record(2)),
+        limit_line(record(2).id, 1500, TIGHT),
+        limit_line(record(1).id, 1600, tightest),
+        limit_line(record(2).id, 1700, NO_LIMITS),
+    ]
+    lines = lines_of(*bodies)
+    found = [[book.by_id[record(number).id].limits for number in (1, 2)] for book in (read(b"".join(lines)),)]
+    assert found == [[tightest, NO_LIMITS]]
+    three = read(b"".join(lines[:3]))
+    assert three.by_id[record(2).id] == three.by_digest[record(2).digest] == record(2, limits=TIGHT)
+    assert three.by_id[record(1).id].caller().limits == TIGHT
+
+
+def test_a_revoked_key_stays_revoked_whatever_its_limits():
+    """An event that comes after the revocation changes nothing about it."""
+    bodies = create_line(record(1)), revoke_line(record(1).id, 2000), limit_line(record(1).id, 3000, TIGHT)
+    assert read(b"".join(lines_of(*bodies))).by_id[record(1).id].revoked_ms == 2000
+
+
+def test_a_file_without_limits_is_as_it_always_was():
+    """A router from before limits reads it, and this one reads what that one wrote."""
+    before = b'{"v":1,"event":"create","id":"key_0000000000000001","name":"name1","digest":"%s","hint":"coe-abcd",'
+    before += b'"tags":["hr"],"models":[],"policies":[],"created_ms":1001,"expires_ms":null,"note":""}'
+    before %= record(1).digest.hex().encode()
+    assert create_line(record(1)) == before
+    assert read(b"".join(lines_of(before))).by_id[record(1).id] == record(1)
+
+
+def test_what_carries_limits_is_of_a_version_that_says_so():
+    """A router from before limits takes no version but 1, so it never takes such a key for an unlimited one."""
+    for body in (create_line(record(1, limits=TIGHT)), limit_line("key_1", 1, NO_LIMITS)):
+        assert orjson.loads(body)["v"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"limits": None},
+        {"limits": {}},
+        {"limits": [1]},
+        {"limits": {"day_pusd": 5, "soft": False}},
+        {"day_pusd": -1},
+        {"day_pusd": 1.5},
+        {"day_pusd": "5"},
+        {"concurrency": True},
+        {"requests_per_minute": 10**9 + 1},
+        {"soft": None},
+        {"soft": 1},
+        {"usd_per_year": 5},
+    ],
+    ids=str,
+)
+def test_limits_that_are_none_are_an_error(change):
+    """Wrong, missing and unknown fields alike: a key must not lose its limits without a word."""
+    first, *_ = lines_of(create_line(record(1)))
+    for body in (create_line(record(2, limits=TIGHT)), limit_line(record(1).id, 1, TIGHT)):
+        event = orjson.loads(body)
+        event |= change if "limits" in change else {"limits": event["limits"] | change}
+        book = read(first)
+        with pytest.raises(ConfigurationError, match="line 2"):
+            book.absorb(book.sealed(orjson.dumps(event)))
+
+
+def test_events_of_another_version_are_an_error():
+    """A change of limits is none of version 1, and what a newer version says is not guessed."""
+    made = create_line(record(1))
+    for body, version in ((limit_line(record(1).id, 1, TIGHT), 1), (limit_line(record(1).id, 1, TIGHT), 3), (made, 3)):
+        with pytest.raises(ConfigurationError, match="line 2 is of a kind"):
+            lines_of(made, orjson.dumps(orjson.loads(body) | {"v": version}))
+
+
+def test_limits_of_nobody_are_an_error():
+    """As is a revocation of nobody."""
+    with pytest.raises(ConfigurationError, match="limits a key that was never created"):
+        lines_of(limit_line("key_1", 1, TIGHT))
 
 
 def test_continues_is_a_matter_of_history():

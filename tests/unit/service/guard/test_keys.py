@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import logging
@@ -14,7 +15,9 @@ import orjson
 import pytest
 
 from service.domain.access import ANONYMOUS
+from service.domain.limits import NO_LIMITS, Limits
 from service.errors import ConfigurationError, InvalidRequest, NotFound, RouterError, Unauthenticated
+from service.guard import keyfields
 from service.guard import keys as keys_module
 from service.guard.keys import KEYS_FILE, KeyStore
 
@@ -237,6 +240,7 @@ def test_revoking_where_there_are_no_keys_makes_no_file(store, path):
         ({"note": "a\rb"}, "note"),
         ({"expires_at": datetime(2099, 1, 1)}, "expires_at"),  # noqa: DTZ001  # the missing zone is the test
         ({"expires_at": datetime(2001, 1, 1, tzinfo=UTC)}, "expires_at"),
+        ({"limits": Limits(soft=True)}, "soft"),
     ],
 )
 def test_keys_that_make_no_sense_are_not_made(store, path, given, param):
@@ -249,10 +253,11 @@ def test_keys_that_make_no_sense_are_not_made(store, path, given, param):
 
 def test_the_widest_legal_key_fits_its_line(store):
     """Every label at its limit, of characters that take the most bytes."""
-    wide = [f"{chr(0x20000 + number)}" * keys_module.LABEL_CHARACTERS_MAX for number in range(keys_module.LABELS_MAX)]
-    name = "\U00020000" * keys_module.NAME_CHARACTERS_MAX
-    note = "\U00020000" * keys_module.NOTE_CHARACTERS_MAX
-    new = store.create(name, tags=wide, models=wide, policies=wide, note=note)
+    wide = [f"{chr(0x20000 + number)}" * keyfields.LABEL_CHARACTERS_MAX for number in range(keyfields.LABELS_MAX)]
+    name = "\U00020000" * keyfields.NAME_CHARACTERS_MAX
+    note = "\U00020000" * keyfields.NOTE_CHARACTERS_MAX
+    most = Limits(9_000_000 * 10**12, 9_000_000 * 10**12, 10**9, 10**9, 100_000, soft=True)
+    new = store.create(name, tags=wide, models=wide, policies=wide, note=note, limits=most)
     assert store.authenticate(new.secret, now_ms=NOW_MS).name == name
 
 
@@ -277,3 +282,66 @@ def test_a_short_pepper_makes_no_store(path):
     """Nobody builds a store around `load_pepper` with a weak one by mistake."""
     with pytest.raises(ConfigurationError, match="pepper"):
         KeyStore(path, b"short")
+
+
+TIGHT = Limits(day_pusd=5 * 10**12, concurrency=8)
+
+
+def test_limits_of_a_key_are_those_it_was_made_with(store):
+    """And the caller carries them; a key that is made without has none."""
+    tight, free = store.create("tight", limits=TIGHT), store.create("free")
+    assert store.authenticate(tight.secret, now_ms=NOW_MS).limits == TIGHT
+    assert store.authenticate(free.secret, now_ms=NOW_MS).limits == NO_LIMITS
+
+
+def test_a_change_of_limits_reaches_the_caller(store):
+    """Also of a key that has called before: what is remembered of it is of the record it was made of."""
+    new, other = store.create("alice"), store.create("other")
+    before = store.authenticate(new.secret, now_ms=NOW_MS)
+    untouched = store.authenticate(other.secret, now_ms=NOW_MS)
+    assert before is store.authenticate(new.secret, now_ms=NOW_MS)
+    changed = store.limit("alice", lambda limits: dataclasses.replace(limits, day_pusd=7))
+    assert (changed.id, changed.limits) == (new.id, Limits(day_pusd=7))
+    assert store.authenticate(new.secret, now_ms=NOW_MS).limits == Limits(day_pusd=7)
+    store.limit(new.id, lambda limits: dataclasses.replace(limits, concurrency=3))
+    after = store.authenticate(new.secret, now_ms=NOW_MS)
+    assert after.limits == Limits(day_pusd=7, concurrency=3)
+    assert dataclasses.replace(after, limits=NO_LIMITS) == before
+    assert store.authenticate(other.secret, now_ms=NOW_MS) is untouched
+
+
+def test_limits_as_they_were_write_nothing(store, path):
+    """A repeated command is no event."""
+    store.create("alice", limits=TIGHT)
+    before = path.read_bytes()
+    assert store.limit("alice", lambda _: TIGHT).limits == TIGHT
+    assert path.read_bytes() == before
+
+
+def test_the_last_limit_takes_soft_with_it(store):
+    """So that the next one that is given is hard unless it says otherwise."""
+    store.create("alice", limits=dataclasses.replace(TIGHT, soft=True))
+    gone = store.limit("alice", lambda limits: dataclasses.replace(limits, day_pusd=None, concurrency=None))
+    assert gone.limits == NO_LIMITS
+
+
+def test_limits_that_can_not_be_changed_are_told(store, path):
+    """Soft without a limit, a revoked key, a name that several have, nobody: and nothing is written."""
+    first = store.create("ci")
+    store.create("ci")
+    dead = store.create("dead")
+    store.revoke("dead")
+    before = path.read_bytes()
+    for whom, change, param in (
+        (first.id, lambda _: Limits(soft=True), "soft"),
+        (dead.id, lambda _: TIGHT, "key"),
+        ("ci", lambda _: TIGHT, "key"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            store.limit(whom, change)
+        assert caught.value.param == param
+    for nobody in ("dead", "nobody", "coe-" + "A" * 43):
+        with pytest.raises(NotFound) as missed:
+            store.limit(nobody, lambda _: TIGHT)
+        assert nobody not in missed.value.message.split("`")[0]
+    assert path.read_bytes() == before

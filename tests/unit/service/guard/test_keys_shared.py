@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 import service
+from service.domain.limits import NO_LIMITS, Limits
 from service.errors import ConfigurationError, RouterError, Unauthenticated
 from service.guard import keyfile
 from service.guard import keys as keys_module
@@ -54,6 +55,40 @@ def test_a_revocation_elsewhere_counts_within_the_recheck_interval(path):
     ticker.now_s += keys_module.RECHECK_S * 0.01
     assert "revoked" in refusal(server, new.secret).message
     assert keys_module.RECHECK_S < 1
+
+
+def test_limits_that_change_elsewhere_count_within_the_recheck_interval(path):
+    """As a revocation does: the caller of the next request after `RECHECK_S` carries them."""
+    ticker = Ticker()
+    server = KeyStore(path, PEPPER, monotonic=ticker)
+    command_line = KeyStore(path, PEPPER)
+    new = command_line.create("alice")
+    assert server.authenticate(new.secret, now_ms=NOW_MS).limits == NO_LIMITS
+    for limits in (Limits(day_pusd=5), Limits(day_pusd=5, concurrency=1), NO_LIMITS):
+        before = server.authenticate(new.secret, now_ms=NOW_MS).limits
+        command_line.limit("alice", lambda _, limits=limits: limits)
+        ticker.now_s += keys_module.RECHECK_S * 0.99
+        assert server.authenticate(new.secret, now_ms=NOW_MS).limits == before
+        ticker.now_s += keys_module.RECHECK_S * 0.01
+        assert server.authenticate(new.secret, now_ms=NOW_MS).limits == limits
+
+
+def test_changes_of_limits_at_the_same_time_lose_nothing(path):
+    """Eight writers, each with stores of its own, each raising by one what it finds under the lock."""
+    KeyStore(path, PEPPER).create("alice", limits=Limits(concurrency=0))
+
+    def raise_often():
+        store = KeyStore(path, PEPPER)
+        for _ in range(5):
+            store.limit("alice", lambda limits: Limits(concurrency=limits.concurrency + 1))
+
+    threads = [threading.Thread(target=raise_often) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (record,) = KeyStore(path, PEPPER).list()
+    assert record.limits == Limits(concurrency=40)
 
 
 def test_between_rechecks_the_file_is_not_touched(path, monkeypatch):

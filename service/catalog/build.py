@@ -22,6 +22,7 @@ from service.catalog.fields import ENV_REFERENCE
 from service.catalog.price_book import Pricing, book_of, calendar_of
 from service.catalog.problems import Problems
 from service.catalog.schema import (
+    BudgetEntry,
     LimitsEntry,
     PolicyEntry,
     ProviderEntry,
@@ -43,6 +44,7 @@ from service.domain.catalog import (
     Timeouts,
 )
 from service.domain.hosts import is_loopback
+from service.domain.limits import Budget, Limits
 from service.domain.money import FX_SCALE, Fx, pusd_from_usd
 from service.domain.prices import Calendar
 
@@ -74,6 +76,7 @@ def build(draft: Draft, setting: Setting, problems: Problems) -> Catalog:
         routes=tuple(_route(found.entry) for found in draft.routes),
         default_policy="balanced" if head is None else head.default_policy,
         baseline=None if head is None else head.baseline,
+        budgets=tuple(_budget(found.entry) for found in draft.budgets),
         version=setting.version,
         notes=tuple(remarks),
         by_id={one.id: one for model in models.values() for one in model.deployments},
@@ -251,6 +254,18 @@ def _route(entry: RouteEntry) -> RouteSpec:
         models=frozenset(when.model or ()),
     )
     return RouteSpec(entry.name, condition, entry.policy, entry.plan, entry.model)
+
+
+def _budget(entry: BudgetEntry) -> Budget:
+    limits = Limits(
+        day_pusd=None if entry.usd_per_day is None else pusd_from_usd(entry.usd_per_day),
+        month_pusd=None if entry.usd_per_month is None else pusd_from_usd(entry.usd_per_month),
+        requests_per_minute=entry.requests_per_minute,
+        tokens_per_minute=entry.tokens_per_minute,
+        concurrency=entry.concurrency,
+        soft=entry.soft,
+    )
+    return Budget(entry.name, limits, entry.tag)
 
 
 def _remarks(draft: Draft) -> list[str]:

@@ -67,6 +67,7 @@ class CheckReport:
     exchange_rates: tuple[Finding, ...] = ()
     baseline: Finding | None = None
     policies: tuple[Finding, ...] = ()
+    budgets: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -114,6 +115,10 @@ def check(catalog: Catalog, *, now: datetime) -> CheckReport:
         exchange_rates=tuple(_exchange_rates(catalog, now)),
         baseline=_baseline(catalog, now),
         policies=tuple(_policies(catalog, active, now)),
+        budgets=tuple(
+            Finding(one.name, f"{one.limits.words()}; {'every request' if one.tag is None else f'tag {one.tag}'}")
+            for one in catalog.budgets
+        ),
         notes=catalog.notes,
     )
 

@@ -12,7 +12,15 @@ from service.catalog.draft import DeploymentDraft, Draft
 from service.catalog.fields import ENV_REFERENCE
 from service.catalog.problems import Path, Problems, nearest, unknown
 from service.catalog.route_order import check_order
-from service.catalog.schema import PolicyEntry, ProviderEntry, RouteEntry, SelectorEntry, SwitchFields, TimeoutsEntry
+from service.catalog.schema import (
+    BudgetEntry,
+    PolicyEntry,
+    ProviderEntry,
+    RouteEntry,
+    SelectorEntry,
+    SwitchFields,
+    TimeoutsEntry,
+)
 from service.catalog.words import BUILTIN_POLICIES, PLANS
 from service.domain.catalog import NARROWED_QUIRKS, NUMBERED_QUIRKS, QUIRK_NUMBER_MAX
 
@@ -26,6 +34,9 @@ FORBIDDEN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "content-type"}
 )
 """Headers that the transport owns."""
+
+BUDGET_LIMITS = ("usd_per_day", "usd_per_month", "requests_per_minute", "tokens_per_minute", "concurrency")
+"""Fields of a budget, one of which it must have."""
 
 DEFAULT_SECONDS = {"connect_s": 5, "first_token_s": 30, "idle_s": 30, "total_s": 600}
 """Deadlines of a provider that gives none; the domain holds the same figures."""
@@ -44,10 +55,13 @@ def crosscheck(draft: Draft, problems: Problems, known_quirks: Mapping[str, str]
     for policy in draft.policies.values():
         checker.policy(policy.path, policy.entry)
     for name, path in ((route.entry.name, route.path) for route in draft.routes):
-        checker.once(name, path)
+        checker.once("route", name, path)
     for route in draft.routes:
         checker.route(route.path, route.entry)
     check_order(draft.routes, problems)
+    for budget in draft.budgets:
+        checker.once("budget", budget.entry.name, budget.path)
+        checker.budget(budget.path, budget.entry)
     return checker.notes
 
 
@@ -63,7 +77,7 @@ class _Checker:
         self._regions = {provider.entry.region for provider in draft.providers.values()}
         self._tags = {tag for provider in draft.providers.values() for tag in provider.entry.tags}
         self._tags |= {tag for model in draft.models.values() if model.entry for tag in model.entry.tags}
-        self._route_names: dict[str, Path] = {}
+        self._names: dict[tuple[str, str], Path] = {}
         self.notes: list[str] = []
 
     def head(self) -> None:
@@ -186,12 +200,18 @@ class _Checker:
                 where = ".".join(str(step) for step in path)
                 self.notes.append(f"{where}: no provider or model carries the {noun} {name!r}")
 
-    def once(self, name: str, path: Path) -> None:
-        """A route's name stands for one route in decisions."""
-        if name in self._route_names:
-            line = self._problems.line_of(self._route_names[name])
-            self._problems.at((*path, "name"), f"a second route {name!r}, first on line {line}; give each its own name")
-        self._route_names.setdefault(name, path)
+    def once(self, noun: str, name: str, path: Path) -> None:
+        """A name stands for one route in decisions, and for one budget in counters."""
+        first = self._names.setdefault((noun, name), path)
+        if first is not path:
+            line = self._problems.line_of(first)
+            message = f"a second {noun} {name!r}, first on line {line}; give each its own name"
+            self._problems.at((*path, "name"), message)
+
+    def budget(self, path: Path, entry: BudgetEntry) -> None:
+        """A budget that limits something."""
+        if all(getattr(entry, name) is None for name in BUDGET_LIMITS):
+            self._problems.at(path, f"budget {entry.name!r} limits nothing; add one of {', '.join(BUDGET_LIMITS)}")
 
     def route(self, path: Path, entry: RouteEntry) -> None:
         """Exactly one target that exists, and a condition that can hold."""

@@ -24,6 +24,7 @@ from service.catalog.positions import Document, Plain
 from service.catalog.price_schema import Entry, PriceEntry
 from service.catalog.problems import Path, Problems, shown, unknown
 from service.catalog.schema import (
+    BudgetEntry,
     CalendarEntry,
     DeploymentEntry,
     HeadEntry,
@@ -50,6 +51,11 @@ FIELD_HINTS: Mapping[str, str] = {
     "input_cost_per_token": "write input, the price of 1M tokens",
     "output_cost_per_token": "write output, the price of 1M tokens",
     "cache_write_5m": "write cache_write",
+    "budget": "write usd_per_day or usd_per_month",
+    "max_budget": "write usd_per_day or usd_per_month",
+    "rpm": "write requests_per_minute",
+    "tpm": "write tokens_per_minute",
+    "max_parallel_requests": "write concurrency",
 }
 """What to do about names that other gateways use."""
 
@@ -57,7 +63,7 @@ FIELD_HINTS: Mapping[str, str] = {
 MAX_NAMES = 5_000
 """Entries of a section by name: forty times the models of the shipped registry."""
 
-MAX_ITEMS: Mapping[str, int] = {"routes": 500, "deployments": 100, "prices": 500}
+MAX_ITEMS: Mapping[str, int] = {"routes": 500, "budgets": 500, "deployments": 100, "prices": 500}
 """Items of the lists that the checks compare with each other."""
 
 
@@ -101,6 +107,7 @@ class Draft:
     policies: dict[str, Located[PolicyEntry]] = field(default_factory=dict)
     calendars: dict[str, Located[CalendarEntry]] = field(default_factory=dict)
     routes: list[Located[RouteEntry]] = field(default_factory=list)
+    budgets: list[Located[BudgetEntry]] = field(default_factory=list)
     names: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -126,6 +133,10 @@ def draft(document: Document, problems: Problems) -> Draft:
         route = reader.entry(path, raw, RouteEntry)
         if route is not None:
             made.routes.append(Located(path, route))
+    for path, raw in reader.items(root, (), "budgets"):
+        budget = reader.entry(path, raw, BudgetEntry)
+        if budget is not None:
+            made.budgets.append(Located(path, budget))
     for section in ("providers", "models", "policies", "calendars"):
         found = root.get(section)
         made.names[section] = frozenset(found) if isinstance(found, dict) else frozenset()

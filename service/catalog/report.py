@@ -29,6 +29,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     )
     if not report.usable:
         yield "nothing can be called: set the key of at least one provider, or start a local engine"
+    yield from _section("budgets", report.budgets)
     yield from _section("policies that nothing active can meet", report.policies)
     if report.baseline is not None:
         yield from _section("baseline", (report.baseline,))

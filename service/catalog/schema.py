@@ -20,6 +20,8 @@ from service.catalog import words
 from service.catalog.fields import ENV_REFERENCE, NAME, NAME_SHAPE, Day, Number, OneOf, OneOrMany, Text, Whole, refuse
 from service.catalog.hosts import url_problem
 from service.catalog.price_schema import Entry, PriceEntry, SelfHostedEntry
+from service.domain.limits import CONCURRENCY_MAX, PER_MINUTE_MAX, PUSD_MAX
+from service.domain.money import PICO
 
 SCHEMA_VERSION = 1
 """The only version of the file's shape that there is."""
@@ -37,6 +39,8 @@ Ratio = Annotated[Decimal, Number(Decimal(0), Decimal(1))]
 Seconds = Annotated[Decimal, Number(Decimal(0), MAX_SECONDS, above=True)]
 Tokens = Annotated[int, Whole(1, MAX_CONTEXT_TOKENS)]
 Count = Annotated[int, Whole(1, MAX_COUNT)]
+Usd = Annotated[Decimal, Number(Decimal(0), Decimal(PUSD_MAX // PICO), decimals=12)]
+PerMinute = Annotated[int, Whole(0, PER_MINUTE_MAX)]
 Name = Annotated[str, Text("a name", NAME, NAME_SHAPE)]
 Label = Annotated[str, Text("a label", r"[^\s,;\x00-\x1f]{1,100}", "a word of at most 100 characters without spaces")]
 Prose = Annotated[str, Text()]
@@ -237,6 +241,21 @@ class RouteEntry(Entry):
     model: Prose | None = Field(None, description="A model, or provider/model.")
 
 
+class BudgetEntry(Entry):
+    """What all requests with a tag may spend and ask for together, or all requests at all. At least one limit."""
+
+    name: Name = Field(description="Its name in refusals, metrics and counters.")
+    tag: Label | None = Field(None, description="Tag of the caller's key or of the request. Absent: every request.")
+    usd_per_day: Usd | None = Field(None, description="Most that may be spent in a UTC day, in USD.")
+    usd_per_month: Usd | None = Field(None, description="Most that may be spent in a UTC month, in USD.")
+    requests_per_minute: PerMinute | None = Field(None, description="Requests in a minute.")
+    tokens_per_minute: PerMinute | None = Field(None, description="Tokens in a minute, input and output together.")
+    concurrency: Annotated[int, Whole(0, CONCURRENCY_MAX)] | None = Field(
+        None, description="Requests at the same time."
+    )
+    soft: bool = Field(False, description="true: what goes over is counted and told, never refused.")
+
+
 class CalendarEntry(Entry):
     """Days on which a price window does not apply."""
 
@@ -263,6 +282,9 @@ class RegistryFile(HeadEntry):
         default_factory=dict, description="Policies by name; balanced, cheap and best exist unless written here."
     )
     routes: list[RouteEntry] = Field(default_factory=list, description="The routing table, first match wins.")
+    budgets: list[BudgetEntry] = Field(
+        default_factory=list, description="What many requests may spend and ask for together."
+    )
     calendars: dict[Name, CalendarEntry] = Field(
         default_factory=dict, description="Calendars by name; one of a built-in name replaces it."
     )

@@ -16,6 +16,7 @@ from datetime import date
 from typing import Any
 
 from service.domain.fingerprint import fingerprint
+from service.domain.limits import Budget
 from service.domain.prices import PriceBook
 
 DEFAULT_QUALITY = 0.5
@@ -45,9 +46,13 @@ NOT_OFFERED = frozenset(
         "notes",
         "version",
         "by_id",
+        "budgets",
     }
 )
-"""Fields of the registry that no decision looks at: where and how a deployment is called, and what is said of it."""
+"""Fields of the registry that no decision looks at: where and how a deployment is called, and what is said of it.
+
+Nor does one look at budgets: whether some hard one applied to a request is said to it, and recorded.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +275,7 @@ class RouteSpec:
 class Catalog:
     """The whole registry, frozen. `version` is a short hash of the file it was built from.
 
+    `budgets` are what requests may spend and ask for together, beside the limits of each key.
     `offer` names what the file became here: two routers with one file and other keys have other deployments to offer.
     `prepared` is where `routing` keeps what it has worked out from this registry for every request alike: it is nobody
     else's, it says nothing that the rest does not, and it goes when the registry goes.
@@ -284,6 +290,7 @@ class Catalog:
     version: str = ""
     notes: tuple[str, ...] = ()
     by_id: Mapping[str, Deployment] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
     _offer: str = field(init=False, repr=False, compare=False, default="")
     prepared: Any = field(init=False, repr=False, compare=False, default=None)
 

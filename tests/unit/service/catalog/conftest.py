@@ -89,6 +89,15 @@ routes:
   - {name: hr, when: {key_tag: hr}, policy: private}
   - {name: contracts, when: {intent: translation, languages: [zh, en]}, plan: draft_polish}
   - {name: pinned, when: {model: "auto:private"}, model: local/qwen-onprem}
+budgets:
+  - {name: whole-router, usd_per_month: 5000}
+  - name: interns
+    tag: interns
+    usd_per_day: 20.50
+    requests_per_minute: 60
+    tokens_per_minute: 200000
+    concurrency: 8
+    soft: true
 """
 
 LoadText = Callable[..., Catalog]

@@ -17,6 +17,7 @@ from service.domain.catalog import (
     Selector,
     Timeouts,
 )
+from service.domain.limits import Budget, Limits
 
 LoadText = Callable[..., Catalog]
 
@@ -185,3 +186,25 @@ def test_a_policy_of_worth_and_floors_by_intent(load_text: LoadText, example: st
     line = "  worth: {objective: utility, usd_per_quality: 0.000000000007, min_quality_for: {coding: 0.9}}\n"
     policies = load_text(example.replace("policies:\n", "policies:\n" + line)).policies
     assert policies["worth"] == PolicySpec("worth", "utility", min_quality_for={"coding": 0.9}, pusd_per_quality=7)
+
+
+def test_budgets_in_order(load_text: LoadText, example: str) -> None:
+    """Amounts to the last digit, as pico-USD; without a tag they are everybody's."""
+    assert load_text(example).budgets == (
+        Budget("whole-router", Limits(month_pusd=5000 * 10**12)),
+        Budget("interns", Limits(20_500_000_000_000, None, 60, 200_000, 8, soft=True), tag="interns"),
+    )
+    odd = "budgets: [{name: a, usd_per_day: 8999999.999999999999}, {name: b, usd_per_month: 0.3, concurrency: 0}]\n"
+    assert load_text("version: 1\n" + odd).budgets == (
+        Budget("a", Limits(day_pusd=9_000_000 * 10**12 - 1)),
+        Budget("b", Limits(month_pusd=300_000_000_000, concurrency=0)),
+    )
+    assert load_text("version: 1\n").budgets == ()
+
+
+def test_a_budget_is_no_other_offer(load_text: LoadText, example: str) -> None:
+    """It changes who is let through, and nothing about models and prices; the file is another all the same."""
+    without = load_text(example.partition("budgets:")[0])
+    assert without.offer == load_text(example).offer
+    assert without.version != load_text(example).version
+    assert load_text(example.replace("min_quality: 0.70", "min_quality: 0.71")).offer != without.offer

@@ -34,6 +34,15 @@ def test_counts_and_inactive_providers(load_text: LoadText, example: str, now: d
     assert full.inactive_providers == ()
 
 
+def test_budgets_are_told(load_text: LoadText, now: datetime) -> None:
+    """Whom each is about, and what it holds them to."""
+    text = "version: 1\nbudgets: [{name: all, usd_per_day: 0.5}, {name: hr, tag: eu/hr, concurrency: 2, soft: true}]\n"
+    assert check(load_text(text), now=now).budgets == (
+        Finding("all", "0.5 USD/day; every request"),
+        Finding("hr", "2 at once, soft; tag eu/hr"),
+    )
+
+
 def test_nothing_usable(load_text: LoadText, now: datetime) -> None:
     """An empty registry, and one whose only provider lacks its key, are not usable."""
     assert not check(load_text("version: 1\n"), now=now).usable

@@ -75,7 +75,7 @@ def test_a_broken_calendar_blames_no_window(wrong: Wrong, example: str) -> None:
     """A window that names a calendar with a mistake is not the mistake."""
     text = edited(example, "except: cn-holidays", "except: mine")
     (problem,) = wrong(text + "calendars:\n  mine: {zone: Asia/Shanghai, days: [2026-13-01], until: 2026-12-31}\n")
-    assert problem == "providers.yaml:77:38: no such day: 2026-13-01"
+    assert problem == "providers.yaml:86:38: no such day: 2026-13-01"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,9 @@ def test_a_broken_calendar_blames_no_window(wrong: Wrong, example: str) -> None:
             "2:14: expected a list, got nothing; remove the field or fill it",
         ),
         ("version: 1\nroutes: {a: 1}\n", "2:1: expected a list, got a mapping"),
+        ("version: 1\nbudgets: {interns: {usd_per_day: 5}}\n", "2:1: expected a list, got a mapping"),
+        ("version: 1\nbudgets: [5]\n", "2:11: expected a mapping, got 5"),
+        ("version: 1\nbudget: []\n", "2:1: unknown field 'budget': write usd_per_day or usd_per_month"),
         ("version: 1\nmodel: {}\n", "2:1: unknown field 'model'; did you mean 'models'?"),
         ("version: 1\ndefault_policy: nobody\n", "2:17: unknown policy 'nobody'; use one of: balanced, best, cheap"),
     ],
@@ -125,6 +128,10 @@ def test_calendars_of_the_file(wrong: Wrong, load_text: LoadText) -> None:
         (
             "version: 1\nroutes: [" + ", ".join(["{}"] * 501) + "]\n",
             "2:1: more than 500 routes; remove those that nobody needs",
+        ),
+        (
+            "version: 1\nbudgets: [" + ", ".join(["{}"] * 501) + "]\n",
+            "2:1: more than 500 budgets; remove those that nobody needs",
         ),
         (
             "version: 1\nmodels: {m: {deployments: [" + ", ".join(["{}"] * 101) + "]}}\n",
@@ -209,8 +216,8 @@ def test_load_reads_the_file(tmp_path: Path, example: str) -> None:
         load(path, {}, now=now)
     assert caught.value.problems == (
         (
-            f"{path}:76:1: unknown field 'extra'; use one of: "
-            "baseline, calendars, currency, default_policy, models, policies, providers, "
+            f"{path}:85:1: unknown field 'extra'; use one of: "
+            "baseline, budgets, calendars, currency, default_policy, models, policies, providers, "
             "routes, version"
         ),
     )

@@ -276,6 +276,42 @@ WRONG_EDITS = [
         "model: lokal/qwen-onprem",
         "75:58: unknown model 'lokal/qwen-onprem'; did you mean 'local/qwen-onprem'?",
     ),
+    (
+        ", usd_per_month: 5000",
+        "",
+        (
+            "77:5: budget 'whole-router' limits nothing; add one of usd_per_day, usd_per_month, requests_per_minute, "
+            "tokens_per_minute, concurrency"
+        ),
+    ),
+    (
+        "usd_per_month: 5000",
+        "soft: true, usd_per_month: null",
+        "77:5: budget 'whole-router' limits nothing; add one of",
+    ),
+    (
+        "name: interns",
+        "name: whole-router",
+        "78:11: a second budget 'whole-router', first on line 77; give each its own name",
+    ),
+    ("  - name: interns\n    tag", "  - tag", "78:5: the field 'name' is missing; add it: its name in refusals"),
+    ("name: interns", "name: the interns", "78:11: not a name: letters, digits, '.', '_' and '-', "),
+    ("tag: interns", "tag: the interns", "79:10: not a label: a word of at most 100 characters without spaces"),
+    ("tag: interns", "tag: [interns]", "79:5: expected a label, got a list"),
+    ("tag: interns", "tags: interns", "79:5: unknown field 'tags'; did you mean 'tag'?"),
+    ("usd_per_day: 20.50", "usd_per_days: 20.50", "80:5: unknown field 'usd_per_days'; did you mean 'usd_per_day'?"),
+    ("usd_per_day: 20.50", "max_budget: 20.50", "80:5: unknown field 'max_budget': write usd_per_day or usd_per_month"),
+    ("usd_per_day: 20.50", "usd_per_day: -1", "80:18: must be at least 0, got -1"),
+    ("usd_per_day: 20.50", 'usd_per_day: "20.50"', "80:18: expected a number: write a plain decimal such as 0.15"),
+    ("usd_per_day: 20.50", "usd_per_day: 2e1", "80:18: expected a number: write a plain decimal such as 0.15"),
+    ("usd_per_day: 20.50", "usd_per_day: 9000000.01", "80:18: must be at most 9000000, got 9000000.01; check the unit"),
+    ("usd_per_day: 20.50", "usd_per_day: 0.0000000000001", "80:18: has more than 12 decimals (0.0000000000001)"),
+    ("per_minute: 60\n", "per_minute: 1.5\n", "81:26: expected a whole number: write digits only, without quotes"),
+    ("per_minute: 60\n", "per_minute: 1000000001\n", "81:26: must be between 0 and 1000000000, got 1000000001"),
+    ("per_minute: 200000\n", "per_minute: -1\n", "82:24: must be between 0 and 1000000000, got -1"),
+    ("concurrency: 8\n", "concurrency: 100001\n", "83:18: must be between 0 and 100000, got 100001"),
+    ("soft: true", "soft: yes please", "84:11: expected true or false, got the text 'yes please'"),
+    ("soft: true", "rpm: 5", "84:5: unknown field 'rpm': write requests_per_minute"),
 ]
 
 

@@ -18,6 +18,9 @@ def test_the_example(load_text: LoadText, example: str, now: datetime) -> None:
     assert render(check(catalog, now=now)).splitlines() == [
         f"registry {catalog.version}",
         "active now: 1 of 3 providers, 1 of 3 models, 1 of 4 deployments",
+        "budgets (2)",
+        "  whole-router: 5000 USD/month; every request",
+        "  interns: 20.5 USD/day, 60 requests/minute, 200000 tokens/minute, 8 at once, soft; tag interns",
         "calendars that end (1)",
         (
             "  cn-holidays: ends on 2026-12-31; after it no day is excepted and windows apply on holidays too: "
@@ -51,6 +54,7 @@ def test_nothing_is_left_out() -> None:
             "calendars",
             "exchange_rates",
             "policies",
+            "budgets",
         )
     }
     report = CheckReport("v", Counts(), baseline=Finding("b", "subject-baseline"), notes=("subject-notes",), **one)

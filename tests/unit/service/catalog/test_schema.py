@@ -163,6 +163,9 @@ def test_the_schema_accepts_the_example(plain: dict[str, Any]) -> None:
         (("policies", "careful", "max_cost_usd"), 0, "$.policies.careful.max_cost_usd: none of anyOf"),
         (("routes", 0, "when", "intent"), "maths", "$.routes[0].when.intent: none of anyOf"),
         (("currency", "rates"), {"cny": 1}, "$.currency.rates.cny: not allowed"),
+        (("budgets", 1, "usd_per_day"), Decimal(9_000_001), "$.budgets[1].usd_per_day: none of anyOf"),
+        (("budgets", 1, "usd_per_week"), 5, "$.budgets[1].usd_per_week: not allowed"),
+        (("budgets", 0), {"usd_per_day": 5}, "$.budgets[0].name: missing"),
     ],
 )
 def test_the_schema_refuses(plain: dict[str, Any], path: tuple[Any, ...], value: object, where: str) -> None:

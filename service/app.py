@@ -26,6 +26,7 @@ from service.domain.ports import Classifier
 from service.errors import ConfigurationError
 from service.failpoints import arm, parse
 from service.guard.keys import KeyStore
+from service.guard.limits import Limiter
 from service.guard.strong_share import StrongShares, StrongShareWatch
 from service.house import House, SystemClock
 from service.learned import read_learned
@@ -33,6 +34,7 @@ from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
 from service.ledger.sinks import open_sink
 from service.pipeline import Pipeline
+from service.spending import Spending, open_counters
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
 from service.upstream.transports import open_transport
@@ -67,8 +69,10 @@ def build(
         clock=clock,
         attempts_max=settings.attempts_max,
         deadline_s=settings.deadline_s,
-        watch=StrongShareWatch(shares, clock),
+        limiter=Limiter(open_counters(settings)),
     )
+    pipeline.settler.watch = StrongShareWatch(shares, clock)
+    pipeline.limiter.budgets = catalog.budgets
     pipeline.learned = read_learned(settings, catalog)
     house = House(
         settings=settings,
@@ -76,6 +80,7 @@ def build(
         pipeline=pipeline,
         journal=journal,
         indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
+        spending=Spending(pipeline.limiter, settings, clock, open_sink(settings.data_dir)),
         transport=transport,
         clock=clock,
         shares=shares,

@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
@@ -29,6 +29,7 @@ from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
 from service.resuming import Resuming
 from service.routing.estimate import within_ceiling
 from service.routing.health import Health, Pass, Rest, State
+from service.routing.reserving import reservations
 from service.routing.retrying import Budget, Failure, Option, Step, choose, is_final
 from service.routing.router import attempt_order
 from service.settling import Attempt, Settler, Work
@@ -113,7 +114,7 @@ class Attempting:
                     continue
                 problem = None
                 try:
-                    return await self._attempted(work, *turn, patience, limits, resuming)
+                    return await self._attempted(work, turns.options(turn[0]), turn[1], patience, limits, resuming)
                 except UpstreamError as failed:
                     problem = failed
                     self._failed(turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
@@ -141,14 +142,18 @@ class Attempting:
     async def _attempted(
         self,
         work: Work,
-        candidate: Candidate,
+        options: Sequence[Candidate],
         leave: Pass,
         patience: Patience,
         limits: Limits,
         resuming: Resuming | None,
     ) -> Answered:
-        """One attempt, settled unless it is a stream that goes on. Raises `UpstreamError`, settled, when it failed."""
-        attempt = await self._settler.open(work, candidate)
+        """One attempt, settled unless it is a stream that goes on. Raises `UpstreamError`, settled, when it failed.
+
+        `options` are who is called, with each reservation that would do.
+        """
+        attempt = await self._settler.open(work, options)
+        candidate = attempt.candidate
         chat, tally, name = work.chat, attempt.tally, candidate.deployment.id
         tally.told = work.told
         if tally.told is not None:
@@ -269,6 +274,12 @@ class _Turns:
         self._tries[name] = self._tries.get(name, 0) + 1
         self._work.passed_over.pop(name, None)
         return fit, leave
+
+    def options(self, candidate: Candidate) -> Sequence[Candidate]:
+        """A candidate with each reservation that would do, where somebody has to reserve."""
+        if self._work.lease is None:
+            return (candidate,)
+        return reservations(candidate, self._catalog.models[candidate.deployment.model], self._work.decision.features)
 
     def _options(self, wanted: int, now: float) -> list[Option]:
         """The others, in step with `_others`: as many as it takes for `wanted` who may be called, where there are."""

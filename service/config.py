@@ -133,6 +133,18 @@ class Settings(BaseSettings):
         description="A quality artefact (`coe train --outcomes`): how well models do on texts like the one at hand. "
         "Default: the registry's priors alone.",
     )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Where budgets and limits are counted for all processes and replicas together: `redis://`, "
+        "`rediss://`, `unix://`, `valkey://`, `redis+sentinel://host:port,host:port/master/0`, "
+        "`redis+cluster://host:port`. Default: in memory, for one process.",
+    )
+    redis_prefix: str = Field(
+        default="coe",
+        pattern="^[A-Za-z0-9_.-]{1,64}$",
+        description="What the names of all keys in Redis begin with: routers that share a server and not their budgets "
+        "need different ones.",
+    )
     failpoint: str | None = Field(
         default=None,
         description="For tests of the router alone: where it dies, fails or waits, as `point:action`.",

@@ -126,6 +126,22 @@ class UnsupportedMedia(CallerError):
     code = "unsupported_media_type"
 
 
+class RateLimited(CallerError):
+    """429: over a rate of requests or tokens, or over a number of requests at once; `retry-after` says when."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class BudgetExhausted(CallerError):
+    """429: what this may cost does not fit the budget of its key or tag; a retry can't help."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
 class NoCandidate(CallerError):
     """422: nothing in the registry can serve this request; the message names the constraint that emptied the list."""
 
@@ -239,6 +255,13 @@ class KeysUnavailable(RouterError):
 
     code = "keys_unavailable"
     part = "keys"
+
+
+class BudgetStoreUnavailable(RouterError):
+    """503: what counts budgets can't be asked, and the request is under one that must hold."""
+
+    code = "budget_store_unavailable"
+    part = "budgets"
 
 
 class Stopping(RouterError):

@@ -32,6 +32,7 @@ from service.pipeline import Pipeline
 from service.routing.explain import reasoned
 from service.routing.health import State
 from service.routing.replay import NotReplayable, differences, replay
+from service.spending import Spending
 from service.startup import find_local, read_registry, refuse_unusable
 from service.upstream.transports import OpenTransport
 
@@ -73,6 +74,7 @@ class House:
     transport: OpenTransport
     clock: SystemClock
     shares: StrongShares
+    spending: Spending
     simulated: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
     _indexing: threading.Thread | None = None
@@ -105,6 +107,7 @@ class House:
         self._loop_watch.start()
         self._indexing = threading.Thread(target=self.indexer.run, args=(self._stop,), name="indexer", daemon=True)
         self._indexing.start()
+        await self.spending.open(self.journal.writer.name, self._counted_tags, limited=self._limited())
         telemetry.logger().info(
             telemetry.STARTED,
             version=__version__,
@@ -124,6 +127,7 @@ class House:
         if self._loop_watch is not None:
             self._loop_watch.stop()
         await self.pipeline.settler.settled()
+        await self.spending.close()  # before the journal says that nothing of this process is open
         await self.journal.close()
         self._stop.set()
         if self._indexing is not None:
@@ -171,6 +175,8 @@ class House:
             found[telemetry.PART_CLASSIFIER] = "it failed at a request within the last minute; the log says where"
         if telemetry.LOG.drops(RECENT_S):
             found[telemetry.PART_LOG] = "lines were dropped within the last minute"
+        if (uncounted := self.spending.trouble(limited=self._limited())) is not None:
+            found[telemetry.PART_BUDGETS] = uncounted
         return found
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
@@ -203,6 +209,19 @@ class House:
         except (NotReplayable, CoeError):
             return {**told, "what_if": None}
         return {**told, "what_if": None} if differences(told, again) else {**told, **reasoned(again)}
+
+    def _limited(self) -> bool:
+        """Whether there is any budget or limit."""
+        with contextlib.suppress(ConfigurationError):
+            return bool(self.pipeline.limiter.budgets) or self.keys.limited()
+        return False  # without keys that can be trusted nobody is let in
+
+    def _counted_tags(self) -> set[str]:
+        """The tags whose spend is counted: of keys, and of budgets."""
+        tags = {one.tag for one in self.pipeline.limiter.budgets if one.tag is not None}
+        with contextlib.suppress(ConfigurationError):
+            tags.update(tag for key in self.keys.list() for tag in key.tags)
+        return tags
 
     def _indexed_decision(self, sink: Sink, decision_id: str) -> dict[str, object] | None:
         with contextlib.suppress(SinkMissing):
@@ -239,6 +258,7 @@ class House:
                 return
             self._registry_refused, self.pipeline.given_up = "", ()
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
+            self.pipeline.limiter.budgets = catalog.budgets
             # Whoever mended a key or a name reloads, and wants it used.
             self.pipeline.attempting.forget()
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())

@@ -37,7 +37,7 @@ from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
 from service.errors import CoeError, LedgerUnavailable, Stopping, UpstreamError
 from service.failing import too_slow
-from service.guard.strong_share import StrongShareWatch
+from service.guard.limits import Limiter, unlimited
 from service.ledger.lines import decode
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, UNREAD, read_request
@@ -86,13 +86,14 @@ class Pipeline:
         clock: Clock,
         attempts_max: int,
         deadline_s: float,
-        watch: StrongShareWatch | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.catalog = catalog
         self.learned = NOTHING_LEARNED
         self.given_up: tuple[str, ...] = ()  # parts of the router that every answer does without at the moment
         self._prefixes = Prefixes()
-        self.settler = Settler(ledger, clock, watch, self._prefixes)
+        self.limiter = limiter or unlimited()
+        self.settler = Settler(ledger, clock, prefixes=self._prefixes, limiter=self.limiter)
         self._classifier = classifier
         self.client = client
         self.attempting = Attempting(client, self.settler, clock, attempts_max=attempts_max, chance=random.random)
@@ -111,7 +112,8 @@ class Pipeline:
         decision = self.decide(chat, arrival.caller, catalog, chain=chain)
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
-        work = Work(chat, arrival, decision, baseline, chain, told=Told() if may_be_resumed(chat) else None)
+        told, lease = Told() if may_be_resumed(chat) else None, self.limiter.lease(arrival.caller, chat.steering.tags)
+        work = Work(chat, arrival, decision, baseline, chain, told=told, lease=lease)
         try:
             self._write_down(work)
             reply = await self._in_time(work, catalog)
@@ -275,6 +277,8 @@ class Pipeline:
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
+        if work.lease is not None:
+            headers.update(work.lease.headers)
         given_up = self._given_up(work)
         if given_up:
             headers["x-coe-degraded"] = ",".join(given_up)
@@ -283,7 +287,8 @@ class Pipeline:
     def _given_up(self, work: Work) -> tuple[str, ...]:
         """What was given up to answer, as `x-coe-degraded` tells it."""
         rests = any(rest is not NO_BUDGET for rest in work.passed_over.values())
-        return (*work.decision.degraded, *((RESTING,) if rests else ()), *self.given_up)
+        marks = () if work.lease is None else sorted(work.lease.marks)
+        return (*work.decision.degraded, *((RESTING,) if rests else ()), *marks, *self.given_up)
 
     def _write_down(self, work: Work) -> None:
         """Put the decision into the journal, and remember it."""

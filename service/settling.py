@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from service import telemetry
@@ -27,6 +28,7 @@ from service.domain.ids import new_id
 from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
+from service.guard.limits import Hold, Lease, Limiter, Spent, unlimited
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.recorder import (
     CALLER_STALLED,
@@ -83,7 +85,7 @@ class Work:
     was tried last, `passed_over` maps the id of each deployment that was not called to the reason. `chain` are the
     beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
     caller has, noted only where it may be gone on with, `authors` the models that it is of. `tries` counts the calls of
-    each deployment, `failed` has those that failed.
+    each deployment, `failed` has those that failed. `lease` is what it holds of budgets and limits, where it has any.
     """
 
     chat: ChatRequest
@@ -100,6 +102,7 @@ class Work:
     settling: list[asyncio.Task[TerminalEntry]] = field(default_factory=list)
     passed_over: dict[str, Rest] = field(default_factory=dict)
     told: Told | None = None
+    lease: Lease | None = None
     tries: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     authors: set[str] = field(default_factory=set)
@@ -136,12 +139,14 @@ class Settler:
         clock: Clock,
         watch: StrongShareWatch | None = None,
         prefixes: Prefixes | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._ledger = ledger
+        self._limiter = limiter or unlimited()
         self.counters = Counters()
         self._yardsticks = Yardsticks()
         self._prefixes = prefixes
-        self._watch = watch
+        self.watch = watch
         self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
         self._open: set[str] = set()
@@ -154,24 +159,35 @@ class Settler:
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
 
-    async def open(self, work: Work, candidate: Candidate) -> Attempt:
-        """Write down that an attempt is about to be made; raises LedgerUnavailable, and then nothing may be sent."""
-        caller, said = work.arrival.caller, work.chat.steering.tags
+    async def open(self, work: Work, options: Sequence[Candidate]) -> Attempt:
+        """Reserve what an attempt may cost, and write down that it is about to be made.
+
+        `options` are one candidate with each reservation that would do. Raises LedgerUnavailable, or why a budget or a
+        limit refuses: then nothing is held, and nothing may be sent.
+        """
+        caller, said, at = work.arrival.caller, work.chat.steering.tags, self._clock.utc()
+        candidate, number, lease = options[0], len(work.attempts) + 1, work.lease
+        if lease is not None:
+            candidate = options[await self._limiter.reserve(lease, number, at, [_hold(one) for one in options])]
         who = Identity(
             attempt_id=new_id("att_"),
             request_id=work.arrival.request_id,
-            number=len(work.attempts) + 1,
+            number=number,
             key_id=caller.key_id,
             tags=tuple(sorted({*caller.tags, *said})) if said or caller.tags else (),
             streaming=work.chat.stream,
         )
-        entry = opening(who, work.decision, candidate, self._now_ms())
+        entry = opening(who, work.decision, candidate, _unix_ms(at))
         try:
             await self._ledger.append_open(entry)
-        except ValueError as problem:
-            raise InvalidRequest(f"this request can't be written down: {problem}") from problem
-        if self._watch is not None and not work.attempts:
-            self._watch.decided(work.decision)
+        except BaseException as problem:
+            if lease is not None:
+                self._limiter.settle(lease, caller, (), number, Spent(0, 0, at))
+            if isinstance(problem, ValueError):
+                raise InvalidRequest(f"this request can't be written down: {problem}") from problem
+            raise
+        if self.watch is not None and not work.attempts:
+            self.watch.decided(work.decision)
         self._open.add(entry.attempt_id)
         work.attempts.append(Tried(entry))
         work.last = candidate
@@ -210,6 +226,10 @@ class Settler:
         )
         work.attempts[attempt.entry.attempt_number - 1].row = row
         work.costs.append(row.cost_pusd)
+        opened = datetime.fromtimestamp(attempt.entry.at_ms / 1000, UTC)
+        tokens = 0 if usage is None else usage.input_total + usage.output_total
+        spent, entry = Spent(row.cost_pusd or 0, tokens, opened), attempt.entry
+        self._limiter.settle(work.lease, work.arrival.caller, entry.tags, entry.attempt_number, spent)
         self.counters.attempt(candidate.deployment.id, ended, row.usage, row.cost_pusd, row.ttft_ms)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
@@ -239,6 +259,8 @@ class Settler:
 
     def tell(self, work: Work, status: int) -> None:
         """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
+        if work.lease is not None:
+            self._limiter.release(work.lease)
         if work.last is None:
             with contextlib.suppress(LedgerUnavailable):  # the journal has said so itself, and nothing was spent
                 self._ledger.no_attempt()
@@ -281,7 +303,17 @@ class Settler:
             self._open.discard(row.attempt_id)
 
     def _now_ms(self) -> int:
-        return int(self._clock.utc().timestamp() * 1000)
+        return _unix_ms(self._clock.utc())
+
+
+def _unix_ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _hold(candidate: Candidate) -> Hold:
+    """What a candidate may use."""
+    tokens = candidate.input_tokens + candidate.output_tokens + candidate.reasoning_tokens
+    return Hold(candidate.reserved_pusd or 0, tokens)
 
 
 def told_as(ended: str) -> int:

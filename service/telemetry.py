@@ -43,6 +43,9 @@ WORKER_DIED = "worker_died"
 WORKERS_RENEWED = "workers_renewed"
 RENEWAL_FAILED = "renewal_failed"
 FAILPOINT_ARMED = "failpoint_armed"
+COUNTERS_LOST = "counters_lost"
+COUNTERS_FOUND = "counters_found"
+SPEND_UNCOUNTED = "spend_uncounted"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -67,6 +70,9 @@ EVENTS = {
     WORKERS_RENEWED: "SIGUSR2: every worker was replaced by a new one; fields: workers",
     RENEWAL_FAILED: "SIGUSR2: the workers that run go on; fields: reason",
     LOG_LINES_DROPPED: "nobody read the log, so lines before this one are missing; fields: lines",
+    COUNTERS_LOST: "the store of budgets and limits can't be asked; fields: error",
+    COUNTERS_FOUND: "the store of budgets and limits answers, and knows what this process knows",
+    SPEND_UNCOUNTED: "what was spent before this start can't be counted yet; fields: error",
     FAILPOINT_ARMED: "the router will die, fail or wait on purpose, for a test; fields: point, action",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
@@ -131,6 +137,7 @@ PART_REGISTRY = "registry"
 PART_KEYS = "keys"
 PART_CLASSIFIER = "classifier"
 PART_LOG = "log"
+PART_BUDGETS = "budgets"
 
 PARTS = {
     PART_LEDGER: "nothing is spent: a new request gets 503 `ledger_unavailable`; what runs ends, and its end is kept",
@@ -138,6 +145,7 @@ PARTS = {
     PART_REGISTRY: "a new registry was refused: the one before serves",
     PART_KEYS: "nobody is let in: 503 `keys_unavailable`",
     PART_CLASSIFIER: "what could not be read goes to a model that is good at everything",
+    PART_BUDGETS: "what is under a hard budget gets 503 `budget_store_unavailable`; other limits are not held",
     PART_LOG: "requests go on; lines that nobody reads are dropped and counted",
 }
 """What the router does while a part of its own is not in order; docs/reliability.md is kept equal to this by a test."""

@@ -17,8 +17,8 @@ from typing import Final
 
 from service.domain.money import usd_text
 
-PUSD_MAX: Final = 9_000_000 * 10**12
-"""The largest budget, 9 million USD: counters are 64-bit integers."""
+PUSD_MAX: Final = 4_000_000 * 10**12
+"""The largest budget, 4 million USD: one and a reservation as large still fit a 64-bit counter together."""
 
 PER_MINUTE_MAX: Final = 10**9
 """The largest rate: with it a counter of rates stays within the integers that a double holds exactly."""

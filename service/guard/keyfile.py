@@ -131,6 +131,7 @@ class KeyBook:
         self.by_id: dict[str, KeyRecord] = {}
         self.by_digest: dict[bytes, KeyRecord] = {}
         self.seals: list[bytes] = []
+        self.limited = False
         self.offset = 0
         self._pepper = pepper
 
@@ -218,6 +219,7 @@ class KeyBook:
         return record
 
     def _put(self, record: KeyRecord) -> None:
+        self.limited |= record.limits.any
         self.by_id[record.id] = record
         self.by_digest[record.digest] = record
 

@@ -208,6 +208,10 @@ class KeyStore:
         """Whether any key was ever made, revoked ones included. Raises `ConfigurationError` as `list` does."""
         return bool(self._current().by_id)
 
+    def limited(self) -> bool:
+        """Whether a key has, or had, limits of its own. Raises `ConfigurationError` as `list` does."""
+        return self._current().limited
+
     def is_trusted(self) -> bool:
         """Whether the key file can be read as it should be, so that anybody is let in."""
         try:

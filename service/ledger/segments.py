@@ -43,6 +43,7 @@ _WRITER = r"(?P<writer>\d{8}T\d{9}Z-\d+-[0-9a-f]{8})"
 _SEGMENT = re.compile(_WRITER + r"\.(?P<part>\d{5,})\.jsonl")
 _SPILL = re.compile(_WRITER + r"\.spill")
 _DRAFT_SUFFIX = ".draft"
+_SWEPT_SUFFIX = ".swept"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,7 +105,7 @@ def spill_path(directory: Path, writer: str) -> Path:
 
 def swept_path(directory: Path, writer: str) -> Path:
     """The mark that none of a writer's attempts is open any more."""
-    return directory / f"{writer}.swept"
+    return directory / f"{writer}{_SWEPT_SUFFIX}"
 
 
 def sweepers_path(directory: Path, writer: str) -> Path:
@@ -124,6 +125,16 @@ def list_segments(directory: Path) -> list[SegmentFile]:
     except FileNotFoundError:
         return []
     return sorted(found)
+
+
+def swept_writers(directory: Path, since_s: float) -> set[str]:
+    """Every writer whose attempts have all ended and that was alive at an instant (Unix seconds) or later.
+
+    Raises OSError.
+    """
+    with os.scandir(directory) as entries:
+        marks = [entry for entry in entries if entry.name.endswith(_SWEPT_SUFFIX)]
+        return {entry.name.removesuffix(_SWEPT_SUFFIX) for entry in marks if entry.stat().st_mtime >= since_s}
 
 
 def unswept_writers(directory: Path) -> list[str]:

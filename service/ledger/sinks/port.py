@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.domain.lengths import AnswerLength
 from service.ledger.lines import Line
@@ -108,6 +108,19 @@ class CostSums:
     compared_pusd: int
 
 
+class Spent(NamedTuple):
+    """What a key spent on a UTC day with a set of tags, in pico-USD, in attempts that one writer of the journal opened.
+
+    `key_id` is `None` for anonymous callers.
+    """
+
+    writer: str
+    key_id: str | None
+    tags: tuple[str, ...]
+    day: str
+    pusd: int
+
+
 class Sink(Protocol):
     """An index of the journal. Filling is for one thread at a time; asking is safe from any thread.
 
@@ -151,6 +164,10 @@ class Sink(Protocol):
 
         The newest `ANSWERS_MAX`, in no order that means anything. Raises SinkMissing.
         """
+        ...
+
+    def spent(self, since_ms: int) -> list[Spent]:
+        """What was spent in attempts dispatched since an instant (Unix ms) and ended since. Raises SinkMissing."""
         ...
 
     def problems(self) -> list[Problem]:

@@ -35,6 +35,7 @@ from service.ledger.sinks.port import (
     SinkDamaged,
     SinkFault,
     SinkMissing,
+    Spent,
 )
 
 DAMAGED = ".damaged"
@@ -97,6 +98,14 @@ WHERE at_ms >= COALESCE(:since_ms, -9223372036854775808) AND at_ms < COALESCE(:u
     AND usage_source IN ('provider', 'counted')
     AND model IS NOT NULL AND intent IS NOT NULL AND effort IS NOT NULL AND choices > 0 AND last_user_tokens IS NOT NULL
 ORDER BY at_ms DESC LIMIT :most
+"""
+
+
+_SPENT_SQL = """
+SELECT writers.name, key_id, tags, day, SUM(cost_pusd)
+FROM attempts JOIN writers ON writers.id = attempts.writer
+WHERE at_ms >= :since_ms AND cost_pusd > 0
+GROUP BY 1, 2, 3, 4
 """
 
 
@@ -169,8 +178,9 @@ class SqliteSink:
         """See `Sink`; what raises leaves everything as it was."""
         whole, others = _whole_attempts(batch.lines)
         with self._lock, _transaction(self._open()) as connection:
+            writer = _writer_id(connection, batch.segment)
             before = connection.total_changes
-            connection.executemany(layout.PUT_WHOLE, [layout.whole_values(*lines) for lines in whole])
+            connection.executemany(layout.PUT_WHOLE, [layout.whole_values(*lines, writer) for lines in whole])
             if connection.total_changes - before < len(whole):
                 # Some were there already. Each line by itself changes nothing where it was taken a moment ago.
                 others = batch.lines
@@ -179,7 +189,7 @@ class SqliteSink:
             )
             for line in others:
                 if line.kind == "open":
-                    values = layout.open_values(line)
+                    values = layout.open_values(line, writer)
                     connection.execute(layout.NOTE_SECOND_OPEN, values)
                     connection.execute(layout.PUT_OPEN, values)
                 elif line.kind == "terminal":
@@ -236,6 +246,14 @@ class SqliteSink:
                 _ANSWERS_SQL, {"since_ms": since_ms, "until_ms": until_ms, "most": ANSWERS_MAX}
             ).fetchall()
         return [_answer(row) for row in rows]
+
+    def spent(self, since_ms: int) -> list[Spent]:
+        """See `Sink`."""
+        with self._asking() as connection:
+            return [
+                Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd)
+                for writer, key_id, tags, day, pusd in connection.execute(_SPENT_SQL, {"since_ms": since_ms})
+            ]
 
     def problems(self) -> list[Problem]:
         """See `Sink`."""
@@ -351,6 +369,14 @@ def _sums_query(by: Sequence[str]) -> str:
     grouping = f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
     # Every piece is a literal of this file, chosen by name; the instants are bound.
     return f"{_SCOPE_SQL} SELECT {', '.join([*keys, *counts, *tokens, *money])} FROM {tables}{grouping}"  # noqa: S608  # See above.
+
+
+def _writer_id(connection: sqlite3.Connection, segment: str) -> int:
+    """The number of the writer of a segment, whose file is named after it."""
+    name = (segment.partition(".")[0],)
+    connection.execute("INSERT OR IGNORE INTO writers (name) VALUES (?)", name)
+    (found,) = connection.execute("SELECT id FROM writers WHERE name = ?", name).fetchone()
+    return int(found)
 
 
 def _sums(row: sqlite3.Row, keys: int) -> CostSums:

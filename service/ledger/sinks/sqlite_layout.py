@@ -18,7 +18,7 @@ import orjson
 from service.domain.money import BUCKETS
 from service.ledger.lines import Line
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Kept in `user_version`. The index is rebuilt when it changes: there are no migrations of what can be derived."""
 
 OPEN_COLUMNS = (
@@ -44,6 +44,7 @@ OPEN_COLUMNS = (
     "choices",
     "output_tokens_cap",
     "last_user_tokens",
+    "writer",
     "open_rank",
 )
 
@@ -81,7 +82,9 @@ CREATE TABLE attempts (
     model TEXT, provider TEXT, wire_name TEXT, intent TEXT, language TEXT, policy TEXT, price_version TEXT,
     reserved_pusd INTEGER CHECK (typeof(reserved_pusd) IN ('integer', 'null')),
     tags TEXT NOT NULL DEFAULT '[]', streaming INTEGER, simulated INTEGER, kind TEXT,
-    effort TEXT, choices INTEGER, output_tokens_cap INTEGER, last_user_tokens INTEGER, open_rank TEXT,
+    effort TEXT, choices INTEGER, output_tokens_cap INTEGER, last_user_tokens INTEGER,
+    writer INTEGER,                  -- who opened it, of `writers`
+    open_rank TEXT,
     state TEXT NOT NULL DEFAULT 'open', ended_ms INTEGER, ended TEXT,
     input_tokens INTEGER, cache_read_tokens INTEGER, cache_write_5m_tokens INTEGER, cache_write_1h_tokens INTEGER,
     output_tokens INTEGER, reasoning_tokens INTEGER, audio_in_tokens INTEGER, audio_out_tokens INTEGER,
@@ -95,13 +98,14 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_at ON attempts (at_ms);
 CREATE INDEX attempts_decision ON attempts (decision_id);
 CREATE TABLE decisions (id TEXT PRIMARY KEY, key_id TEXT, at_ms INTEGER, json TEXT NOT NULL);
+CREATE TABLE writers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE checkpoint (segment TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE problems (segment TEXT, offset INTEGER, what TEXT, PRIMARY KEY (segment, offset, what));
 """
 
 _DAY_MS = 86_400_000
 
-TABLES = ("attempts", "decisions", "checkpoint", "problems")
+TABLES = ("attempts", "decisions", "writers", "checkpoint", "problems")
 
 
 def _upsert(columns: tuple[str, ...], rank: str, on_update: str) -> str:
@@ -129,7 +133,7 @@ INSERT OR IGNORE INTO problems SELECT '', 0, 'attempt ' || attempt_id || ' has m
 FROM attempts WHERE attempt_id = :attempt_id AND terminal_rank <> :terminal_rank
 """
 
-_OPEN_MADE = ("opened_ms", "tags", "open_rank")
+_OPEN_MADE = ("opened_ms", "tags", "writer", "open_rank")
 _TERMINAL_MADE = ("ended_ms", "usage_flags", "price", "terminal_rank", *(column for _, column in _BUCKET_COLUMNS))
 """Columns that are made from a body; the others hold a field of it as it is."""
 
@@ -146,29 +150,29 @@ PUT_WHOLE = (
 PUT_DECISION = "INSERT OR REPLACE INTO decisions (id, key_id, at_ms, json) VALUES (:id, :key_id, :at_ms, :json)"
 
 
-def open_values(line: Line) -> dict[str, object]:
-    """The values of an `open` line for `PUT_OPEN`."""
+def open_values(line: Line, writer: int) -> dict[str, object]:
+    """The values of an `open` line for `PUT_OPEN`; `writer` is its id."""
     body = line.body
     at_ms = _integer(body.get("at_ms")) or 0
     values = {"attempt_id": body.get("attempt_id"), "at_ms": at_ms, "day": day_of(at_ms)}
     values.update(zip(_OPEN_PLAIN, map(body.get, _OPEN_PLAIN), strict=True))
-    values.update(zip(_OPEN_MADE, _open_made(line, at_ms), strict=True))
+    values.update(zip(_OPEN_MADE, _open_made(line, at_ms, writer), strict=True))
     return values
 
 
-def _open_made(line: Line, at_ms: int) -> tuple[object, ...]:
+def _open_made(line: Line, at_ms: int, writer: int) -> tuple[object, ...]:
     """The values of `_OPEN_MADE`."""
-    return at_ms, _json(line.body.get("tags", [])), f"{at_ms:020d}:{line.seal}"
+    return at_ms, _json(line.body.get("tags", [])), writer, f"{at_ms:020d}:{line.seal}"
 
 
-def whole_values(opened: Line, ended: Line) -> list[object]:
+def whole_values(opened: Line, ended: Line, writer: int) -> list[object]:
     """The values of both lines of an attempt for `PUT_WHOLE`."""
     at_ms = _integer(opened.body.get("at_ms")) or 0
     return [
         opened.body.get("attempt_id"),
         at_ms,
         day_of(at_ms),
-        *_open_made(opened, at_ms),
+        *_open_made(opened, at_ms, writer),
         *map(opened.body.get, _OPEN_PLAIN),
         *_terminal_made(ended, _integer(ended.body.get("at_ms")) or 0),
         *map(ended.body.get, _TERMINAL_PLAIN),

@@ -81,7 +81,7 @@ def a_work(**body):
 async def opened(ledger, **body):
     """(settler, work, attempt) with one open attempt."""
     settler, work = Settler(ledger, Clock()), a_work(**body)
-    return settler, work, await settler.open(work, work.decision.chosen)
+    return settler, work, await settler.open(work, (work.decision.chosen,))
 
 
 async def test_the_open_row_says_what_is_intended():
@@ -113,7 +113,7 @@ async def test_what_can_not_be_opened_leaves_nothing(problem, error):
     with pytest.raises(error):
         settler.decided({"id": "dec_1"})
     with pytest.raises(error):
-        await settler.open(work, work.decision.chosen)
+        await settler.open(work, (work.decision.chosen,))
     assert work.attempts == []
     await asyncio.wait_for(settler.settled(), 1)
 

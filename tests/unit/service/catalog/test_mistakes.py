@@ -304,7 +304,7 @@ WRONG_EDITS = [
     ("usd_per_day: 20.50", "usd_per_day: -1", "80:18: must be at least 0, got -1"),
     ("usd_per_day: 20.50", 'usd_per_day: "20.50"', "80:18: expected a number: write a plain decimal such as 0.15"),
     ("usd_per_day: 20.50", "usd_per_day: 2e1", "80:18: expected a number: write a plain decimal such as 0.15"),
-    ("usd_per_day: 20.50", "usd_per_day: 9000000.01", "80:18: must be at most 9000000, got 9000000.01; check the unit"),
+    ("usd_per_day: 20.50", "usd_per_day: 4000000.01", "80:18: must be at most 4000000, got 4000000.01; check the unit"),
     ("usd_per_day: 20.50", "usd_per_day: 0.0000000000001", "80:18: has more than 12 decimals (0.0000000000001)"),
     ("per_minute: 60\n", "per_minute: 1.5\n", "81:26: expected a whole number: write digits only, without quotes"),
     ("per_minute: 60\n", "per_minute: 1000000001\n", "81:26: must be between 0 and 1000000000, got 1000000001"),

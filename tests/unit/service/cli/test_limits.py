@@ -25,8 +25,8 @@ def said(**options):
         ("0.3", 3 * 10**11),
         ("0.000000000001", 1),
         ("1234567.123456789012", 1_234_567_123_456_789_012),
-        ("8999999.999999999999", PUSD_MAX - 1),
-        ("9000000", PUSD_MAX),
+        ("3999999.999999999999", PUSD_MAX - 1),
+        ("4000000", PUSD_MAX),
         ("007.50", 75 * 10**11),
     ],
 )
@@ -38,13 +38,13 @@ def test_an_amount_is_read_to_its_last_digit(text, pusd):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " 5", "-5", "+5", "5.", ".5", "1e3", "1_000", "1,5", "$5", "5 USD", "0.0000000000001", "9000000.000000000001",
+    ["", " 5", "-5", "+5", "5.", ".5", "1e3", "1_000", "1,5", "$5", "5 USD", "0.0000000000001", "4000000.000000000001",
      "9" * 400, "NaN", "inf", "None", "NONE", "٣", "5\n"],
 )  # fmt: skip
 def test_what_is_no_amount_is_refused(text):
     """With the option, and what it takes."""
     with pytest.raises(
-        InvalidRequest, match=r"--usd-per-day takes an amount in USD of at most 9000000 .* such as"
+        InvalidRequest, match=r"--usd-per-day takes an amount in USD of at most 4000000 .* such as"
     ) as caught:
         changed(NO_LIMITS, said(usd_per_day=text), None)
     assert caught.value.param == "usd_per_day"
@@ -77,7 +77,7 @@ def test_a_row_tells_every_limit_exactly():
     """Amounts as decimals in text, since a JSON number would be read as a float."""
     assert limits_row(Limits(month_pusd=PUSD_MAX - 1, concurrency=0, soft=True)) == {
         "usd_per_day": None,
-        "usd_per_month": "8999999.999999999999",
+        "usd_per_month": "3999999.999999999999",
         "requests_per_minute": None,
         "tokens_per_minute": None,
         "concurrency": 0,

@@ -173,7 +173,7 @@ def test_the_first_revocation_counts():
 
 def test_limits_survive_the_file_and_the_last_ones_count():
     """Those of the creation, then those of each event, whole: nothing is left of what was there before."""
-    tightest = Limits(month_pusd=9_000_000 * 10**12, tokens_per_minute=10**9, concurrency=0)
+    tightest = Limits(month_pusd=4_000_000 * 10**12, tokens_per_minute=10**9, concurrency=0)
     bodies = [
         create_line(record(1, limits=TIGHT)),
         create_line(record(2)),

@@ -256,7 +256,7 @@ def test_the_widest_legal_key_fits_its_line(store):
     wide = [f"{chr(0x20000 + number)}" * keyfields.LABEL_CHARACTERS_MAX for number in range(keyfields.LABELS_MAX)]
     name = "\U00020000" * keyfields.NAME_CHARACTERS_MAX
     note = "\U00020000" * keyfields.NOTE_CHARACTERS_MAX
-    most = Limits(9_000_000 * 10**12, 9_000_000 * 10**12, 10**9, 10**9, 100_000, soft=True)
+    most = Limits(4_000_000 * 10**12, 4_000_000 * 10**12, 10**9, 10**9, 100_000, soft=True)
     new = store.create(name, tags=wide, models=wide, policies=wide, note=note, limits=most)
     assert store.authenticate(new.secret, now_ms=NOW_MS).name == name
 

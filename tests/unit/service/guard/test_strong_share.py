@@ -231,5 +231,5 @@ def test_a_request_that_was_not_written_down_is_not_counted(capsys):
     settler = Settler(Full(), clock, watched)
     work = Work(a_chat(), Arrival("r", KEY, 0.0), decided(a_chat(), CATALOG, caller=KEY), None)
     with pytest.raises(LedgerUnavailable):
-        asyncio.run(settler.open(work, work.decision.chosen))
+        asyncio.run(settler.open(work, (work.decision.chosen,)))
     assert len(watched.shares) == 0

@@ -52,7 +52,7 @@ def test_days_are_utc():
 
 def test_a_line_with_nothing_but_an_id_still_has_every_value():
     """Statements bind by name: a field that the line leaves out is bound as unknown."""
-    opened = layout.open_values(Line("open", {"attempt_id": "a"}, "00000000"))
+    opened = layout.open_values(Line("open", {"attempt_id": "a"}, "00000000"), 1)
     ended = layout.terminal_values(Line("terminal", {"attempt_id": "a"}, "00000000"))
     assert set(layout.OPEN_COLUMNS) <= opened.keys()
     assert set(layout.TERMINAL_COLUMNS) <= ended.keys()

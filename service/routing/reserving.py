@@ -1,0 +1,42 @@
+"""What to reserve for an attempt under a budget: a bound for its bill, and the cap that makes it one. Pure.
+
+Where on the path: `settling.open`, before an attempt of a request that has a budget.
+
+Whoever sets no cap may get the longest answer that a model can give. That much is reserved where the budget has room
+for it, so that no answer is cut without need. Where it has not, the attempt is capped at what nine of ten answers stay
+under, and only that is reserved: an answer that is rarely cut is better than a refusal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from service.domain.catalog import Model
+from service.domain.decision import Candidate
+from service.domain.features import RequestFeatures
+from service.routing.capable import context_of, output_limit
+from service.routing.estimate import worst_cost
+
+
+def reservations(found: Candidate, model: Model, asked: RequestFeatures) -> tuple[Candidate, ...]:
+    """The candidate with each reservation that would do, the one that cuts nothing first.
+
+    Where the price is unknown, or the caller or a cost limit has capped the answer, there is one: as it stands.
+    """
+    if found.reserved_pusd is None or asked.output_tokens_max is not None or found.output_tokens_cap:
+        return (found,)
+    window = context_of(found.deployment, model)
+    left = None if window is None else max(1, window - found.input_tokens)
+    known = [tokens for tokens in (output_limit(found.deployment, model), left) if tokens is not None]
+    most = min(known, default=None)
+    wanted = max(1, found.wanted_tokens) if most is None else min(max(1, found.wanted_tokens), most)
+
+    def held(tokens: int, cap: int) -> Candidate:
+        worst = worst_cost(found.quote, found.input_tokens, tokens * asked.n)
+        return replace(found, reserved_pusd=worst, output_tokens_cap=cap)
+
+    if most is None:
+        return (held(wanted, wanted),)
+    if most <= wanted:
+        return (held(most, 0),)
+    return (held(most, 0), held(wanted, wanted))

@@ -1,0 +1,148 @@
+"""The counters of budgets from start to stop, and what was spent before this process: from the ledger to the counters.
+
+Where on the path: beside it. `house` opens and closes it; until all is counted nothing passes that is under a hard
+budget.
+
+A process tells the store what it has spent itself. What processes spent that are no more is told by whoever holds their
+journals now: the same figures from each, so that nothing is counted twice, however many tell them, and however often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from service import telemetry
+from service.config import Settings
+from service.domain.limits import day_of, month_of
+from service.domain.ports import Clock
+from service.guard.counters import LocalCounters, SharedCounters, StoreLost
+from service.guard.counting import Counter, Ended, Share
+from service.guard.limits import Limiter, spend_counters
+from service.guard.redis_link import RedisLink
+from service.ledger.indexer import wait_until_indexed
+from service.ledger.segments import journal_dir, swept_writers
+from service.ledger.sinks.port import Sink, SinkFault, SinkMissing, Spent
+
+INDEX_S: Final = 30.0
+"""How long the index may take to catch up with what was written before this start."""
+
+START_S: Final = 5.0
+"""How long a start waits until budgets can be checked. Without them it refuses what they stand over."""
+
+AGAIN_S: Final = 1.0
+
+APART: Final = "limits are set, and several workers can't count together: set COE_REDIS_URL, or run one worker"
+
+
+class NotCounted(Exception):
+    """What was spent can't be told at the moment; the message says why."""
+
+
+def open_counters(settings: Settings) -> LocalCounters | SharedCounters:
+    """The counters of a process; raises ConfigurationError for a URL that can't be used. Nothing is connected yet."""
+    if settings.redis_url is not None:
+        return SharedCounters(RedisLink(settings.redis_url.get_secret_value(), settings.redis_prefix))
+    began_ms, began = time.time_ns() // 1_000_000, time.monotonic()
+    return LocalCounters(lambda: began_ms + int((time.monotonic() - began) * 1000))
+
+
+class Spending:
+    """The counters of one process from start to stop."""
+
+    def __init__(self, limiter: Limiter, settings: Settings, clock: Clock, sink: Sink) -> None:
+        """Nothing is counted yet."""
+        limiter.uncounted = "it was not counted yet"
+        self._limiter = limiter
+        self._settings = settings
+        self._clock = clock
+        self._sink = sink
+        self._counting: asyncio.Task[None] | None = None
+
+    async def open(self, member: str, tags: Callable[[], Collection[str]], *, limited: bool) -> None:
+        """Begin to count as `member`, and wait a little for it where `limited`: limits exist.
+
+        `tags` gives those whose spend is counted.
+        """
+        counters = self._limiter.counters
+        if isinstance(counters, SharedCounters):
+            counters.start(member)
+        elif self._settings.workers > 1:
+            self._limiter.uncounted = APART
+            return
+        self._counting = asyncio.get_running_loop().create_task(self._count(tags))
+        if limited:
+            await asyncio.wait((self._counting,), timeout=START_S)
+            if isinstance(counters, SharedCounters):
+                await counters.is_ready(START_S)
+
+    async def close(self) -> None:
+        """Tell the store what is left to tell, and let go of it."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait((self._counting,))
+        counters = self._limiter.counters
+        if isinstance(counters, SharedCounters):
+            await counters.close()
+
+    def trouble(self, *, limited: bool) -> str | None:
+        """Why budgets can't be checked at the moment, for anybody; `None` while they can, or nobody has any."""
+        if self._limiter.counters.problem:
+            return "their store can't be asked at the moment; the log says why"
+        if limited and self._limiter.uncounted:
+            return self._limiter.uncounted
+        return None
+
+    async def _count(self, tags: Callable[[], Collection[str]]) -> None:
+        """Tell the counters what was spent before, until it is told."""
+        while True:
+            try:
+                data_dir, at = self._settings.data_dir, self._clock.utc()
+                members = await asyncio.to_thread(spent_before, data_dir, self._sink, at, tags())
+                await self._limiter.counters.end(members)
+            except (NotCounted, StoreLost) as problem:
+                if self._limiter.uncounted != str(problem):
+                    telemetry.logger().warning(telemetry.SPEND_UNCOUNTED, error=str(problem))
+                self._limiter.uncounted = str(problem)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._limiter.uncounted = ""
+                return
+
+
+def spent_before(data_dir: Path, sink: Sink, at: datetime, tags: Collection[str]) -> list[Ended]:
+    """What each process of this data directory that is no more has spent in the month of `at`, by counter.
+
+    `tags` are those that are counted. For a thread: it waits for the index, and reads a month of it. Raises NotCounted.
+    """
+    month = month_of(day_of(at))
+    since = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
+    try:
+        dead = swept_writers(journal_dir(data_dir), since.timestamp())
+        if not wait_until_indexed(data_dir, sink, INDEX_S):
+            raise NotCounted("the ledger's index is behind")
+        rows: list[Spent] = []
+        with contextlib.suppress(SinkMissing):
+            rows = sink.spent(int(since.timestamp() * 1000))
+    except (SinkFault, OSError) as problem:
+        raise NotCounted(f"the ledger's index can't be asked: {type(problem).__name__}") from problem
+    return ended_members((row for row in rows if row.writer in dead), dead, tags)
+
+
+def ended_members(rows: Iterable[Spent], dead: Iterable[str], tags: Collection[str]) -> list[Ended]:
+    """The same rows by member and counter; a dead one without a row is told of, too: it may have held something."""
+    found: dict[str, dict[Counter, int]] = {member: {} for member in sorted(dead)}
+    for row in rows:
+        counted = [tag for tag in row.tags if tag in tags]
+        sums = found[row.writer]
+        for counter in spend_counters(row.key_id, counted, row.day):
+            sums[counter] = sums.get(counter, 0) + row.pusd
+    return [
+        Ended(member, [Share(counter, pusd, 0) for counter, pusd in sums.items()], last=True)
+        for member, sums in found.items()
+    ]

@@ -49,6 +49,7 @@ $(VENV)/.system: $(VENV)/.dev
 	  command -v npm >/dev/null || missing="nodejs npm"; \
 	  command -v strace >/dev/null || missing="$$missing strace"; \
 	  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	  command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	  if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo "installing what tests need of the system: $$missing"; \
 	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

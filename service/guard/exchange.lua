@@ -41,7 +41,11 @@ end
 local function drained(key, limit)
   local found = redis.call('HMGET', key, 'level', 'at')
   if not found[1] then return 0 end
-  local elapsed = math.min(math.max(0, now - tonumber(found[2])), DRAIN_MS_MAX)
+  if now < tonumber(found[2]) then -- the clock was set back: begin again from here
+    redis.call('HSET', key, 'at', digits(now))
+    return tonumber(found[1])
+  end
+  local elapsed = math.min(now - tonumber(found[2]), DRAIN_MS_MAX)
   return math.max(0, tonumber(found[1]) - elapsed * limit)
 end
 
@@ -67,7 +71,7 @@ local function take(share)
       subtract(key, 'u', held)
     end
     redis.call('HSET', key, s, settled, h, share[5])
-    if not had[1] then begun(key, share[3]) end
+    if not had[2] then begun(key, share[3]) end
   elseif share[2] == 'r' then
     fill(key, drained(key, share[7]) + share[5] * MINUTE_MS, share[7])
   else
@@ -81,6 +85,7 @@ if message.e then -- a member that is no more, told of by its ledger
   for _, share in ipairs(shares) do
     if share[2] == 'm' then
       take(share)
+      redis.call('HDEL', KEYS[4 + share[1]], 'h:' .. member) -- should it come back after all, it begins anew
     elseif share[2] == 'c' then
       redis.call('HDEL', KEYS[4 + share[1]], member)
     end
@@ -119,6 +124,10 @@ else
     end
   end
 end
+if tonumber(ready) > now + message.g then -- the clock was set back
+  ready = digits(now + message.g)
+  redis.call('SET', KEYS[3], ready)
+end
 if stored and message.n <= tonumber(stored) then return {OLD, 0, {}} end
 
 redis.call('HSET', KEYS[1], member, digits(message.n))
@@ -156,7 +165,7 @@ local function tried(line)
     local used = drained(key, limit) + amount * MINUTE_MS
     local over = used - limit * MINUTE_MS
     local wait = 0
-    if over > 0 and amount <= limit then wait = math.ceil(over / limit) end
+    if over > 0 and amount > 0 and amount <= limit then wait = math.ceil(over / limit) end
     return digits(used), soft or over <= 0, wait
   end
   local used = slots_used(key) + amount
@@ -166,7 +175,8 @@ end
 local function grow(line, used)
   local key, kind, amount = KEYS[4 + line[1]], line[2], line[4]
   if kind == 'm' then
-    if redis.call('HSETNX', key, 's:' .. member, '0') == 1 then begun(key, line[3]) end
+    redis.call('HSETNX', key, 's:' .. member, '0')
+    if redis.call('HSETNX', key, 'h:' .. member, '0') == 1 then begun(key, line[3]) end
     redis.call('HINCRBY', key, 'h:' .. member, amount)
   elseif kind == 'r' then
     fill(key, tonumber(used), line[5])

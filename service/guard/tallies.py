@@ -79,6 +79,7 @@ class Tallies:
             self._numbers.clear()
             self._ready_ms = None
             return Reply(State.UNKNOWN)
+        self._ready_ms = min(self._ready_ms, now_ms + message.grace_ms)  # a clock may be set back
         if stored is not None and message.number <= stored:
             return Reply(State.OLD)
         self._numbers[message.member] = message.number
@@ -137,7 +138,8 @@ class Tallies:
         bucket = self._buckets.get(name)
         if bucket is None:
             return _Bucket(0, now_ms)
-        elapsed = min(max(0, now_ms - bucket.at_ms), DRAIN_MS_MAX)
+        bucket.at_ms = min(bucket.at_ms, now_ms)  # a clock that was set back begins again from here
+        elapsed = min(now_ms - bucket.at_ms, DRAIN_MS_MAX)
         return _Bucket(max(0, bucket.level - elapsed * limit), now_ms)
 
     def _answer(self, member: str, ask: Ask, now_ms: int) -> Verdict:
@@ -194,6 +196,6 @@ def _retry_ms(line: Line, used: int) -> int:
     """When a line that did not fit could, at the earliest; 0 where waiting is no help."""
     if line.counter.kind == SLOTS:
         return 1_000 if line.amount <= line.limit else 0
-    if line.counter.kind == MONEY or line.amount > line.limit:
+    if line.counter.kind == MONEY or not 0 < line.amount <= line.limit:
         return 0
     return -(-(used - line.limit * MINUTE_MS) // line.limit)

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.errors import ConfigurationError
-from service.guard.counters import StoreLost
+from service.guard.counters import StoreLost, within
 from service.guard.counting import MONEY, SLOTS, Ask, Counter, Ended, Line, Message, Reply, Share, State, Verdict
 from service.guard.holdings import SHARES_PER_MESSAGE
 
@@ -137,10 +137,7 @@ class RedisLink:
         client = self._client
         running = asyncio.ensure_future(call(client))
         try:
-            await asyncio.wait((running,), timeout=within_s)
-            for _ in range(3):  # a loop that was held up for so long may have the reply at hand, some steps away
-                if not running.done():
-                    await asyncio.sleep(0)
+            await within(running, within_s)
         except BaseException:
             running.cancel()
             self._client = None

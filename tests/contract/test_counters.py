@@ -98,7 +98,7 @@ class InRedis:
 
         script = self._script.replace(_CLOCK, f"local now = {self.now_ms}\n")
         self._patch.setattr(redis_link, "SCRIPT", script)
-        self._patch.setattr(redis_link, "_SHA", hashlib.sha1(script.encode()).hexdigest())
+        self._patch.setattr(redis_link, "_SHA", hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest())
         return self._link
 
     def close(self) -> None:

@@ -42,6 +42,9 @@ HUNG_S: Final = 20.0
 BACK_S: Final = 8.0
 """How long a store that lost everything may be missed: two and a half seconds of gathering, on a busy machine."""
 
+LOST: Final = "503 budget_store_unavailable"
+AGAIN_S: Final = 0.25
+
 NAIVE: Final = Path(__file__).parent / "naive"
 PACES: Final = VendorScript(
     cycle=(
@@ -134,7 +137,14 @@ class Replicas:
     async def _ask(self, tag: str, draw: random.Random, free: asyncio.Semaphore) -> str:
         async with free:
             up = [place for place in range(len(self.routers)) if place not in self._down]
-            return await self._told(draw.choice(up), tag, stream=draw.random() < 0.3)
+            due = time.monotonic() + BACK_S
+            while (kind := await self._told(draw.choice(up), tag, stream=draw.random() < 0.3)) == LOST:
+                if time.monotonic() > due:
+                    self.seen.wrong.append(f"{tag}: the store is not back after {BACK_S:.0f} s")
+                    break
+                await asyncio.sleep(AGAIN_S)
+                up = [place for place in range(len(self.routers)) if place not in self._down]
+            return kind
 
     async def _told(self, place: int, tag: str, *, stream: bool = False) -> str:
         """Ask one replica; the kind of end, which is noted."""

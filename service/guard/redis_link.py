@@ -68,6 +68,7 @@ class RedisLink:
         self._url = url
         self._tag = f"{{{prefix}}}:"
         self._client: Redis | None = None
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def exchange(self, message: Message, within_s: float) -> Reply:
         """See `Link.exchange`."""
@@ -134,25 +135,29 @@ class RedisLink:
         """What a call gives; StoreLost when it fails or takes too long, and then the connection is given up."""
         if self._client is None:
             self._client = await _connected(self._url)
-        client = self._client
-        running = asyncio.ensure_future(call(client))
+        running = asyncio.ensure_future(call(self._client))
         try:
             await within(running, within_s)
         except BaseException:
-            running.cancel()
-            self._client = None
-            asyncio.ensure_future(_closed(client))  # noqa: RUF006 # bounded, and nobody waits for it
+            self._give_up(running)
             raise
         if not running.done():
-            running.cancel()
             problem = f"no reply within {within_s * 1000:.0f} ms"
         elif (error := running.exception()) is not None:
             problem = type(error).__name__
         else:
             return running.result()
-        self._client = None
-        await _closed(client)
+        self._give_up(running)
         raise StoreLost(problem)
+
+    def _give_up(self, running: asyncio.Future[object]) -> None:
+        """Let go of the connection. Nobody waits for that: with a server that does nothing it may take its time."""
+        client, self._client = self._client, None
+        running.cancel()
+        if client is not None:
+            closing = asyncio.ensure_future(_closed(client))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 async def _closed(client: Redis) -> None:

@@ -8,7 +8,7 @@ Invariants
 2. One message is on its way at a time: what the next one tells already counts with what this one is granted. What is
    asked meanwhile goes together with the next.
 3. A grant that nobody waits for any more is given back.
-4. While the store is lost every ask fails at once; each `RETRY_S` it is tried again, and told everything anew.
+4. While the store is lost every ask fails at once. It is tried again all the time, and told everything anew.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from service.guard.tallies import Tallies
 ASK_S: Final = 0.14
 """Longest wait for an answer: with it a request is refused within 150 ms of a store's death."""
 
-CALL_S: Final = 0.1
-"""Longest wait for one exchange; on a local network it takes a millisecond."""
+CALL_S: Final = 1.0
+"""Longest wait for one exchange before its connection is given up; on a local network it takes a millisecond. Longer
+than any ask waits: a store that stumbled is not lost, and what it grants too late goes back."""
 
-RETRY_S: Final = 0.25
+RETRY_S: Final = (0.0, 0.05, 0.25)
+"""How long after the store was lost it is tried again: at once, then soon, then at this pace."""
 HEARTBEAT_S: Final = 1.0
 
 LEASE_MS: Final = 30_000
@@ -246,15 +248,18 @@ class SharedCounters:
             self._wake.set()
 
     async def _speak(self) -> None:
+        failed = 0
         while True:
             try:
                 if not self._joined:
                     await self._join()
                 batch = await self._batch()
                 await self._tell(batch)
+                failed = 0
             except StoreLost as lost:
                 self._lose(str(lost))
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
+                failed += 1
 
     async def _batch(self) -> list[_Waiting]:
         """Who asks now; nobody when a heartbeat is due, or there is something to tell."""

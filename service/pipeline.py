@@ -168,7 +168,8 @@ class Pipeline:
             warm = self._prefixes.warm(chain, self._clock.monotonic())
             known = replace(known, warm_tokens=warm, marked=chain.marked)
         decision_id, at = new_id("dec_"), self._clock.utc()
-        around = Circumstances(decision_id, at, caller, experience=known, lengths=learned.lengths)
+        budgeted = caller.budgeted(catalog.budgets, chat.steering.tags)
+        around = Circumstances(decision_id, at, caller, known, learned.lengths, budgeted)
         return decide(features_of(chat), intent, catalog, around)
 
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:

@@ -249,6 +249,7 @@ def _schemas() -> dict[str, Schema]:
             reason_code=_STRING,
             candidates=_list(_object("deployment quality reason", deployment=_STRING, reason=_STRING), least=1),
             ceiling_usd=_or_null(_STRING),
+            budgeted={"const": True},
         ),
         "Models": _object("object data", closed=True, object={"const": "list"}, data=_list({"$ref": _REF + "Model"})),
         "Model": _object(

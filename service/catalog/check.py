@@ -242,10 +242,12 @@ def _policy_gap(catalog: Catalog, policy: PolicySpec, active: list[Deployment], 
     left = [one for one in active if _matches(policy, one, catalog.models[one.model])]
     if not left:
         return "no active deployment" if not active else "no active deployment is allowed by it"
-    if policy.max_cost_pusd is not None:
+    budgeted = any(one.tag is None and one.limits.hard_money for one in catalog.budgets)
+    if policy.max_cost_pusd is not None or budgeted:
         left = [one for one in left if price_gap(one, now) is None]
         if not left:
-            return "it limits cost, and no deployment that it allows has a price"
+            why = "it limits cost" if policy.max_cost_pusd is not None else "every request is under a hard budget"
+            return f"{why}, and no deployment that it allows has a price"
     best, model = max((_best_quality(catalog.models[one.model]), one.model) for one in left)
     if best < policy.min_quality:
         return f"min_quality is {policy.min_quality:g}, and the best prior is {best:g} ({model})"

@@ -131,7 +131,9 @@ def _registry(path: Path, at: datetime) -> Catalog:
 def _decided(case: Case, catalog: Catalog, classifier: Classifier) -> Decision:
     chat = read_chat(_body(case), {name.lower(): value for name, value in case.entry.headers.items()})
     intent = read_intent(classifier, chat, explained=False) if needs_intent(chat, catalog) else NOT_CLASSIFIED
-    return decide(features_of(chat), intent, catalog, Circumstances("dec_case", case.at, case.caller))
+    around = Circumstances("dec_case", case.at, case.caller)
+    budgeted = case.caller.budgeted(catalog.budgets, chat.steering.tags)
+    return decide(features_of(chat), intent, catalog, around._replace(budgeted=budgeted))
 
 
 def _body(case: Case) -> bytes:

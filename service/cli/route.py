@@ -95,5 +95,6 @@ def _decide(chat: ChatRequest, catalog: Catalog, learned: Learned, now: datetime
     intent, known = NOT_CLASSIFIED, NOTHING
     if needs_intent(chat, catalog):
         intent, known = read_request(IntentClassifier.load(), learned.judge, chat, explained=True)
-    around = Circumstances("dec_dry_run", now, ANONYMOUS, experience=known, lengths=learned.lengths)
+    budgeted = ANONYMOUS.budgeted(catalog.budgets, chat.steering.tags)
+    around = Circumstances("dec_dry_run", now, ANONYMOUS, known, learned.lengths, budgeted)
     return decide(features_of(chat), intent, catalog, around)

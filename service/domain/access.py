@@ -12,9 +12,10 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.domain.limits import NO_LIMITS, Limits
+from service.domain.limits import NO_LIMITS, Budget, Limits, applying
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,15 @@ class Caller:
     def may_follow(self, policy: str) -> bool:
         """Whether this caller may choose a policy of the registry by name."""
         return not self.policies or policy in self.policies
+
+    def budgeted(self, budgets: tuple[Budget, ...], said: Iterable[str] = ()) -> bool:
+        """Whether some budget would refuse a request of this caller: its key's own, or one of the registry's.
+
+        `said` are the tags that the request says itself. What has no known price can't be held under such a budget.
+        """
+        if self.limits.hard_money:
+            return True
+        return bool(budgets) and any(one.limits.hard_money for one in applying(budgets, self.tags, said))
 
 
 ANONYMOUS = Caller(key_id=None, name="anonymous")

@@ -284,12 +284,11 @@ class Decision:
     """A ranked list of candidates and why. `ranked[0]` is the choice, the rest is the fallback order.
 
     `rejected` are the candidates that can't serve, each with its reason. `margin` says in words how the choice beat the
-    runner-up. `features`, `intent`, `at`, `caller` and `experience` are all that was decided upon, `versions` names
-    what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is what all attempts
-    of this request may cost together, `max_latency_ms` how long policy and route let it take; `None` is no limit.
+    runner-up. `features`, `intent`, `at`, `caller`, `budgeted` and `experience` are all that was decided upon,
+    `versions` names what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is
+    what all attempts may cost together, `max_latency_ms` how long policy and route let them take; `None` is no limit.
     `degraded` names what was given up to answer at all: `quality_floor`, `plan`, `allow`, `classifier`. `propensity` is
-    how likely this choice was, `seed` the draw behind it: without exploration there is no draw. `what_if` works out
-    what would have to change, when somebody asks.
+    how likely this choice was, `seed` the draw behind it, `None` without one. `what_if` tells what would change it.
     """
 
     id: str
@@ -312,6 +311,7 @@ class Decision:
     plan: str = "single"
     notes: tuple[str, ...] = ()
     ceiling_pusd: int | None = None
+    budgeted: bool = False
     max_latency_ms: int | None = None
     degraded: tuple[str, ...] = ()
     propensity: float = 1.0

@@ -34,8 +34,8 @@ REJECTIONS: Mapping[str, str] = {
     "context": "the request and its answer do not fit its window",
     "output": "the answer that is asked for is longer than it can give",
     "quality": "the caller's own least quality is not met",
-    "price": "its price is unknown and there is a cost limit",
-    "size": "an attachment has no known size and there is a cost limit",
+    "price": "its price is unknown and there is a cost limit or a hard budget",
+    "size": "an attachment has no known size and there is a cost limit or a hard budget",
     "cost": "an answer may cost more than the limit",
 }
 """Every kind of reason, in the order in which they are looked for."""

@@ -8,7 +8,8 @@ through row by row, a long one in columns. Neither says what a figure means: tha
 Invariants
 1. Every deployment that was meant is either able or out with a reason, in the order of the registry.
 2. What is built later tells the figures that were ranked.
-3. Quality floors of the caller and cost ceilings are applied here, to everybody, whatever the classifier said.
+3. Quality floors of the caller, cost ceilings and hard budgets are applied here, to everybody, whatever the classifier
+   said.
 4. Row by row or in columns, the entrants are the same.
 """
 
@@ -34,6 +35,7 @@ from service.routing.estimate import (
     answer_of,
     candidate,
     over_ceiling,
+    unaccountable,
     wanted_of,
     within_ceiling,
     worst_cost,
@@ -53,6 +55,7 @@ class Measure(NamedTuple):
     """What every deployment is measured by: the request, its demands and forecast, the instant, a cost ceiling.
 
     `known` is what is known beside the request: warm prefixes, and qualities as an artefact judges the text.
+    `budgeted`: what can't be priced is out, since a hard budget applies.
     """
 
     asked: RequestFeatures
@@ -61,12 +64,17 @@ class Measure(NamedTuple):
     at: datetime
     ceiling_pusd: int | None
     known: Experience = NOTHING
+    budgeted: bool = False
 
     @property
     def least(self) -> int:
         """The quality that the caller asks for, in steps; 0 is none."""
         said = self.asked.steering.min_quality
         return 0 if said is None else floor_steps(said)
+
+    def puts_out(self, quotes: Quotes) -> bool:
+        """Whether a budget puts somebody out: who has no price for some prompt, or everybody at an unknown size."""
+        return self.budgeted and bool(quotes.gaps or self.asked.sizes.unmeasured)
 
 
 class Entrants(NamedTuple):
@@ -169,10 +177,11 @@ def _row_by_row(shortlist: Shortlist, measure: Measure) -> Entrants:
         answers = [answer_of(model, expected) for _, model in able]
     quotes = shortlist.quotes(measure.at)
     costs = _costs(shortlist, measure, quotes, answers)
-    if ceiling is None and not measure.least and shortlist.holds(measure.demands):
+    unlimited = ceiling is None and not measure.least and not measure.puts_out(quotes)
+    if unlimited and shortlist.holds(measure.demands):
         return Entrants(measure, shortlist, able, qualities, costs, shortlist.out)
     worst = None if ceiling is None else _worst(shortlist, measure, quotes, answers)
-    told = _reasons(shortlist, measure, range(len(able)), qualities, costs, worst)
+    told = _reasons(shortlist, measure, range(len(able)), quotes, qualities, costs, worst)
     out = [(row, reason, fits) for row, reason, fits in told if reason is not None]
     if not out:
         return Entrants(measure, shortlist, able, qualities, costs, shortlist.out)
@@ -261,12 +270,12 @@ def _in_columns(shortlist: Shortlist, measure: Measure) -> Entrants | None:
     if costs is None or (worst is None and ceiling is not None):
         return None
     able, out = shortlist.able, shortlist.out
-    kept = _kept(shortlist, measure, qualities, costs, worst)
+    kept = _kept(shortlist, measure, quotes, qualities, costs, worst)
     if kept is not None and not kept.all():
         gone = np.flatnonzero(~kept)
         dear = None if worst is None else _known(worst[gone], SUM_MOST)
         figures = qualities[gone].tolist(), _known(costs[gone], UNPRICED), dear
-        told_out = _reasons(shortlist, measure, gone.tolist(), *figures)
+        told_out = _reasons(shortlist, measure, gone.tolist(), quotes, *figures)
         out = shortlist.with_out([(row, reason, fits) for row, reason, fits in told_out if reason is not None])
         able = tuple([able[row] for row in np.flatnonzero(kept).tolist()])
         qualities, costs = qualities[kept], costs[kept]
@@ -278,7 +287,9 @@ def _known(column: Whole, unknown: int) -> list[int | None]:
     return [None if one == unknown else one for one in column.tolist()]
 
 
-def _kept(shortlist: Shortlist, measure: Measure, qualities: Whole, costs: Whole, worst: Whole | None) -> Flags | None:
+def _kept(
+    shortlist: Shortlist, measure: Measure, quotes: Quotes, qualities: Whole, costs: Whole, worst: Whole | None
+) -> Flags | None:
     """Whom no limit of this request puts out; `None` when it has none that could."""
     demands, least, ceiling = measure.demands, measure.least, measure.ceiling_pusd
     kept: Flags | None = None
@@ -290,6 +301,10 @@ def _kept(shortlist: Shortlist, measure: Measure, qualities: Whole, costs: Whole
     if worst is not None and ceiling is not None:
         cheap = (worst <= min(ceiling, SUM_MOST - 1)) & (costs != UNPRICED) & (not measure.asked.sizes.unmeasured)
         kept = cheap if kept is None else kept & cheap
+    if measure.puts_out(quotes):
+        held = np.full(len(shortlist.able), not measure.asked.sizes.unmeasured)
+        held[list(quotes.gaps)] = False
+        kept = held if kept is None else kept & held
     return kept
 
 
@@ -297,6 +312,7 @@ def _reasons(
     shortlist: Shortlist,
     measure: Measure,
     rows: Sequence[int],
+    quotes: Quotes,
     qualities: Sequence[int],
     costs: Sequence[int | None],
     worst: Sequence[int | None] | None,
@@ -306,6 +322,7 @@ def _reasons(
     The figures are those of the rows. Most reasons are the same, so each text is made once.
     """
     small, least, ceiling = shortlist.holds(measure.demands), measure.least, measure.ceiling_pusd
+    budgeted = measure.puts_out(quotes)
     sized: dict[tuple[int | None, int | None], str | None] = {}
     poor: dict[int, str] = {}
     told: list[tuple[int, str | None, bool]] = []
@@ -322,6 +339,8 @@ def _reasons(
             reason = poor.get(quality) or poor.setdefault(quality, _too_poor(quality, least))
         elif fits and worst is not None and ceiling is not None:
             reason = over_ceiling(costs[place], worst[place], measure.asked, ceiling)
+        if fits and reason is None and budgeted:
+            reason = unaccountable(quotes.each[row], measure.asked)
         told.append((row, reason, fits))
     return told
 

@@ -25,6 +25,7 @@ from service.routing.capable import context_of, output_limit
 from service.routing.lengths import OUTPUT_PRIORS, REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.quality import Standards, judged, parts_of, standards
+from service.routing.quotes import priced
 
 INPUT_MARGIN_PERCENT = 150
 """Reserved input over the estimated one: the character rule is off by up to half on unusual text."""
@@ -318,6 +319,15 @@ def over_ceiling(
         return "size: an attachment by reference has no known size, and there is a cost limit"
     if worst_pusd > ceiling_pusd:
         return f"cost: an answer may cost more than the limit of {usd_text(ceiling_pusd)} USD"
+    return None
+
+
+def unaccountable(quote: PriceQuote | None, asked: RequestFeatures) -> str | None:
+    """Why an answer can't be held under a budget that refuses, or `None`: nobody could say what to reserve."""
+    if not priced(quote):
+        return "price: unknown, and there is a budget"
+    if asked.sizes.unmeasured:
+        return "size: an attachment by reference has no known size, and there is a budget"
     return None
 
 

@@ -70,6 +70,8 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "notes": list(decision.notes),
         "versions": dict(decision.versions),
     }
+    if decision.budgeted:
+        told["budgeted"] = True
     if full:
         told["what_if"] = told_what_if(decision.what_if())
     else:

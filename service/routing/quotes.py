@@ -101,7 +101,7 @@ class Sheet(NamedTuple):
 class Quotes:
     """What every row costs, from an instant until another one.
 
-    `gaps`: some price is unknown, for some prompt. `plain`: all are known, in USD and outside any window.
+    `gaps` are the rows whose price is unknown for some prompt. `plain`: all are known, in USD and outside any window.
     """
 
     __slots__ = ("_able", "_bounds", "_rates", "_sheets", "each", "gaps", "plain", "since", "until")
@@ -114,7 +114,7 @@ class Quotes:
         self.since = since
         self.until = until
         self.each: tuple[PriceQuote | None, ...] = tuple([one.prices.quote(at) for one, _ in able])
-        self.gaps = not all(quote is not None and _priced(quote) for quote in self.each)
+        self.gaps = tuple([row for row, quote in enumerate(self.each) if not priced(quote)])
         self.plain = not self.gaps and all(
             one is not None and one.multiplier == ONE and one.fx.nano_usd == FX_SCALE for one in self.each
         )
@@ -156,8 +156,10 @@ class Quotes:
         return self._sheets[span]
 
 
-def _priced(quote: PriceQuote) -> bool:
-    """Whether any prompt has a price."""
+def priced(quote: PriceQuote | None) -> bool:
+    """Whether a price is known for a prompt of any size."""
+    if quote is None:
+        return False
     every = (quote.rates, *[tier.rates for tier in quote.tiers])
     return quote.known and all(rates.requests is not None for rates in every)
 

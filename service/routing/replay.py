@@ -64,6 +64,7 @@ def replay(told: Mapping[str, object], catalog: Catalog, lengths: Lengths | None
             ),
             experience=experience_of(read.value("experience")),
             lengths=lengths,
+            budgeted="budgeted" in read and read.flag("budgeted"),
         )
     except (PlainError, ExperienceError) as problem:
         raise NotReplayable(f"the record is damaged: {problem}") from problem

@@ -71,6 +71,7 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
         plan=rules.address.plan,
         notes=rules.notes,
         ceiling_pusd=rules.ceiling_pusd,
+        budgeted=around.budgeted,
         max_latency_ms=rules.spec.max_latency_ms,
         degraded=(*rules.degraded, *missed, *(("classifier",) if intent.doubt == NOT_READ else ())),
         what_if=partial(what_if, weighed),

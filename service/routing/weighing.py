@@ -28,8 +28,8 @@ from service.routing.rules import Rules, rules_for
 class Circumstances(NamedTuple):
     """What surrounds a request: who asks, when, under which ids, and what is known of it beside its features.
 
-    `at` is an aware UTC instant. `lengths` is the learned table of answer lengths, `None` without one. All of it
-    is in the decision record, the table by its version.
+    `at` is an aware UTC instant. `lengths` is the learned table of answer lengths, `None` without one. `budgeted`: a
+    hard budget applies, of the key or of the registry. All of it is in the decision record, the table by its version.
     """
 
     decision_id: str
@@ -37,6 +37,7 @@ class Circumstances(NamedTuple):
     caller: Caller
     experience: Experience = NOTHING
     lengths: Lengths | None = None
+    budgeted: bool = False
 
 
 class Weighed(NamedTuple):
@@ -81,7 +82,7 @@ def weigh(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Circ
     )
     ready, address = prepared(catalog), rules.address
     meant = ready.everybody if address.deployments is None else address.deployments
-    measure = Measure(asked, demands, expected, around.at, rules.ceiling_pusd, around.experience)
+    measure = Measure(asked, demands, expected, around.at, rules.ceiling_pusd, around.experience, around.budgeted)
     entrants = enter(ready.shortlist(address.meant, meant, catalog, demands.kind), measure)
     if not entrants.able and rules.spec.on_unavailable == "any" and rules.spec.allow:
         allow = tuple([one for one in rules.allow if one is not rules.spec.allow])

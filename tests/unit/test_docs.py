@@ -200,7 +200,7 @@ def test_exit_codes():
 
 
 def decided_with_everything():
-    """A decision whose record has every field that there is: a cost limit, a warm prefix, an artefact's quality."""
+    """A decision whose record has every field that there is: a cost limit, a budget, a warm prefix, a learned quality."""
     models = (
         a_model("m", (9, 9), rates={"cache_read": 10**6, "cache_write_5m": 10**7}),
         a_model("n", (10, 10)),
@@ -208,7 +208,7 @@ def decided_with_everything():
     )
     known = Experience(qualities={"m": 9_000}, warm_tokens={"p/m": 2_048}, marked=True, artefact="quality-x@1")
     asked = features_of(a_chat("word " * 4_000, coe={"max_cost_usd": 0.2}))
-    around = Circumstances("dec_1", NOW, ANONYMOUS, experience=known)
+    around = Circumstances("dec_1", NOW, ANONYMOUS, experience=known, budgeted=True)
     return decide(asked, an_intent(), a_catalog(*models, baseline="o"), around)
 
 

@@ -15,9 +15,10 @@ import pytest
 from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 
 from service import telemetry
-from service.domain.access import ANONYMOUS
+from service.domain.access import ANONYMOUS, Caller
 from service.domain.chat import ChatRequest
 from service.domain.decision import INTENTS
+from service.domain.limits import NO_LIMITS, Budget, Limits
 from service.domain.rawjson import TOKENS_MAX
 from service.errors import LedgerUnavailable, NotSent
 from service.pipeline import Pipeline
@@ -624,3 +625,28 @@ def test_a_classifier_that_fails_costs_a_dearer_model_and_nothing_else(serving, 
     again = replay(told, pipeline.catalog, None)
     assert not differences(told, again)
     assert "unsure (the classifier failed)" in screen(again)
+
+
+HARD = Limits(day_pusd=10**12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "budgets", "said", "budgeted"),
+    [
+        (NO_LIMITS, (), (), False),
+        (HARD, (), (), True),
+        (replace(HARD, soft=True), (), (), False),
+        (NO_LIMITS, (Budget("hr", HARD, tag="hr"), Budget("lab", HARD, tag="lab")), (), True),
+        (NO_LIMITS, (Budget("lab", HARD, tag="lab"),), (), False),
+        (NO_LIMITS, (Budget("lab", HARD, tag="lab"),), ("lab",), True),
+        (NO_LIMITS, (Budget("all", replace(HARD, soft=True)), Budget("rates", Limits(concurrency=0))), ("lab",), False),
+    ],
+)
+def test_a_hard_budget_of_the_key_or_the_registry_is_decided_under(limits, budgets, said, budgeted):
+    """That of the registry which is asked, by the tags of the key and those of the request."""
+    pipeline = a_pipeline(Recording())
+    catalog = replace(a_catalog(a_model("dear", (9, 9)), a_model("free", None)), budgets=budgets)
+    caller = Caller("key_1", "a", tags=frozenset({"hr"}), limits=limits)
+    decision = pipeline.decide(a_chat(coe={"tags": list(said)}), caller, catalog)
+    assert decision.budgeted is budgeted
+    assert [one.deployment.id for one in decision.rejected] == (["p/free"] if budgeted else [])

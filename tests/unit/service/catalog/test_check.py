@@ -158,6 +158,11 @@ def test_policies_that_nothing_can_meet(load_text: LoadText, example: str, now: 
     unpriced = text.replace("self_hosted:", "prices: null\n        #").replace("          {gpus", "        # {gpus")
     found = check(load_text(unpriced), now=now).policies
     assert Finding("careful", "it limits cost, and no deployment that it allows has a price", active=False) in found
+    held = "every request is under a hard budget, and no deployment that it allows has a price"
+    assert Finding("private", held, active=False) in found
+    for none in ("usd_per_month: 5000, soft: true", "usd_per_month: 5000, tag: x", "concurrency: 5000"):
+        found = check(load_text(unpriced.replace("usd_per_month: 5000", none)), now=now).policies
+        assert not [one for one in found if "budget" in one.detail]
     assert check(load_text("version: 1\n"), now=now).policies[0] == Finding("balanced", "no active deployment")
 
 

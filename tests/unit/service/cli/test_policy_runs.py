@@ -116,3 +116,19 @@ def test_a_name_that_the_registry_does_not_have_is_a_mistake(tmp_path, expect, p
     with pytest.raises(RegistryError) as caught:
         expecting(tmp_path, expect)
     assert problem in str(caught.value)
+
+
+def test_budgets_of_the_registry_apply_to_cases(tmp_path):
+    """By the tags of the case's key and those that its request says, as to any request."""
+    registry = tmp_path / "providers.yaml"
+    budgets = "budgets: [{name: lab, tag: lab, usd_per_day: 5}]\n"
+    registry.write_text(SMALL.read_text(encoding="utf-8") + budgets, encoding="utf-8")
+    catalog, path = load(registry, {}, now=NOW), tmp_path / "cases.yaml"
+    unpriced = "prompt: x, expect: {rejected: {north/riddle: price}}"
+    cases = [
+        f"{{name: key, key: {{tags: [lab]}}, {unpriced}}}",
+        f"{{name: said, coe: {{tags: [lab]}}, {unpriced}}}",
+        f"{{name: neither, key: {{tags: [hr]}}, {unpriced}}}",
+    ]
+    path.write_text("at: 2026-11-21T12:00Z\ncases:\n" + "".join(f"  - {case}\n" for case in cases), encoding="utf-8")
+    assert [one.passed for one in run([read_cases(path)], catalog, WordClassifier())] == [True, True, False]

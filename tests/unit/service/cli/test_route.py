@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from stage import coe, registry
@@ -124,3 +125,15 @@ def test_without_any_key_it_decides_as_if_there_were(tmp_path):
 def test_a_wrong_registry_is_78():
     """As everywhere."""
     assert coe("route", "hi", "--providers", "/none.yaml").returncode == EX_CONFIG
+
+
+def test_a_budget_on_every_request_is_decided_under(vendors, tmp_path):
+    """As by the router: who has no price can't serve. A budget of a tag is not the prompt's."""
+    file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script(), "beta": Script()}))
+    text = re.sub(r"(name: beta-wire\n +prices:)\n.*\n", r"\1 null\n", file.read_text(encoding="utf-8"))
+    reasons = []
+    for budget in ("{name: all, usd_per_day: 5}", "{name: hr, tag: hr, usd_per_day: 5}"):
+        file.write_text(f"{text}budgets: [{budget}]\n", encoding="utf-8")
+        told = json.loads(coe("route", PROMPT, "--json", "--providers", str(file)).stdout)
+        reasons.append((told.get("budgeted"), {one["deployment"]: one["reason"] for one in told["rejected"]}))
+    assert reasons == [(True, {"beta/beta-model": "price: unknown, and there is a budget"}), (None, {})]

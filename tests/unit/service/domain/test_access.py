@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.domain.access import ANONYMOUS, Caller
-from service.domain.limits import NO_LIMITS
+from service.domain.limits import NO_LIMITS, Budget, Limits
 
 
 def test_a_key_without_limits_may_use_everything():
@@ -43,3 +43,27 @@ def test_the_anonymous_caller_has_no_key_and_can_not_be_changed():
 def test_a_key_without_limits_has_none():
     """Anybody may spend, unless the key says otherwise."""
     assert Caller("key_1", "alice").limits == ANONYMOUS.limits == NO_LIMITS
+
+
+HARD, SOFT = Limits(day_pusd=5), Limits(day_pusd=5, soft=True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "budgets", "said", "budgeted"),
+    [
+        (NO_LIMITS, (), (), False),
+        (HARD, (), (), True),
+        (Limits(month_pusd=0), (), (), True),
+        (SOFT, (), (), False),
+        (Limits(requests_per_minute=1, concurrency=1), (), (), False),
+        (NO_LIMITS, (Budget("all", HARD),), (), True),
+        (NO_LIMITS, (Budget("all", SOFT), Budget("all-rates", Limits(tokens_per_minute=1))), (), False),
+        (NO_LIMITS, (Budget("hr", HARD, tag="hr"),), (), True),
+        (NO_LIMITS, (Budget("lab", HARD, tag="lab"),), (), False),
+        (NO_LIMITS, (Budget("lab", HARD, tag="lab"),), ("x", "lab"), True),
+        (SOFT, (Budget("hr", SOFT, tag="hr"), Budget("lab", HARD, tag="lab")), ("lab",), True),
+    ],
+)
+def test_a_hard_budget_of_the_key_or_of_the_registry_is_one(limits, budgets, said, budgeted):
+    """Of the tags of the key and of those that the request says; soft ones and rates are none."""
+    assert Caller("key_1", "alice", tags=frozenset({"hr"}), limits=limits).budgeted(budgets, said) is budgeted

@@ -73,6 +73,6 @@ def test_limits_in_words_are_exact() -> None:
     assert NO_LIMITS.words() == ""
     assert Limits(soft=True).words() == ""
     assert Limits(day_pusd=0).words() == "0 USD/day"
-    assert Limits(month_pusd=PUSD_MAX - 1).words() == "8999999.999999999999 USD/month"
+    assert Limits(month_pusd=PUSD_MAX - 1).words() == "3999999.999999999999 USD/month"
     whole = Limits(5 * 10**12, 10**14, 60, 200_000, 8, soft=True)
     assert whole.words() == ("5 USD/day, 100 USD/month, 60 requests/minute, 200000 tokens/minute, 8 at once, soft")

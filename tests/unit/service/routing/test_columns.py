@@ -22,7 +22,15 @@ from service.domain.prices import PriceBook, PriceVersion, Window
 from service.routing import entrants
 from service.routing.capable import demands_of, too_large
 from service.routing.entrants import Measure
-from service.routing.estimate import answer_of, candidate, forecast, over_ceiling, wanted_of, worst_cost
+from service.routing.estimate import (
+    answer_of,
+    candidate,
+    forecast,
+    over_ceiling,
+    unaccountable,
+    wanted_of,
+    worst_cost,
+)
 from service.routing.lengths import Length, Lengths
 from service.routing.policies.wording import shown
 from service.routing.quality import judged
@@ -132,12 +140,12 @@ def a_measure(draw, models):
     demands = demands_of(asked, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS)
     expected = forecast(asked, intent, draw.choice([None, LENGTHS]), unknown_ground=known.unknown_ground)
     ceiling = draw.choice([None, None, 0, 10**9, 10**10, 10**24])
-    return Measure(asked, demands, expected, NOW, ceiling, known)
+    return Measure(asked, demands, expected, NOW, ceiling, known, draw.random() < 0.3)
 
 
 def told(deployment, model, measure):
     """(quality, cost, reason, whether it fits in size) of one deployment: what every figure and every reason means."""
-    asked, demands, expected, at, ceiling, known = measure
+    asked, demands, expected, at, ceiling, known, budgeted = measure
     one = candidate(deployment, model, expected, at, known=known)
     quality, cost = judged(model, expected.by, known), one.expected_cost_pusd
     reason = too_large(deployment, model, demands)
@@ -148,6 +156,8 @@ def told(deployment, model, measure):
     elif ceiling is not None:
         wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
         reason = over_ceiling(cost, worst_cost(one.quote, expected.input_tokens, wanted), asked, ceiling)
+    if reason is None and budgeted:
+        reason = unaccountable(one.quote, asked)
     return quality, cost, reason, True
 
 

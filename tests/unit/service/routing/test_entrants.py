@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.domain.access import ANONYMOUS
@@ -22,11 +24,12 @@ SMALL = a_model("small", context_tokens=10)
 CATALOG = a_catalog(GOOD, POOR, DEAR, UNPRICED, SMALL)
 
 
-def entered(*, ceiling=None, known=NOTHING, **body):
+def entered(*, ceiling=None, known=NOTHING, budgeted=False, unmeasured=0, **body):
     """The entrants of a request among all of the registry."""
     asked, intent = features_of(a_chat(**body)), an_intent()
+    asked = replace(asked, sizes=replace(asked.sizes, unmeasured=unmeasured))
     demands = demands_of(asked, today=NOW.date(), allow=(), deny=(), caller=ANONYMOUS, language="en")
-    measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling, known)
+    measure = Measure(asked, demands, forecast(asked, intent), NOW, ceiling, known, budgeted)
     return enter(Shortlist(tuple(CATALOG.deployments()), CATALOG.models, demands.kind), measure)
 
 
@@ -103,3 +106,29 @@ def test_a_request_that_no_limit_touches_shares_what_is_out():
     told = [enter(shortlist, one.measure).rejected().reasons for one in (first, second)]
     assert told[0] is told[1] is shortlist.reasons
     assert [name for name, _ in told[0]] == ["p/poor", "p/dear", "p/unpriced", "p/small"]
+
+
+def test_a_budget_puts_out_who_has_no_price():
+    """The others keep their figures, and nobody gets a cap: how much is left is for others to say."""
+    free, held = entered(), entered(budgeted=True)
+    assert [one.id for one, _ in held.able] == ["p/good", "q/good", "p/poor", "p/dear"]
+    assert (list(held.qualities), list(held.costs)) == (list(free.qualities)[:4], list(free.costs)[:4])
+    assert dict(held.rejected().reasons)["p/unpriced"] == "price: unknown, and there is a budget"
+    assert held.candidate(3, below=None, reason="r") == free.candidate(3, below=None, reason="r")
+
+
+def test_a_cost_limit_speaks_before_a_budget():
+    """Its reasons are the caller's own."""
+    reasons = dict(entered(budgeted=True, ceiling=10**10).rejected().reasons)
+    assert reasons["p/unpriced"] == "price: unknown, and there is a cost limit"
+    assert reasons["p/dear"].startswith("cost: ")
+
+
+def test_under_a_budget_nobody_serves_what_has_no_known_size():
+    """As under a cost limit."""
+    held = entered(budgeted=True, unmeasured=1)
+    assert not held.able
+    kinds = {one: reason.partition(":")[0] for one, reason in held.rejected().reasons}
+    assert kinds == {
+        "p/good": "size", "q/good": "size", "p/poor": "size", "p/dear": "size", "p/unpriced": "price", "p/small": "context",
+    }  # fmt: skip

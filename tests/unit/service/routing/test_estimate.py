@@ -10,7 +10,7 @@ from scenery import NOW, a_chat, a_model, an_intent
 from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
-from service.routing.estimate import affordable_output, answer_of, candidate, worst_cost
+from service.routing.estimate import affordable_output, answer_of, candidate, unaccountable, worst_cost
 from service.routing.estimate import forecast as of_features
 from service.routing.estimate import within_ceiling as ceiling_of_features
 from service.routing.lengths import OUTPUT_PRIORS, Length, Lengths
@@ -280,3 +280,14 @@ def test_a_cap_that_holds_nothing_is_not_sent():
         held, reason = within_ceiling(found, model, chat, chat.steering.max_cost_pusd)
         assert reason is None
         assert held.output_tokens_cap == 0 if expected == 0 else expected <= held.output_tokens_cap < 100_000
+
+
+def test_what_can_not_be_priced_can_not_be_held_under_a_budget():
+    """An unknown price, and an attachment of unknown size; nothing else, however dear."""
+    file = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]
+    plain, unmeasured = features_of(a_chat()), features_of(a_chat(messages=file))
+    quote = a_model("m", (900, 900)).deployments[0].prices.quote(NOW)
+    assert unaccountable(quote, plain) is None
+    assert unaccountable(None, plain) == "price: unknown, and there is a budget"
+    assert unaccountable(None, unmeasured) == "price: unknown, and there is a budget"
+    assert unaccountable(quote, unmeasured).startswith("size: an attachment by reference has no known size")

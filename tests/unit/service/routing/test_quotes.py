@@ -15,7 +15,7 @@ from service.domain.money import Fx, Multiplier, Rates, Tier, imagined
 from service.domain.prices import PriceBook, PriceVersion, Window
 from service.routing.estimate import worst_cost
 from service.routing.prefixes import BLOCK_TOKENS, split
-from service.routing.quotes import Quotes
+from service.routing.quotes import Quotes, priced
 
 RATE = st.sampled_from([0, 1, 150_000, 2_500_001]) | st.integers(0, 10**9)
 UNKNOWN = st.none() | RATE
@@ -119,3 +119,18 @@ def test_rates_that_no_column_holds_have_no_sheet():
         quotes = Quotes(able_of([(book(rates, [], factor, nano_usd), {})]), NOW)
         assert quotes.sheet(5) is None
         assert quotes.rates(5)[0] is not None
+
+
+def test_a_gap_is_a_price_that_some_prompt_does_not_have():
+    """No price at all, a tier without one, a fee that is unknown: by their rows."""
+    known, dear = Rates(1, 2), Rates(1, None)
+    each = [
+        (book(known, (), Multiplier(1), 10**9), {}),
+        (PriceBook("none"), {}),
+        (book(known, ((100, dear),), Multiplier(1), 10**9), {}),
+        (book(known, ((100, known),), Multiplier(1), 10**9), {}),
+        (book(replace(known, requests=None), (), Multiplier(1), 10**9), {}),
+    ]
+    quotes = Quotes(able_of(each), NOW)
+    assert quotes.gaps == (1, 2, 4)
+    assert [priced(quote) for quote in quotes.each] == [True, False, False, True, False]

@@ -174,6 +174,7 @@ def surroundings(draw, number, catalog, lengths):
         draw.choice([ANONYMOUS, caller]),
         draw.choice([NOTHING, known]),
         draw.choice([None, lengths]),
+        draw.random() < 0.3,
     )
 
 
@@ -219,6 +220,7 @@ async def test_ten_thousand_decisions_come_out_the_same(tmp_path):
     await journal.start()
     expected = {}
     kinds: dict[str, set[object]] = {
+        "budgeted": set(),
         "policy": set(),
         "reason": set(),
         "route": set(),
@@ -236,6 +238,7 @@ async def test_ten_thousand_decisions_come_out_the_same(tmp_path):
             decision.margin,
         )
         journal.hold_decision({**record(decision), "request_id": "req_1", "key_id": decision.caller.key_id})
+        kinds["budgeted"].update(reason for _, reason in decision.rejected.reasons if decision.budgeted)
         kinds["policy"].add(decision.policy)
         kinds["reason"].add(decision.reason_code)
         kinds["route"].add(decision.route)
@@ -255,6 +258,7 @@ async def test_ten_thousand_decisions_come_out_the_same(tmp_path):
     assert {None, "hr", "zh", "long"} <= kinds["route"]
     assert kinds["degraded"] == {"quality_floor", "allow", "plan"}
     assert len(kinds["rejected"]) >= 10
+    assert "price: unknown, and there is a budget" in kinds["budgeted"]
 
 
 CATALOG = a_catalog(
@@ -314,6 +318,21 @@ def test_why_it_was_unsure_is_recorded():
     assert differences(found, replay(found, CATALOG)) == ()
     del found["intent"]["doubt"]
     assert differences(found, replay(found, CATALOG)) == ()
+
+
+def test_that_a_budget_applied_is_recorded():
+    """Whose it was is not: a replay has neither the key nor the tags. Without the word another one is chosen."""
+    catalog = a_catalog(a_model("free", None, quality=0.95), a_model("large", (4, 8), quality=0.9))
+    around = Circumstances("dec_1", NOW, ANONYMOUS, budgeted=True)
+    asked = features_of(a_chat(model="auto:best"))
+    found = orjson.loads(orjson.dumps(record(decide(asked, an_intent(), catalog, around))))
+    assert (found["budgeted"], found["chosen"]) == (True, "p/large")
+    assert differences(found, replay(found, catalog)) == ()
+    del found["budgeted"]
+    assert {"budgeted", "chosen", "rejected"} - set(differences(found, replay(found, catalog))) == {"budgeted"}
+    assert "budgeted" not in told()
+    assert differences(told() | {"budgeted": True}, replay(told() | {"budgeted": True}, CATALOG)) == ()
+    assert "budgeted" in differences(told() | {"budgeted": False}, replay(told() | {"budgeted": True}, CATALOG))
 
 
 def test_the_parts_and_the_difficulty_of_a_request_are_recorded():
@@ -424,6 +443,8 @@ def test_an_old_record_is_refused_and_not_misread():
         (("at",), "2026-11-21T12:00:00"),
         (("at",), "2026-11-21T12:00:00+08:00"),
         (("caller",), {"tags": "hr"}),
+        (("budgeted",), 1),
+        (("budgeted",), None),
         (("experience",), {"warm": 1}),
     ],
 )

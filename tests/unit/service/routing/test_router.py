@@ -143,6 +143,36 @@ def test_an_unknown_price_is_not_eligible_under_a_budget():
         chosen(catalog, coe={"max_cost_usd": 1})
 
 
+def budgeted(catalog, **body):
+    """The decision while a hard budget applies."""
+    return decide(features_of(a_chat(**body)), an_intent(), catalog, Circumstances("d", NOW, ANONYMOUS, budgeted=True))
+
+
+@pytest.mark.parametrize("count", [3, 60])
+def test_under_a_hard_budget_nobody_without_a_price_is_ranked(count):
+    """Of a few and of many, which are reckoned in columns; who is left stands as before."""
+    models = [a_model(f"m{number}", None if number % 3 == 1 else (number + 1, 2)) for number in range(count)]
+    catalog = a_catalog(*models)
+    free, held = decided(a_chat(), catalog), budgeted(catalog)
+    assert (free.budgeted, held.budgeted) == (False, True)
+    assert [one.deployment.id for one in free.ranked if one.quote is not None] == [
+        one.deployment.id for one in held.ranked
+    ]
+    assert {reason for _, reason in held.rejected.reasons} == {"price: unknown, and there is a budget"}
+    assert len(held.rejected) == count // 3
+
+
+def test_when_a_budget_leaves_nobody_the_error_says_so():
+    """For `auto` and for a named model, for want of a price and for a size that nobody knows."""
+    catalog = a_catalog(a_model("m", None), a_model("n", None), a_model("o", modalities=frozenset({"text", "file"})))
+    with pytest.raises(NoCandidate, match=r"price: unknown, and there is a budget \(1 of 1\)"):
+        budgeted(catalog, model="m")
+    file = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "x"}}]}]
+    with pytest.raises(NoCandidate, match=r"size: an attachment by reference has no known size, and there is a budget"):
+        budgeted(catalog, messages=file, model="o")
+    assert budgeted(catalog).chosen.deployment.id == "p/o"
+
+
 def test_retired_is_not_offered():
     """From its date on; the message says since when."""
     gone = replace(MID, retires=date(2026, 11, 20))

@@ -268,3 +268,18 @@ def test_a_decision_that_nobody_asks_works_out_nothing(monkeypatch):
     assert asked == []
     decision.what_if()
     assert len(asked) == 1
+
+
+def test_under_a_budget_a_baseline_without_a_price_has_an_obstacle_and_no_lever():
+    """No limit that would have to give: what is missing is its price. And the other policies are under the budget, too."""
+    models = (
+        a_model("free", None, quality=0.95),
+        a_model("good", (1, 2), quality=0.9),
+        a_model("poor", (0, 1), quality=0.6),
+    )
+    around = Circumstances("dec_1", NOW, ANONYMOUS, budgeted=True)
+    found = decide(RequestFeatures("auto"), SURE, a_catalog(*models, baseline="free"), around).what_if()
+    (baseline,) = [one for one in found.alternatives if "baseline" in one.told_as]
+    assert (baseline.deployment, baseline.changes) == ("p/free", ())
+    assert baseline.obstacle == "price: unknown, and there is a budget"
+    assert found.policies["best"] == "p/good"

@@ -41,9 +41,17 @@ from service.upstream.transports import open_transport
 
 
 def build(
-    settings: Settings, catalog: Catalog, keys: KeyStore, *, simulated: bool, classifier: Classifier | None = None
+    settings: Settings,
+    catalog: Catalog,
+    keys: KeyStore,
+    *,
+    simulated: bool,
+    classifier: Classifier | None = None,
+    alone: bool = True,
 ) -> FastAPI:
     """The application over a registry that was loaded and checked. `classifier` defaults to the shipped artefact.
+
+    `alone`: this process is no worker among others.
 
     Raises ConfigurationError when a part can't be built.
     """
@@ -80,7 +88,7 @@ def build(
         pipeline=pipeline,
         journal=journal,
         indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
-        spending=Spending(pipeline.limiter, settings, clock, open_sink(settings.data_dir)),
+        spending=Spending(pipeline.limiter, settings.data_dir, clock, open_sink(settings.data_dir), alone=alone),
         transport=transport,
         clock=clock,
         shares=shares,

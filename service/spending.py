@@ -21,10 +21,11 @@ from service import telemetry
 from service.config import Settings
 from service.domain.limits import day_of, month_of
 from service.domain.ports import Clock
+from service.errors import ConfigurationError
 from service.guard.counters import LocalCounters, SharedCounters, StoreLost
 from service.guard.counting import Counter, Ended, Share
 from service.guard.limits import Limiter, spend_counters
-from service.guard.redis_link import RedisLink
+from service.guard.redis_link import RedisLink, check_url
 from service.ledger.indexer import wait_until_indexed
 from service.ledger.segments import journal_dir, swept_writers
 from service.ledger.sinks.port import Sink, SinkFault, SinkMissing, Spent
@@ -38,6 +39,17 @@ START_S: Final = 5.0
 AGAIN_S: Final = 1.0
 
 APART: Final = "limits are set, and several workers can't count together: set COE_REDIS_URL, or run one worker"
+
+
+def refuse_apart(settings: Settings, *, limited: bool) -> None:
+    """Raise ConfigurationError when limits exist that each of several workers would count for itself."""
+    if settings.redis_url is not None:
+        check_url(settings.redis_url.get_secret_value())
+    elif limited and settings.workers > 1:
+        raise ConfigurationError(
+            f"Budgets or limits are set, and {settings.workers} workers would each count them for itself. Set "
+            "COE_REDIS_URL so that they count together, run one worker, or take the limits away."
+        )
 
 
 class NotCounted(Exception):
@@ -55,11 +67,12 @@ def open_counters(settings: Settings) -> LocalCounters | SharedCounters:
 class Spending:
     """The counters of one process from start to stop."""
 
-    def __init__(self, limiter: Limiter, settings: Settings, clock: Clock, sink: Sink) -> None:
-        """Nothing is counted yet."""
+    def __init__(self, limiter: Limiter, data_dir: Path, clock: Clock, sink: Sink, *, alone: bool) -> None:
+        """Nothing is counted yet. `alone`: no other process serves the same callers, as far as this one knows."""
         limiter.uncounted = "it was not counted yet"
         self._limiter = limiter
-        self._settings = settings
+        self._data_dir = data_dir
+        self._alone = alone
         self._clock = clock
         self._sink = sink
         self._counting: asyncio.Task[None] | None = None
@@ -72,7 +85,7 @@ class Spending:
         counters = self._limiter.counters
         if isinstance(counters, SharedCounters):
             counters.start(member)
-        elif self._settings.workers > 1:
+        elif not self._alone:
             self._limiter.uncounted = APART
             return
         self._counting = asyncio.get_running_loop().create_task(self._count(tags))
@@ -102,8 +115,8 @@ class Spending:
         """Tell the counters what was spent before, until it is told."""
         while True:
             try:
-                data_dir, at = self._settings.data_dir, self._clock.utc()
-                members = await asyncio.to_thread(spent_before, data_dir, self._sink, at, tags())
+                at = self._clock.utc()
+                members = await asyncio.to_thread(spent_before, self._data_dir, self._sink, at, tags())
                 await self._limiter.counters.end(members)
             except (NotCounted, StoreLost) as problem:
                 if self._limiter.uncounted != str(problem):

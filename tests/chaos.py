@@ -2,11 +2,12 @@
 
 Dead vendors, cuts at any byte, registries and clocks and workers that change under load, kills, stops, failpoints and simulated power cuts.
 
-    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts,own,kills,stops,points,power] [--write]
+    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts,own,store,overspend,kills,stops,points,power] [--write]
     .venv/bin/python tests/chaos.py --seed 20261122 --case 731                    # one cut again, alone
     .venv/bin/python tests/chaos.py --seed 20261122 --recording FILE --case 17    # one power cut again
 
-`--cuts`, `--own`, `--kills`, `--stops`, `--points` and `--power` say how many (the last four for each sync mode).
+`--cuts`, `--own`, `--store`, `--overspend`, `--kills`, `--stops`, `--points` and `--power` say how many (the last four
+for each sync mode; of `overspend` rounds of 500 requests).
 
 Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
 the tables into docs/reliability.md, with date and machine. The small sizes of the same run with every test.
@@ -30,6 +31,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import endings
+import lost_store
+import overspend
 import upheavals
 from cuts import Case, Cut, a_cutting
 from endings import Told
@@ -40,7 +43,16 @@ from service.simulator import SimulatorThread
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
 SEED = 20261122
-COUNTS = {"cuts": 2_000, "own": 1_000, "kills": 60, "stops": 5, "points": 1, "power": 5_000}
+COUNTS = {
+    "cuts": 2_000,
+    "own": 1_000,
+    "store": 2,
+    "overspend": 10,
+    "kills": 60,
+    "stops": 5,
+    "points": 1,
+    "power": 5_000,
+}
 """What `make chaos` plays; figures in docs/reliability.md may be of more."""
 
 
@@ -137,6 +149,8 @@ PARTS: Mapping[str, Callable[[Path, argparse.Namespace], Told]] = {
     "matrix": matrix,
     "cuts": cuts,
     "own": lambda home, asked: upheavals.own(home, asked.own, asked.seed),
+    "store": lambda home, asked: lost_store.told(home / "store", asked.store),
+    "overspend": lambda home, asked: overspend.told(home / "overspend", asked.overspend, asked.seed),
     "kills": lambda home, asked: endings.kills(home, asked.kills, asked.seed),
     "stops": lambda home, asked: endings.stops(home, asked.stops, asked.seed),
     "points": lambda home, asked: endings.points(home, asked.points, asked.seed),

@@ -32,6 +32,17 @@ BACK_S: Final = 10.0
 LOST: Final = "503 budget_store_unavailable"
 MARKED: Final = "200 marked"
 CALLERS: Final = ("hard", "soft", "free")
+COLUMNS: Final = (
+    "trouble",
+    "times",
+    "hard: answers, refusals",
+    "refusals, p50 / p99 ms",
+    "answers in calm, p50 / p99 ms",
+    "during, p50 / p99 ms",
+    "soft: answers, marked",
+    "neither",
+    "back, worst s",
+)
 SLOW_S: Final = 0.015
 """Each way: an exchange takes thirty milliseconds, and who asks behind another one waits for two."""
 
@@ -242,3 +253,45 @@ class Lost:
                         kind = MARKED
                 self._answers[caller].append(Answer(at, time.monotonic() - at, kind))
                 time.sleep(0.005)
+
+
+def told(home: Path, times: int) -> tuple[str, list[str]]:
+    """Every trouble so many times, as a table, and what was not as promised."""
+    lines = [
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|--:|---|--:|--:|--:|---|---|--:|",
+    ]
+    wrong: list[str] = []
+    with Lost(home) as stage:
+        for trouble in stage.troubles:
+            found = [stage.play(trouble, for_s=4.0) for _ in range(times)]
+            wrong += [str(one) for one in found if one.wrong]
+            lines.append(_row(trouble, found))
+    return "\n".join(lines), wrong
+
+
+def _row(trouble: str, found: list[Seen]) -> str:
+    kinds = {caller: sum((one.kinds(caller) for one in found), Counter()) for caller in CALLERS}
+    calm = [answer for one in found for answer in one.calm["hard"]]
+    during = [answer for one in found for answer in one.during["hard"]]
+    refused = [answer for answer in during if answer.kind == LOST]
+    served = [answer for answer in during if answer.kind != LOST]
+    cells = [
+        trouble,
+        str(len(found)),
+        f"{kinds['hard']['200']:,}, {kinds['hard'][LOST]:,}",
+        _p50_p99(refused),
+        _p50_p99(calm),
+        _p50_p99(served),
+        f"{kinds['soft']['200']:,}, {kinds['soft'][MARKED]:,}",
+        f"{kinds['free']['200']:,}",
+        f"{max(one.back_s for one in found):.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _p50_p99(answers: list[Answer]) -> str:
+    if not answers:
+        return "-"
+    times = sorted(one.took_s * 1000 for one in answers)
+    return f"{times[len(times) // 2]:.0f} / {times[min(len(times) - 1, int(0.99 * len(times)))]:.0f}"

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -267,6 +266,27 @@ def _error(body: bytes) -> Mapping[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def clean(home: Path) -> None:
-    """Let go of what a run left on disk."""
-    shutil.rmtree(home, ignore_errors=True)
+def told(home: Path, rounds: int, seed: int) -> tuple[str, list[str]]:
+    """So many rounds with troubles, and a few of the control, as a table; and what was not as promised."""
+    with Replicas(home / "true", rounds) as replicas:
+        true = replicas.play(seed, rounds=rounds)
+    few = min(rounds, 10)
+    with Replicas(home / "naive", few, naive=True) as replicas:
+        naive = replicas.play(seed, troubles=False, rounds=few)
+    lines = ["| | budgets | requests | answered | refused for money | store lost | cut by a kill | overspent | by |"]
+    lines.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for name, seen in (("reserved, then settled", true), ("checked, then added: the control", naive)):
+        kinds = seen.kinds
+        share = 100 * seen.over_pusd / seen.budget_pusd
+        rest = kinds.total() - kinds["200"] - kinds["429 insufficient_quota"] - kinds[LOST]
+        lines.append(
+            f"| {name} | {seen.rounds} | {kinds.total():,} | {kinds['200']:,} | {kinds['429 insufficient_quota']:,} "
+            f"| {kinds[LOST]:,} | {rest:,} | {seen.overspent} | {share:.1f} % |"
+        )
+    troubles = ", ".join(f"{count} x {kind}" for kind, count in sorted(true.troubles.items()))
+    wrong = list(true.wrong)
+    if true.overspent:
+        wrong.append(f"{true.overspent} budgets were overspent")
+    if not naive.overspent:
+        wrong.append("the control was not seen to overspend")
+    return "\n".join((*lines, "", f"{REPLICAS} replicas, {IN_FLIGHT} in flight; {troubles}.")), wrong

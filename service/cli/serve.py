@@ -28,6 +28,7 @@ from service.config import Settings
 from service.domain.catalog import Catalog
 from service.guard.exposure import refuse_exposure
 from service.simulator import simulated
+from service.spending import refuse_apart
 from service.startup import (
     Served,
     choose,
@@ -87,6 +88,7 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
         refusal = refuse_exposure(settings.host, keys.keys_exist())
         if refusal is not None:
             fail(refusal, EX_CONFIG)
+        refuse_apart(settings, limited=bool(catalog.budgets) or keys.limited())
         listener = _listen(settings)
         bound: int = listener.getsockname()[1]
         settings = settings.model_copy(update={"port": bound})
@@ -123,7 +125,7 @@ def _work(
     else:
         catalog = asyncio.run(find_local(catalog, settings, settings.port))
         refuse_unusable(catalog, now)
-    app = build(settings, catalog, open_keys(settings), simulated=vendors is not None)
+    app = build(settings, catalog, open_keys(settings), simulated=vendors is not None, alone=False)
     run(app, socket.socket(fileno=descriptor), life, ready)
 
 

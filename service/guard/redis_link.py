@@ -169,8 +169,8 @@ async def _closed(client: Redis) -> None:
 async def _connected(url: str) -> Redis:
     """A client of one connection that neither waits nor tries again by itself."""
     from redis.asyncio import Redis, RedisCluster, Sentinel  # noqa: PLC0415 # see the module
-    from redis.asyncio.retry import Retry  # noqa: PLC0415
-    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.asyncio.retry import Retry  # noqa: PLC0415 # see the module
+    from redis.backoff import NoBackoff  # noqa: PLC0415 # see the module
 
     scheme, _, rest = url.partition("://")
     plain: dict[str, Any] = {"socket_connect_timeout": CONNECT_S, "retry": Retry(NoBackoff(), 0)}

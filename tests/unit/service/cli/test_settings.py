@@ -49,11 +49,11 @@ def test_what_makes_no_sense_is_78_by_name_without_its_value(monkeypatch, capsys
 def test_a_misspelt_setting_is_said(monkeypatch, capsys):
     """With what was probably meant; the command goes on."""
     monkeypatch.setenv("COE_PROT", "9")
-    monkeypatch.setenv("COE_REDIS_URL", "redis://:secret@x")
+    monkeypatch.setenv("COE_REDIS_UR", "redis://:secret@x")
     assert read_settings().port == 8000
     told = capsys.readouterr().err
     assert "COE_PROT is not a setting of this version and changes nothing; did you mean COE_PORT?" in told
-    assert "COE_REDIS_URL" in told
+    assert "did you mean COE_REDIS_URL?" in told
     assert "secret" not in told
 
 

@@ -15,6 +15,7 @@ Invariants
    beyond it the socket is not read, so the vendor has to wait).
 5. Who pours a body has each piece in the very callback in which it arrived: no task has to be woken for it. Once its
    wait is over (cancelled, or out of time) it is given nothing more.
+6. Once the socket is gone nothing here holds itself: who let go of a connection has freed it, without a collector.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._parser: httptools.HttpResponseParser | None = None
+        self._exchange = 0
         self._waiter: asyncio.Future[bool] | None = None
         self._take: Callable[[bytes], bool] | None = None
         self._pending: list[bytes] = []
@@ -99,6 +101,7 @@ class Connection(asyncio.Protocol):
         """Write a request. From here on it may have been carried out."""
         assert self._transport is not None  # noqa: S101 # the pool hands out connected ones only
         self._parser = httptools.HttpResponseParser(self)
+        self._exchange += 1
         self.status, self.fields = 0, []
         self._headed, self._complete = False, False
         self._by_length = self._by_end = self._interim = False
@@ -118,9 +121,9 @@ class Connection(asyncio.Protocol):
         `take` is called from the event loop's own callback: it must not wait, and what it raises is raised here. Call
         again for the rest. Raises `Broken` when the body breaks, after what had arrived.
         """
-        exchange = self._parser
+        exchange = self._exchange
         while True:
-            if self._parser is not exchange:
+            if self._exchange != exchange:
                 raise RuntimeError("the answer was closed")  # what comes now is the answer to somebody else
             if self._pending:
                 if not take(self._taken()):
@@ -146,16 +149,16 @@ class Connection(asyncio.Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises `Broken` when it breaks, after what had arrived."""
-        return self._chunks(self._parser)
+        return self._chunks(self._exchange)
 
-    async def _chunks(self, exchange: httptools.HttpResponseParser | None) -> AsyncIterator[bytes]:
+    async def _chunks(self, exchange: int) -> AsyncIterator[bytes]:
         came: list[bytes] = []
 
         def one(piece: bytes) -> bool:
             came.append(piece)
             return False
 
-        while self._parser is exchange:
+        while self._exchange == exchange:
             await self.pour(one)
             if not came:
                 return
@@ -167,6 +170,13 @@ class Connection(asyncio.Protocol):
         self._dirty = True
         if self._transport is not None:
             self._transport.abort()
+
+    def let_go(self) -> None:
+        """The socket is gone: hold neither parser nor transport any more, for both may hold us.
+
+        Such a ring, of some KiB, only the collector frees, and for old ones it comes once in many thousand requests.
+        """
+        self._poll = self._parser = self._transport = None
 
     async def _wait(self) -> bool:
         """Whether to go on, once something has happened."""
@@ -264,8 +274,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, problem: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._lost = True
-        self._poll = None
         self._ended(clean=problem is None)
+        self.let_go()
 
     def _ended(self, *, clean: bool) -> None:
         if not self._complete and clean and self._headed and self._by_end and self._said_goodbye():

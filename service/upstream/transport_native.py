@@ -174,9 +174,10 @@ class NativeTransport:
         if self._open >= CONNECTIONS_MAX:
             self._drop_an_idle_one()
         self._open += 1
+        connection = Connection()
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                Connection,
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
                 address.host,
                 address.port,
                 ssl=self._tls if address.tls else None,
@@ -184,6 +185,7 @@ class NativeTransport:
             )
         except BaseException:
             self._open -= 1
+            connection.let_go()  # who leaves in the very moment in which it came about closes it without a word to it
             raise
         return connection
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
+import weakref
 
 import httptools
 import pytest
-from hostile import AFTER, HostileServer
-from plays import OK, WELL, courtesy, dribbles, says, silence
+import uvloop
+from hostile import AFTER, HostileServer, certificates
+from plays import OK, WELL, closes, courtesy, dribbles, idle, says, silence
 
-from service.errors import Broken, NoReply
+from service.errors import Broken, NoReply, UpstreamError
 from service.upstream.native_connection import HEAD_BYTES_MAX, HEADERS_MAX, PENDING_MAX, Connection, header_map
 
 ASK = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"
@@ -41,9 +44,9 @@ async def answered(connection):
     return [chunk async for chunk in connection.chunks()]
 
 
-async def until(holds):
+async def until(holds, within_s=SOON_S):
     """Return when this holds."""
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(within_s):
         while not holds():
             await asyncio.sleep(0.001)
 
@@ -482,3 +485,70 @@ def test_the_parser_is_strict():
     for said in (b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok", OK + b"x: a\r\n b\r\n" + TWO, OK + b"x : y\r\n" + TWO):
         with pytest.raises(httptools.HttpParserError):
             httptools.HttpResponseParser(object()).feed_data(said)
+
+
+async def left_behind(play, tls):
+    """Whether anything of a connection is there when its socket is gone and everybody has let go of it."""
+
+    async def used():
+        secure = {"ssl": certificates().trusting, "server_hostname": "localhost"} if tls else {}
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection, "127.0.0.1", server.port, **secure
+        )
+        with contextlib.suppress(UpstreamError, TimeoutError):
+            connection.begin(ASK)
+            async with asyncio.timeout(0.1):
+                await connection.head()
+                async for _ in connection.chunks():
+                    pass
+        if play is not GOODBYE:
+            connection.abort()
+        return weakref.ref(connection)
+
+    async with HostileServer(play, certificates().good if tls else None) as server:
+        known = await used()
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: known() is None, 2.0)
+        return known() is not None
+
+
+GOODBYE = idle("fin")
+PLAYS = {
+    "we close": says(WELL),
+    "it closes": GOODBYE,
+    "cut": says(OK + b"content-length: 9\r\n\r\nok", "fin"),
+    "reset": closes("rst", "request"),
+    "nonsense": says(b"\x16\x03\x01 go away\r\n\r\n"),
+    "silence": silence,
+}
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("name", PLAYS)
+def test_what_is_gone_is_freed_without_a_collector(factory, tls, name):
+    """However it came to its end: thousands of them would be some ten MiB until the collector comes by."""
+    gc.collect()
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert not runner.run(left_behind(PLAYS[name], tls))
+    finally:
+        gc.enable()
+
+
+async def test_a_ring_is_noticed(monkeypatch):
+    """Positive control: a parser that is kept keeps its connection."""
+    lost = Connection.connection_lost
+
+    def keeping(connection, problem):
+        parser = connection._parser
+        lost(connection, problem)
+        connection._parser = parser
+
+    monkeypatch.setattr(Connection, "connection_lost", keeping)
+    gc.disable()
+    try:
+        assert await left_behind(says(WELL), tls=False)
+    finally:
+        gc.enable()

@@ -239,7 +239,7 @@ class House:
             return
         async with self._reloading:
             now = self.clock.utc()
-            refusal: Exception | None = None
+            told: list[str] | None = None
             try:
                 catalog = await asyncio.to_thread(read_registry, self.settings, now)
                 catalog = await find_local(catalog, self.settings, self.settings.port)
@@ -248,9 +248,8 @@ class House:
                 # Worked out once for a registry, in tens of milliseconds: not while the first request waits.
                 offer = await asyncio.to_thread(lambda: catalog.offer)
             except Exception as problem:  # noqa: BLE001 # whatever is wrong with it: the one before goes on
-                refusal = problem
-            if refusal is not None:
-                told = _told(refusal)
+                told = _told(problem)  # not the error itself: it holds this frame
+            if told is not None:
                 log.error(telemetry.REGISTRY_REFUSED, problems=told)
                 count = "1 problem" if len(told) == 1 else f"{len(told)} problems"
                 self._registry_refused = f"the file of {now:%Y-%m-%d %H:%M:%S}Z has {count}; the log names them"

@@ -111,7 +111,7 @@ class Reading:
                 elif self._half_end and event.raw.startswith(b"\n"):
                     pieces.append(b"\n")  # the rest of a CRLF that was cut in two: it belongs to the event before
                 self._half_end = piece.endswith(b"\r")
-                if self.done:
+                if self.over:
                     break
         except sse.EventTooLong:
             self.problem = Broken("the vendor sent an event that is too large", cause="event_too_large")
@@ -128,7 +128,8 @@ class Reading:
         tally = self.tally
         if signal.error is not None:
             if tally.first_content is None:
-                raise signal.error
+                self.problem = signal.error  # not raised here, where `signal` would hold what holds this frame
+                return b""
             # What came before it is an answer begun: the vendor may bill it, which a plain refusal would deny.
             raise Broken("the vendor broke off with an error", cause=signal.error.cause)
         if signal.done:

@@ -75,7 +75,10 @@ class OpenAIChat:
         parsed = _object(body, "the vendor's answer")
         error = openai_errors.error_in_200(parsed, deployment)
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # it holds this frame: held in turn, it would keep the whole request until a collector comes
         choices = parsed.get("choices")
         if not isinstance(choices, list) or not choices:
             raise Broken("the vendor's answer has no choices", cause="no_choices")

@@ -4,7 +4,8 @@
 
 Two of three vendors stand behind fault proxies; spells of bad weather come and go; the registry is read again, good and
 bad; the router is stopped and continued; every five minutes nobody asks for a while. The seed draws all of it; who meets
-whom in which millisecond it can't. In the end SIGTERM, and the judgement: every caller got a whole answer, a clear error
+whom in which millisecond it can't. It begins with a warm-up: so many requests that everything that is remembered is full, and a rush of as many callers
+as there may ever be at once. In the end SIGTERM, and the judgement: every caller got a whole answer, a clear error
 or left; the books balance with what the vendors saw; nothing grew. Exits with 1 when anything was not as promised.
 `--write` puts the figures into docs/reliability.md and draws docs/plots/soak.svg.
 """
@@ -15,13 +16,15 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
+import os
 import random
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -35,9 +38,9 @@ from books import PRICES, Books, ListPrice, TruthLog, faults_of
 from crowd import Crowd, Errand
 from faultproxy import FaultProxy
 from soak_report import Report
-from stage import RunningRouter, registry, start_router
+from stage import ROOT, RunningRouter, registry, start_router
 from steadiness import Sample
-from weather import FAIR, Spell, spell
+from weather import FAIR, SILENT, Spell, spell
 
 from service.simulator import SimulatorThread
 
@@ -53,7 +56,13 @@ IDLE_EVERY_S = 300.0
 IDLE_S = 45.0
 """Longer than the router keeps connections to vendors: then it holds what it held in the beginning."""
 
-WARM_S = 600.0
+WARM_REQUESTS = 20_000
+"""Answered before anything is judged, some ten minutes. What the router remembers, the last decisions, is full after
+2,048; the interpreter's own table of names has been laid out anew by then, which happens once."""
+
+INSIDE = ROOT / "tests" / "inside"
+"""What the router tells of itself at SIGUSR1."""
+
 MOST_MIB_PER_HOUR = 1.0
 PAUSE_S = (0.1, 2.0)
 TROUBLE_EVENTS = ("internal_error", "server_trouble", "settle_failed", "journal_trouble", "indexer_failed")
@@ -90,6 +99,9 @@ class Soak:
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     still: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever needs the router to run, or not to."""
+    warm_requests: int = WARM_REQUESTS
+    warm_s: float = math.inf
+    asked: int = 0
     crowd: Crowd = field(init=False)
     _good: str = field(init=False)
     _dearer: str = field(init=False)
@@ -107,25 +119,57 @@ class Soak:
         return time.monotonic() - self.begun
 
     async def run(self, seconds: float, idle_every_s: float, idle_s: float) -> None:
-        """All of it; ends with an idle spell."""
-        chores = [self._ask(), self._sample(), self._reload(), self._pause(), *(self._weather(one) for one in VENDORS)]
-        tasks = [asyncio.create_task(one) for one in chores]
-        try:
-            while self.now_s < seconds:
-                left = min(idle_every_s - idle_s, seconds - self.now_s - idle_s)
-                done, _ = await asyncio.wait(tasks, timeout=max(1.0, left), return_when=asyncio.FIRST_EXCEPTION)
-                for task in done:
-                    task.result()  # a chore ends by its own fault only
+        """The warm-up, and so many seconds more; ends with an idle spell."""
+        async with self._chores("warm-up") as wait:
+            while self.crowd.verdicts.kinds.total() < self.warm_requests:
+                await wait(1.0)
+        await self._rush()
+        await self._idle(idle_s)
+        self.warm_s = self.samples[-1].at_s
+        async with self._chores("soak") as wait:
+            while (left := self.warm_s + seconds - self.now_s) > 0:
+                await wait(max(1.0, min(idle_every_s, left) - idle_s))
                 await self._idle(idle_s)
+        self.truth.add(self.simulator.take_ended())
+
+    @contextlib.asynccontextmanager
+    async def _chores(self, part: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        """Callers, weather and trouble while it is entered; gives what waits for so many seconds."""
+        weather = [self._weather(one, part) for one in VENDORS]
+        chores = [self._ask(part), self._sample(), self._reload(part), self._pause(part), *weather]
+        tasks = [asyncio.create_task(one) for one in chores]
+
+        async def wait(seconds: float) -> None:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()  # a chore ends by its own fault only
+
+        try:
+            yield wait
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.router.process.send_signal(signal.SIGCONT)
-        self.truth.add(self.simulator.take_ended())
 
-    async def _ask(self) -> None:
-        chance, number = random.Random(f"{self.seed}:arrivals"), 0
+    async def _rush(self) -> None:
+        """As many callers at once as there may ever be, and nobody answers them."""
+        await self.crowd.back()
+        await self._write(self._good.encode(), "good registry files")  # nobody rests any more
+        for vendor in VENDORS:
+            self.simulator.set_script(vendor, SILENT)
+        for _ in range(UNDER_WAY_MAX):
+            self._send()
+        await self.crowd.back()
+        for vendor in VENDORS:
+            self.simulator.set_script(vendor, FAIR)
+
+    def _send(self) -> None:
+        self.crowd.send(Errand.drawn(self.seed, self.asked, MODELS))
+        self.asked += 1
+
+    async def _ask(self, part: str) -> None:
+        chance = random.Random(f"{self.seed}:{part}:arrivals")
         while True:
             await asyncio.sleep(chance.expovariate(self.rate))
             if self.quiet.is_set():
@@ -133,8 +177,7 @@ class Soak:
             if len(self.crowd.under_way) >= UNDER_WAY_MAX:
                 self.did["held back, too many under way"] += 1
                 continue
-            self.crowd.send(Errand.drawn(self.seed, number, MODELS))
-            number += 1
+            self._send()
 
     async def _idle(self, idle_s: float) -> None:
         """Nobody asks, until everybody is back and for a while after; then everything is counted."""
@@ -159,16 +202,29 @@ class Soak:
     async def _looked_at(self, *, idle: bool) -> Sample:
         seen = steadiness.looked_at(self.router.process.pid)
         found = await gauges(self.router.port)
+        used = await self._in_use() if idle else None
         return Sample(
             at_s=round(self.now_s, 1),
             tasks=found["coe_tasks"],
             in_flight=found["coe_requests_in_flight"],
             idle=idle,
+            used=used,
             **seen,
         )
 
-    async def _reload(self) -> None:
-        chance = random.Random(f"{self.seed}:reloads")
+    async def _in_use(self) -> int:
+        """Bytes, as the router tells them."""
+        file, before = inside_file(self.file.parent), 0
+        with contextlib.suppress(FileNotFoundError):
+            before = file.stat().st_size
+        self.router.process.send_signal(signal.SIGUSR1)
+        async with asyncio.timeout(20):
+            while not file.exists() or file.stat().st_size == before:
+                await asyncio.sleep(0.05)
+        return int(json.loads(file.read_bytes().splitlines()[-1])["used"])
+
+    async def _reload(self, part: str) -> None:
+        chance = random.Random(f"{self.seed}:{part}:reloads")
         while True:
             await asyncio.sleep(chance.uniform(15, 60))
             if chance.random() < 0.4:
@@ -183,9 +239,9 @@ class Soak:
             await asyncio.sleep(0.5)
             self.did[kind] += 1
 
-    async def _pause(self) -> None:
+    async def _pause(self, part: str) -> None:
         """SIGSTOP, and a while later SIGCONT: a machine that swaps, or a cloud that moves it."""
-        chance = random.Random(f"{self.seed}:pauses")
+        chance = random.Random(f"{self.seed}:{part}:pauses")
         while True:
             await asyncio.sleep(chance.uniform(30, 120))
             async with self.still:
@@ -194,8 +250,8 @@ class Soak:
                 self.router.process.send_signal(signal.SIGCONT)
                 self.did["pauses of the router"] += 1
 
-    async def _weather(self, vendor: str) -> None:
-        chance = random.Random(f"{self.seed}:weather:{vendor}")
+    async def _weather(self, vendor: str, part: str) -> None:
+        chance = random.Random(f"{self.seed}:{part}:weather:{vendor}")
         while True:
             async with self._under(vendor, spell(chance)) as drawn:
                 await asyncio.sleep(drawn.seconds)
@@ -233,6 +289,11 @@ async def gauges(port: int) -> dict[str, int]:
     return {name: int(value) for name, _, value in lines if value.isdigit()}
 
 
+def inside_file(home: Path) -> Path:
+    """Where the router tells of itself."""
+    return home / "inside.jsonl"
+
+
 @contextmanager
 def a_stage(home: Path, seed: int, rate: float) -> Iterator[Soak]:
     """Vendors, proxies before two of them, and a router."""
@@ -245,7 +306,8 @@ def a_stage(home: Path, seed: int, rate: float) -> Iterator[Soak]:
             proxies[vendor] = held.enter_context(FaultProxy(port, f"{seed}:{vendor}"))
             text = text.replace(f":{port}/", f":{proxies[vendor].port}/")
         file.write_text(text, encoding="utf-8")
-        router = start_router(home / "data", file, COE_DEADLINE_S=DEADLINE_S)
+        inside = {"PYTHONPATH": f"{INSIDE}{os.pathsep}{ROOT}", "INSIDE": str(inside_file(home))}
+        router = start_router(home / "data", file, COE_DEADLINE_S=DEADLINE_S, **inside)
         try:
             yield Soak(router, simulator, proxies, file, TruthLog(home / "truth.jsonl"), seed, rate)
         finally:
@@ -254,7 +316,7 @@ def a_stage(home: Path, seed: int, rate: float) -> Iterator[Soak]:
                 router.kill()
 
 
-def judged(soak: Soak, warm_s: float) -> Report:
+def judged(soak: Soak) -> Report:
     """Stop the router, and look at everything."""
     wrong = [*soak.crowd.verdicts.wrong]
     code = soak.router.stop()
@@ -271,7 +333,7 @@ def judged(soak: Soak, warm_s: float) -> Report:
     told = sum(Fraction(row["cost_usd"]) for row in soak.router.costs()) * 10**12
     if told != books.total_pusd:
         wrong.append(f"`coe costs` says {told} pico-USD, the journal {books.total_pusd}")
-    steady = steadiness.judged(soak.samples, warm_s, MOST_MIB_PER_HOUR)
+    steady = steadiness.judged(soak.samples, soak.warm_s, MOST_MIB_PER_HOUR)
     wrong += steady.wrong
     for name, proxy in soak.proxies.items():
         soak.did.update({f"connections of {name}: {kind}": count for kind, count in proxy.drawn.items()})
@@ -279,7 +341,7 @@ def judged(soak: Soak, warm_s: float) -> Report:
         seed=soak.seed,
         minutes=soak.now_s / 60,
         samples=soak.samples,
-        warm_s=warm_s,
+        warm_s=soak.warm_s,
         verdicts=soak.crowd.verdicts.kinds,
         did=soak.did,
         states=books.states(),
@@ -294,21 +356,22 @@ def judged(soak: Soak, warm_s: float) -> Report:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=60, help="after the warm-up")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--rate", type=float, default=35, help="requests a second, about")
+    parser.add_argument("--warm", type=int, default=WARM_REQUESTS, help="requests before anything is judged")
     parser.add_argument("--keep", type=Path, help="leave everything in this directory")
     parser.add_argument("--write", action="store_true", help="fill docs/reliability.md and draw docs/plots/soak.svg")
     given = parser.parse_args()
     seconds = given.minutes * 60
-    warm_s = min(WARM_S, seconds / 4)
     idle_every_s, idle_s = max(IDLE_S + 15, min(IDLE_EVERY_S, seconds / 3)), IDLE_S
     with contextlib.ExitStack() as held:
         scratch = given.keep or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="coe-soak-")))
         scratch.mkdir(exist_ok=True)
         with a_stage(scratch, given.seed, given.rate) as soak:
+            soak.warm_requests = given.warm
             asyncio.run(soak.run(seconds, idle_every_s, idle_s))
-            report = judged(soak, warm_s)
+            report = judged(soak)
         (scratch / "samples.json").write_text(json.dumps([asdict(one) for one in soak.samples]))
     sys.stdout.write(report.table() + "\n")
     if given.write:

@@ -39,8 +39,10 @@ class Report:
     def table(self) -> str:
         """Markdown."""
         warm = [one.rss / MIB for one in self.samples if one.at_s >= self.warm_s]
+        used = [one.used for one in self.samples if one.idle and one.used is not None]
         rows = [
             ("requests", f"{sum(self.verdicts.values()):,} in {self.minutes:.0f} minutes"),
+            ("after the warm-up", f"{self.minutes - self.warm_s / 60:.0f} minutes"),
             ("what callers got", _listed(self.verdicts)),
             ("attempts by state", _listed(self.states)),
             ("compared with the vendors' own log", _listed(self.compared)),
@@ -51,6 +53,8 @@ class Report:
             ("its log", _listed({name: self.events.get(name, 0) for name in SHOWN_EVENTS})),
             ("memory after the warm-up", f"{min(warm):.1f} to {max(warm):.1f} MiB" if warm else "none"),
             ("its slope", str(self.steady.slope)),
+            ("memory in use at idle spells, MiB", ", ".join(f"{one / MIB:.1f}" for one in used)),
+            ("its slope", str(self.steady.slope_in_use)),
             *((f"{name} at idle spells", ", ".join(map(str, counts))) for name, counts in self.steady.idle.items()),
             ("not as promised", str(len(self.wrong))),
         ]

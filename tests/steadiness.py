@@ -1,9 +1,11 @@
-"""Does it grow? Samples of a process over a long run, and the judgement on them. Pure but for `sampled`.
+"""Does it grow? Samples of a process over a long run, and the judgement on them. Pure but for `looked_at`.
 
-Memory is judged by a robust regression (Theil-Sen) over the medians of each minute, with the confidence interval that
-Sen gives for it. Minutes are used, and not samples, because neighbouring samples know of one another, which would make
-the interval look better than it is. What is counted exactly (descriptors, tasks, threads) has to be the same at every
-idle spell.
+Memory is judged twice: what the kernel counts, at every look, and what was handed out inside and not got back, at idle
+spells. The first alone would let a leak hide in what a peak left free; the second alone would not see what is free and
+never used again. Both are judged by a robust regression (Theil-Sen), the first over the medians of each minute, with the
+confidence interval that Sen gives for it. Minutes are used, and not samples, because neighbouring samples know of one
+another, which would make the interval look better than it is. What is counted exactly (descriptors, tasks, threads) has
+to be the same at every idle spell.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ EXACT: Final = ("descriptors", "tasks", "threads")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at the router: seconds since the beginning, memory in bytes, counts. `idle`: nobody had asked for a while."""
+    """One look at the router: seconds since the beginning, memory in bytes, counts.
+
+    `idle`: nobody had asked for a while. `used` is memory in use, where the process was asked for it.
+    """
 
     at_s: float
     rss: int
@@ -38,6 +43,7 @@ class Sample:
     in_flight: int
     idle: bool = False
     sockets: int = 0
+    used: int | None = None
 
 
 def looked_at(pid: int) -> dict[str, int]:
@@ -76,9 +82,18 @@ def slope_of(samples: Sequence[Sample]) -> Slope:
         (statistics.fmean(s.at_s for s in found), statistics.median(s.rss for s in found))
         for _, found in sorted(minutes.items())
     ]
+    return _theil_sen(points, "minutes")
+
+
+def slope_in_use(samples: Sequence[Sample]) -> Slope:
+    """Theil-Sen over the memory in use at idle spells; raises ValueError below four of them."""
+    return _theil_sen([(one.at_s, one.used) for one in samples if one.idle and one.used is not None], "idle spells")
+
+
+def _theil_sen(points: Sequence[tuple[float, float]], of: str) -> Slope:
     count = len(points)
     if count < 4:
-        raise ValueError(f"{count} minutes are no trend; run for longer")
+        raise ValueError(f"{count} {of} are no trend; run for longer")
     slopes = sorted((y2 - y1) / (x2 - x1) * HOUR_S / MIB for (x1, y1), (x2, y2) in combinations(points, 2))
     # Sen: the interval is between two ranks of the slopes, by the variance of Kendall's statistic.
     spread = Z_95 * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
@@ -89,9 +104,10 @@ def slope_of(samples: Sequence[Sample]) -> Slope:
 
 @dataclass(slots=True)
 class Steadiness:
-    """The judgement: the slope, what each idle spell counted, and what is wrong."""
+    """The judgement: the slopes of memory, what each idle spell counted, and what is wrong."""
 
     slope: Slope | None = None
+    slope_in_use: Slope | None = None
     idle: Mapping[str, Sequence[int]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
@@ -100,13 +116,16 @@ def judged(samples: Sequence[Sample], warm_s: float, most_mib_per_hour: float) -
     """Judge a run. What was before `warm_s` is not looked at, if there is enough behind it."""
     found = Steadiness()
     warm = [one for one in samples if one.at_s >= warm_s]
-    try:
-        found.slope = slope_of(warm)
-    except ValueError as problem:
-        found.wrong.append(f"memory: {problem}")
-    else:
-        if found.slope.low > most_mib_per_hour:
-            found.wrong.append(f"memory grows: {found.slope}, and at most {most_mib_per_hour:g} MiB/h is allowed")
+    slopes: dict[str, Slope] = {}
+    for name, measured in (("memory", slope_of), ("memory in use", slope_in_use)):
+        try:
+            slopes[name] = slope = measured(warm)
+        except ValueError as problem:
+            found.wrong.append(f"{name}: {problem}")
+        else:
+            if slope.low > most_mib_per_hour:
+                found.wrong.append(f"{name} grows: {slope}, and at most {most_mib_per_hour:g} MiB/h is allowed")
+    found.slope, found.slope_in_use = slopes.get("memory"), slopes.get("memory in use")
     spells = [one for one in samples if one.idle]
     found.idle = {name: [getattr(one, name) for one in spells] for name in EXACT}
     if len(spells) < 2:

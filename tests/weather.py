@@ -96,6 +96,7 @@ def _mixed(chance: random.Random, share: float) -> VendorScript:
 
 
 FAIR: Final = VendorScript(cycle=(Script(),))
+SILENT: Final = VendorScript(default=Script(fault=Fault.SILENCE))
 
 KINDS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -127,7 +128,7 @@ def spell(chance: random.Random) -> Spell:
     if kind == "broken":
         return Spell(kind, outage, VendorScript(default=http_error(500)))
     if kind == "silent":
-        return Spell(kind, outage, VendorScript(default=Script(fault=Fault.SILENCE)))
+        return Spell(kind, outage, SILENT)
     if kind == "down":
         return Spell(kind, outage, FAIR, refuses=True)
     return Spell(kind, seconds, _mixed(chance, 0.0))

@@ -158,15 +158,17 @@ class Soak:
         await self._write(self._good.encode(), "good registry files")  # nobody rests any more
         for vendor in VENDORS:
             self.simulator.set_script(vendor, SILENT)
-        for _ in range(UNDER_WAY_MAX):
-            self._send()
+        while len(self.crowd.under_way) < UNDER_WAY_MAX:
+            self._send(nonsense=False)  # which is told 503 as well, where everybody is told to come back
         await self.crowd.back()
         for vendor in VENDORS:
             self.simulator.set_script(vendor, FAIR)
 
-    def _send(self) -> None:
-        self.crowd.send(Errand.drawn(self.seed, self.asked, MODELS))
+    def _send(self, *, nonsense: bool = True) -> None:
+        errand = Errand.drawn(self.seed, self.asked, MODELS)
         self.asked += 1
+        if nonsense or not errand.nonsense:
+            self.crowd.send(errand)
 
     async def _ask(self, part: str) -> None:
         chance = random.Random(f"{self.seed}:{part}:arrivals")

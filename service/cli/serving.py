@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -35,6 +36,13 @@ READY_POLL_S = 0.02
 
 DESCRIPTORS = 4 * CONNECTIONS_MAX
 """Callers, vendors, files. The usual soft limit of 1,024 would end the router long before its own limit says 503."""
+
+
+M_TRIM_THRESHOLD = -1
+"""Of <malloc.h>."""
+
+SLACK_BYTES = 1 << 20
+"""How much free memory the C library keeps at the end of a heap: peaks come and go by less between two requests."""
 
 
 def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: int | None = None) -> None:
@@ -79,6 +87,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: i
         waiting.cancel()
 
     make_room()
+    give_back()
     sys.setswitchinterval(SWITCH_S)
     sys.excepthook, threading.excepthook = crashed, lost
     # Before the server looks for them these are noted. It raises the one that stopped it once more when it is done; by
@@ -121,6 +130,16 @@ def make_room() -> None:
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def give_back() -> None:
+    """Have the C library return what is free at the end of a heap beyond `SLACK_BYTES`.
+
+    Left alone it keeps twice the size of the largest block that was ever freed, up to 64 MiB: what a peak took, or a
+    few large bodies, would be ours for good. C libraries without that habit have no `mallopt` either.
+    """
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, SLACK_BYTES)
 
 
 def crashed(kind: type[BaseException], problem: BaseException, trace: TracebackType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -119,3 +120,34 @@ def test_what_ends_the_process_or_a_thread_is_told_without_its_text(capsys, monk
     lost(threading.ExceptHookArgs((SystemExit, SystemExit(), None, None)))
     assert passed == [KeyboardInterrupt]
     assert capsys.readouterr().err == ""
+
+
+PEAK = """
+import gc, sys
+from pathlib import Path
+from service.cli.serving import give_back
+
+def mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+if sys.argv[1] == "given":
+    give_back()
+large = bytearray(31 * 2**20)
+del large
+before = mib()
+peak = [b"x" * 100_000 for _ in range(400)]
+at_peak = mib()
+peak.clear()
+print(at_peak - before, mib() - before)
+"""
+
+
+@pytest.mark.skipif(not platform.libc_ver()[0], reason="another C library keeps no such slack, and has no `mallopt`")
+@pytest.mark.parametrize("given", [True, False], ids=["as it is", "control"])
+def test_what_a_peak_took_is_given_back(given):
+    """A body of 31 MiB, then a peak of 40 MB in smaller pieces. Positive control: left alone the library keeps it."""
+    command = [sys.executable, "-c", PEAK, "given" if given else "left"]
+    told = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=True, timeout=60)
+    peak, after = map(float, told.stdout.split())
+    assert peak > 35
+    assert after < 4 if given else after > 20

@@ -341,6 +341,7 @@ def judged(soak: Soak) -> Report:
         soak.did.update({f"connections of {name}: {kind}": count for kind, count in proxy.drawn.items()})
     return Report(
         seed=soak.seed,
+        command=" ".join(("python", "tests/soak.py", *sys.argv[1:])),
         minutes=soak.now_s / 60,
         samples=soak.samples,
         warm_s=soak.warm_s,

@@ -24,6 +24,7 @@ class Report:
     """Everything that was counted."""
 
     seed: int
+    command: str
     minutes: float
     samples: Sequence[Sample]
     warm_s: float
@@ -58,7 +59,7 @@ class Report:
             *((f"{name} at idle spells", ", ".join(map(str, counts))) for name, counts in self.steady.idle.items()),
             ("not as promised", str(len(self.wrong))),
         ]
-        lines = [f"{machine()} Seed {self.seed}.", "", "| what | figures |", "|---|---|"]
+        lines = [f"{machine()} Seed {self.seed}. `{self.command}`", "", "| what | figures |", "|---|---|"]
         lines += [f"| {name} | {figures} |" for name, figures in rows]
         lines += ["", *(f"- {one}" for one in self.wrong[:WRONG_SHOWN])] if self.wrong else []
         return "\n".join(lines)

@@ -99,6 +99,7 @@ class Soak:
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     still: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever needs the router to run, or not to."""
+    minutes: float = 0.0
     warm_requests: int = WARM_REQUESTS
     warm_s: float = math.inf
     asked: int = 0
@@ -341,7 +342,7 @@ def judged(soak: Soak) -> Report:
         soak.did.update({f"connections of {name}: {kind}": count for kind, count in proxy.drawn.items()})
     return Report(
         seed=soak.seed,
-        command=" ".join(("python", "tests/soak.py", *sys.argv[1:])),
+        command=f"python tests/soak.py --minutes {soak.minutes:g} --rate {soak.rate:g} --warm {soak.warm_requests}",
         minutes=soak.now_s / 60,
         samples=soak.samples,
         warm_s=soak.warm_s,
@@ -373,6 +374,7 @@ def main() -> int:
         scratch.mkdir(exist_ok=True)
         with a_stage(scratch, given.seed, given.rate) as soak:
             soak.warm_requests = given.warm
+            soak.minutes = given.minutes
             asyncio.run(soak.run(seconds, idle_every_s, idle_s))
             report = judged(soak)
         (scratch / "samples.json").write_text(json.dumps([asdict(one) for one in soak.samples]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import time
 import traceback
@@ -18,6 +19,7 @@ from plays import OK, WELL, closes, courtesy, deafness, says, silence
 from service.domain.ports import UpstreamRequest
 from service.errors import Broken, NoReply, NotSent, UpstreamError
 from service.upstream import patience, transport_native
+from service.upstream.native_connection import Connection
 from service.upstream.transport_native import NativeTransport, _address, _written
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -385,6 +387,39 @@ async def test_a_failure_makes_room(few):
         assert await second == AFTER
         await transport.aclose()
         assert counts(transport) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("let_go", [True, False], ids=["as it is", "control"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_leaves_while_a_connection_comes_about_leaves_nothing_behind(loop, let_go, monkeypatch):
+    """At whatever turn of the loop. Positive control, where the loop says nothing to what it closes: it stays in a ring."""
+    if not let_go:
+        monkeypatch.setattr(Connection, "let_go", lambda _: None)
+
+    async def scene():
+        transport = NativeTransport(verify=certificates().trusting)
+        async with HostileServer(silence) as server:
+            for turns in range(30):
+                asked = asyncio.create_task(transport.send(post(server)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                asked.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await (await asked).aclose()
+                del asked
+            await transport.aclose()
+            assert counts(transport) == (0, 0, 0)
+            await asyncio.sleep(0.05)
+        return sum(isinstance(one, Connection) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            left = runner.run(scene())
+    finally:
+        gc.enable()
+    assert (left == 0) is let_go
 
 
 QUICK = [one for one in ROWS.values() if not one.tls and not one.url and one.manner != "pauses" and len(one.body) < 99]

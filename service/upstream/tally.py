@@ -8,6 +8,7 @@ Invariant: what `usage_or_estimate` calls the provider's own number came with a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,7 +17,7 @@ from service.domain.decision import Candidate
 from service.domain.money import Usage, UsageSource
 from service.domain.ports import Answer
 from service.upstream.splice import Splice, Told
-from service.upstream.usage import Bounds, beyond_belief
+from service.upstream.usage import Bounds, as_lasting, beyond_belief, over_count
 from service.upstream.yardstick import OURS, Yardstick
 
 UNFINISHED: Final = "no_finish_reason"
@@ -62,19 +63,25 @@ class Tally:
             self.output_characters, self.cjk_characters
         ), 2 * self.cjk_characters > self.output_characters
 
-    def usage_or_estimate(self, input_tokens: int, yardstick: Yardstick = OURS) -> Usage:
+    def usage_or_estimate(self, input_tokens: int, yardstick: Yardstick = OURS, *, attached: bool = False) -> Usage:
         """The vendor's numbers, or an estimate from what was sent and what came back, marked so.
 
         `yardstick` turns an estimate of ours into what the vendor would count. Numbers from the middle of a stream that
         did not end say what was used so far at most: the larger of them and the estimate is booked, as an estimate.
+        Those of a whole answer are booked as they are; where they are far over our own count, they are marked. A prompt
+        with attachments (`attached`) is not counted.
         """
-        if self.usage is not None and self.complete:
-            return self.usage
         tokens, cjk = self.estimated_output
         output = yardstick.output_tokens(tokens, cjk=cjk)
+        asked = yardstick.input_tokens(input_tokens)
+        if self.usage is not None and self.complete:
+            doubts = over_count(self.usage, None if attached else asked, output)
+            return replace(self.usage, flags=(*self.usage.flags, *doubts)) if doubts else self.usage
         if self.usage is None:
-            asked = yardstick.input_tokens(input_tokens)
-            return Usage(input=asked, output=output, source=UsageSource.ESTIMATED, flags=self.usage_flags)
+            flags = self.usage_flags
+            if not flags or flags == (UNFINISHED,):
+                flags = ("usage_missing", *flags)
+            return Usage(input=asked, output=output, source=UsageSource.ESTIMATED, flags=flags)
         visible = max(0, output - self.usage.reasoning)
         return replace(
             self.usage,
@@ -84,11 +91,19 @@ class Tally:
         )
 
     def note_usage(self, read: Usage | None, flags: tuple[str, ...], bounds: Bounds) -> None:
-        """Take the vendor's numbers when they can be true; later ones replace earlier ones."""
+        """Take the vendor's numbers when they can be true.
+
+        Who counts more than once in a stream counts what was used so far, so the last count is the bill. One that is
+        lower than the one before is no such count (a placeholder, or the last piece alone): the higher one stays.
+        """
         doubt = None if read is None else beyond_belief(read, bounds)
         if doubt is not None:
             self.usage, self.usage_flags = None, (doubt,)
         elif read is not None:
+            read, before = as_lasting(read) if bounds.lasting else read, self.usage
+            if before is not None and read.input_total + read.output_total < before.input_total + before.output_total:
+                marks = dict.fromkeys((*before.flags, "usage_went_down"))
+                read = replace(before, source=UsageSource.ESTIMATED, flags=tuple(marks))
             self.usage, self.usage_flags = read, ()
         elif flags:
             self.usage_flags = flags
@@ -114,4 +129,13 @@ def bounds_of(chat: ChatRequest, candidate: Candidate) -> Bounds:
     for cap in (chat.output_tokens_max, candidate.output_tokens_cap or None, candidate.deployment.output_tokens_max):
         if cap is not None and (output is None or cap < output):
             output = cap
-    return Bounds(None if chat.sizes.attached else len(chat.raw.body), None if output is None else output * chat.n)
+    return Bounds(
+        None if chat.sizes.attached else len(chat.raw.body),
+        None if output is None else output * chat.n,
+        b'"ttl"' in chat.raw.body and _LASTING.search(chat.raw.body) is not None,
+    )
+
+
+_LASTING: Final = re.compile(rb'"ttl"\s*+:\s*+"(?!5m"|30m")[^"\\]++"')
+"""A time to live in `cache_control` or `prompt_cache_options` that is not the usual one: `1h`, `12h`. In a text that is
+quoted each of these quotes would stand behind a backslash."""

@@ -1,28 +1,44 @@
 """The vendor's usage object -> disjoint buckets, or nothing when its numbers can't be true.
 
 Where on the path: `protocols.openai_chat` calls `chat_usage` on a unary body and on every stream event that has usage.
+`usage_fields` has the names, and what is inside what.
 
-What is inside what (source: the vendors' documentation):
-OpenAI, Azure, Moonshot, DeepSeek, Qwen: cached and audio tokens are inside `prompt_tokens`, reasoning and audio inside
-`completion_tokens`. xAI: reasoning is beside (quirk `reasoning_beside`). DeepSeek and others name cache hits
-differently (quirk `cached_tokens:<field>`, and the usual fields are tried in order).
-
-Invariant: what comes back adds up to the vendor's own totals, or is `None` with the reason in `flags`.
+Invariants
+1. What comes back adds up to the vendor's own totals, or is `None` with the reason in `flags`, or is an estimate that
+   says in its own flags what it does not fit.
+2. Of two readings that the numbers allow the dearer one is booked, and marked: nothing gets cheaper by a guess.
+3. No number that is not zero goes unread without a flag.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from service.domain.money import Usage, pusd_from_usd
+from service.domain.money import Usage, UsageSource, pusd_from_usd
+from service.upstream.usage_fields import (
+    CACHE_KIND,
+    COST_UNITS_PER_USD,
+    KNOWN,
+    MISSES,
+    OWN_KEY,
+    PARTS,
+    PLAIN,
+    UPSTREAM_COST,
+    Path,
+)
 
 TOKENS_MAX = 20_000_000
 """The largest window on sale is 10M tokens, 128 long choices are 16M: a larger count is a fault, not a bill."""
 
 VENDOR_COST_USD_MAX = Decimal(100_000)
-"""Far over the dearest request; also keeps a hostile exponent away from exact arithmetic."""
+"""Far over the dearest request."""
+
+VENDOR_COST_MAX = Decimal(10**15)
+"""The same in the smallest unit that a vendor counts in: it keeps a hostile exponent away from exact arithmetic."""
 
 VENDOR_COST_DIGIT_MIN = -30
 """The exponent of the smallest cost that is read: 18 digits below a pico-dollar."""
@@ -30,7 +46,14 @@ VENDOR_COST_DIGIT_MIN = -30
 SERVICE_TIER_CHARACTERS_MAX = 40
 """`priority`, `ultrafast`: a word, which goes into the ledger."""
 
-_CACHED_FIELDS = ("prompt_cache_hit_tokens", "cached_tokens")
+UNREAD_MAX: Final = 4
+"""Numbers of one usage object that are told by name; more are told as `unread:more`."""
+
+UNREAD_DEPTH_MAX: Final = 4
+"""How deep below `usage` numbers are looked for, lists counted: vendors go two levels down."""
+
+UNREAD_CHARACTERS_MAX: Final = 60
+"""Of the name of such a number, which is the vendor's own text and goes into the ledger."""
 
 
 class ReadUsage(NamedTuple):
@@ -48,15 +71,17 @@ OUTPUT_SLACK_TOKENS = 2_000
 
 
 class Bounds(NamedTuple):
-    """What no honest usage can exceed, in tokens; `None` where nobody knows.
+    """What no honest usage can exceed, in tokens; `None` where nobody knows. And what was asked that prices it.
 
     Input: a token is at least a byte of the request, so its size bounds the prompt (but not attachments). Output: the
     caps that hold for it, over all choices. An estimate is no bound: our character rule is off by a factor of four on
-    digits or base64, and a true bill must not be thrown away for it.
+    digits or base64, and a true bill must not be thrown away for it. `lasting`: the request wants what is written to
+    the cache kept longer than usual.
     """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    lasting: bool = False
 
 
 def beyond_belief(usage: Usage, bounds: Bounds) -> str | None:
@@ -68,74 +93,213 @@ def beyond_belief(usage: Usage, bounds: Bounds) -> str | None:
     return None
 
 
+COUNT_MARGIN_PERCENT: Final = 150
+"""Of our own count is what a vendor's may be without a mark, beside the slacks above."""
+
+
+def over_count(usage: Usage, input_tokens: int | None, output_tokens: int) -> tuple[str, ...]:
+    """What is far over our own count: flags. `input_tokens` is `None` where the prompt has more than text.
+
+    Only marked, for the count is by characters: the bill may be true, but somebody should look.
+    """
+    flags = []
+    if input_tokens is not None and not usage.audio_in:
+        most = input_tokens * COUNT_MARGIN_PERCENT // 100 + INPUT_SLACK_TOKENS
+        flags += ["input_above_count"] if usage.input_total > most else []
+    if not usage.audio_out and usage.output > output_tokens * COUNT_MARGIN_PERCENT // 100 + OUTPUT_SLACK_TOKENS:
+        flags.append("output_above_count")
+    return tuple(flags)
+
+
 class _Implausible(Exception):
     """A count that can't be one; the argument is the flag."""
+
+
+class _Parts(NamedTuple):
+    """The parts of a prompt and of an answer, in tokens, and what is to be said of them."""
+
+    cache_read: int
+    write_5m: int
+    write_1h: int
+    audio_in: int
+    image: int
+    reasoning: int
+    audio_out: int
+    doubts: tuple[str, ...]
+
+    @property
+    def cached(self) -> int:
+        """What was read from a cache or written to one."""
+        return self.cache_read + self.write_5m + self.write_1h
+
+
+_NO_PARTS: Final = _Parts(0, 0, 0, 0, 0, 0, 0, ())
+"""Those of a usage object that has nothing but totals."""
+
+_ESTIMATES: Final = frozenset(
+    {
+        "total_above_parts",
+        "total_below_parts",
+        "parts_overlap",
+        "cache_counts_disagree",
+        "cache_misses_disagree",
+        "cache_writes_disagree",
+    }
+)
+"""Flags of numbers that do not fit each other: what is booked of them is no longer the vendor's own word."""
 
 
 def chat_usage(raw: Mapping[str, object], quirks: Mapping[str, str], *, service_tier: object = None) -> ReadUsage:
     """Read an OpenAI-shaped `usage` object. Never raises: implausible numbers give `usage=None` and a flag."""
     try:
-        tier = service_tier[:SERVICE_TIER_CHARACTERS_MAX] if isinstance(service_tier, str) and service_tier else None
+        tier = service_tier or raw.get("service_tier")
+        tier = tier[:SERVICE_TIER_CHARACTERS_MAX] if isinstance(tier, str) and tier else None
         return ReadUsage(_read(raw, quirks, tier))
     except _Implausible as problem:
         return ReadUsage(None, (str(problem),))
 
 
+def as_lasting(usage: Usage) -> Usage:
+    """The same where the request asked for a longer time to live, and the vendor did not split what it wrote."""
+    if not usage.cache_write_5m or usage.cache_write_1h:
+        return usage
+    flags = (*usage.flags, "cache_ttl_assumed")
+    return replace(usage, cache_write_5m=0, cache_write_1h=usage.cache_write_5m, flags=flags)
+
+
 def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: str | None) -> Usage:
-    prompt = _count(raw, "prompt_tokens", required=True)
-    completion = _count(raw, "completion_tokens", required=True)
+    prompt = _count(raw, ("prompt_tokens",), required=True)
+    completion = _count(raw, ("completion_tokens",), required=True)
     if not prompt and not completion:
         raise _Implausible("all_zero")  # every chat has a prompt: this is a placeholder, not a bill
-    prompt_details = _details(raw, "prompt_tokens_details")
-    completion_details = _details(raw, "completion_tokens_details")
-    cached = _cached(raw, prompt_details, quirks)
-    cache_write = audio_in = audio_out = reasoning = 0
-    if prompt_details:
-        cache_write = _count(prompt_details, "cache_write_tokens") or _count(prompt_details, "cache_creation_tokens")
-        audio_in = _count(prompt_details, "audio_tokens")
-    if completion_details:
-        audio_out = _count(completion_details, "audio_tokens")
-        reasoning = _count(completion_details, "reasoning_tokens")
-    reasoning = reasoning or _count(raw, "reasoning_tokens")
-    fresh = prompt - cached - cache_write - audio_in
+    parts = _NO_PARTS if PLAIN.issuperset(raw) else _parts(raw, prompt, quirks)
+    reading = _reading(prompt + completion, _count(raw, ("total_tokens",)), parts, quirks)
+    doubts = [*parts.doubts, *reading.doubts]
+    cache_read, audio = parts.cache_read, parts.audio_in
+    fresh = prompt - (0 if reading.cache_beside else parts.cached)
+    image = min(parts.image, max(0, fresh - audio))  # of a picture that was cached only the rest is fresh
+    if 0 <= fresh < audio <= fresh + cache_read:
+        # Some audio was read from the cache. Which price that has is not known: the dearer one.
+        cache_read, fresh = cache_read - (audio - fresh), audio
+        doubts.append("parts_overlap")
+    fresh -= audio + image
     if fresh < 0:
         raise _Implausible("input_parts_exceed_total")
-    inside = 0 if "reasoning_beside" in quirks else reasoning
-    visible = completion - inside - audio_out
+    visible = completion - reading.inside - parts.audio_out
     if visible < 0:
         raise _Implausible("output_parts_exceed_total")
+    cost, told = _vendor_cost(raw, quirks["usage_cost"] or "cost") if "usage_cost" in quirks else (None, ())
+    unread = () if cost is not None or parts is _NO_PARTS else _unread(raw, quirks)
     return Usage(
         input=fresh,
-        cache_read=cached,
-        cache_write_5m=cache_write,
+        cache_read=cache_read,
+        cache_write_5m=parts.write_5m,
+        cache_write_1h=parts.write_1h,
         output=visible,
-        reasoning=reasoning,
-        audio_in=audio_in,
-        audio_out=audio_out,
+        reasoning=reading.reasoning,
+        audio_in=audio,
+        audio_out=parts.audio_out,
+        image=image,
+        source=UsageSource.PROVIDER if _ESTIMATES.isdisjoint(doubts) else UsageSource.ESTIMATED,
+        flags=(*doubts, *told, *unread),
         service_tier=service_tier,
-        vendor_cost_pusd=_vendor_cost(raw) if "usage_cost" in quirks else None,
+        vendor_cost_pusd=cost,
     )
 
 
-def _cached(raw: Mapping[str, object], details: Mapping[str, object], quirks: Mapping[str, str]) -> int:
+def _parts(raw: Mapping[str, object], prompt: int, quirks: Mapping[str, str]) -> _Parts:
+    doubts: list[str] = []
+    cache_read = _cache_read(raw, prompt, quirks, doubts)
+    if cache_read and _at(raw, CACHE_KIND) == "ephemeral":
+        doubts.append("cache_read_explicit")
+    write_5m, write_1h = _cache_writes(raw, doubts)
+    audio_in, image, reasoning, audio_out = (
+        max(_counts(raw, PARTS[bucket]), default=0) for bucket in ("audio_in", "image", "reasoning", "audio_out")
+    )
+    return _Parts(cache_read, write_5m, write_1h, audio_in, image, reasoning, audio_out, tuple(doubts))
+
+
+def _cache_read(raw: Mapping[str, object], prompt: int, quirks: Mapping[str, str], doubts: list[str]) -> int:
+    """Tokens read from the cache: where its quirk says, else by the usual names; the lowest count when they differ."""
     named = quirks.get("cached_tokens")
-    if named and raw.get(named) is not None:
-        return _count(raw, named)
-    if details.get("cached_tokens") is not None:
-        return _count(details, "cached_tokens")
-    for field in _CACHED_FIELDS:
-        if raw.get(field) is not None:
-            return _count(raw, field)
-    return 0
+    own = _counts(raw, ((named,),)) if named else []
+    others = _counts(raw, PARTS["cache_read"])
+    told = {*own, *filter(None, others)} if own else set(others)
+    cached = min(told, default=0)
+    if len(told) > 1:
+        doubts.append("cache_counts_disagree")
+    missed = _count(raw, MISSES)
+    if missed and missed != prompt - cached:
+        doubts.append("cache_misses_disagree")
+        cached = min(cached, max(0, prompt - missed))
+    return cached
 
 
-def _details(raw: Mapping[str, object], name: str) -> Mapping[str, object]:
-    value = raw.get(name)
-    return value if isinstance(value, dict) else {}
+def _cache_writes(raw: Mapping[str, object], doubts: list[str]) -> tuple[int, int]:
+    """Tokens written to the cache for five minutes and for an hour. A vendor that does not split means five minutes."""
+    sums = {*filter(None, _counts(raw, PARTS["cache_write"]))}
+    for_5m, for_1h = (max(_counts(raw, PARTS[name]), default=0) for name in ("cache_write_5m", "cache_write_1h"))
+    split, whole = for_5m + for_1h, max(sums, default=0)
+    if len(sums) > 1 or (split and whole and split != whole):
+        doubts.append("cache_writes_disagree")
+    return for_5m + max(0, whole - split), for_1h
 
 
-def _count(raw: Mapping[str, object], name: str, *, required: bool = False) -> int:
-    value = raw.get(name)
+class _Reading(NamedTuple):
+    """How totals and parts go together, in tokens.
+
+    `inside` of the completion tokens are hidden, `reasoning` is all that is hidden. `cache_beside`: what was cached is
+    not in the prompt tokens.
+    """
+
+    inside: int
+    reasoning: int
+    cache_beside: bool = False
+    doubts: tuple[str, ...] = ()
+
+
+def _reading(said: int, total: int, parts: _Parts, quirks: Mapping[str, str]) -> _Reading:
+    """The reading that the vendor's own total fits; without a total the one that the quirks name.
+
+    `said` are prompt and completion tokens together.
+    """
+    hidden, cached = parts.reasoning, parts.cached
+    beside = "reasoning_beside" in quirks
+    if "reasoning_in_total" in quirks and total > said:
+        beside, hidden = True, hidden or total - said
+    declared, other = _Reading(0 if beside else hidden, hidden), _Reading(hidden if beside else 0, hidden)
+    expected, turned = said + (hidden if beside else 0), said + (0 if beside else hidden)
+    if total in (0, expected):
+        return declared
+    if total == turned:
+        return other._replace(doubts=("reasoning_by_total",))
+    if total == expected + cached:
+        return declared._replace(cache_beside=True, doubts=("cache_by_total",))
+    if total == turned + cached:
+        return other._replace(cache_beside=True, doubts=("reasoning_by_total", "cache_by_total"))
+    if total < expected:
+        return declared._replace(doubts=("total_below_parts",))
+    # Whatever the rest is, it is neither in the prompt nor in the answer: so it was generated, unseen.
+    return declared._replace(reasoning=hidden + total - expected, doubts=("total_above_parts",))
+
+
+def _at(raw: Mapping[str, object], path: Path) -> object:
+    """What stands at a path, `None` where nothing does."""
+    value: object = raw
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _counts(raw: Mapping[str, object], paths: Sequence[Path]) -> list[int]:
+    """The counts that are there, in the order of the paths."""
+    return [_count(raw, path) for path in paths if _at(raw, path) is not None]
+
+
+def _count(raw: Mapping[str, object], path: Path, *, required: bool = False) -> int:
+    value, name = _at(raw, path), path[-1]
     if type(value) is int and 0 <= value <= TOKENS_MAX:
         return value
     if value is None:
@@ -153,16 +317,53 @@ def _count(raw: Mapping[str, object], name: str, *, required: bool = False) -> i
     return value
 
 
-def _vendor_cost(raw: Mapping[str, object]) -> int | None:
-    value = raw.get("cost")
+def _unread(raw: Mapping[str, object], quirks: Mapping[str, str]) -> tuple[str, ...]:
+    """A flag for each number that is not zero and that no table knows: the first few by name."""
+    own = {(field,) for name in ("cached_tokens", "usage_cost") if (field := quirks.get(name))}
+    found = dict.fromkeys(path for path in _numbers(raw, (), 0) if path not in KNOWN and path not in own)
+    names = [_UNSPEAKABLE.sub("_", ".".join(path))[:UNREAD_CHARACTERS_MAX] for path in [*found][:UNREAD_MAX]]
+    return tuple(f"unread:{name}" for name in (*names, *(["more"] if len(found) > UNREAD_MAX else [])))
+
+
+_UNSPEAKABLE: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def _numbers(value: object, path: Path, depth: int) -> Iterator[Path]:
+    """The paths of numbers that are not zero. Of a list all members stand at the place of the list."""
+    if isinstance(value, dict | list) and depth < UNREAD_DEPTH_MAX:
+        for name, one in value.items() if isinstance(value, dict) else ((None, one) for one in value):
+            yield from _numbers(one, path if name is None else (*path, name), depth + 1)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value:
+        yield path
+
+
+def _vendor_cost(raw: Mapping[str, object], field: str) -> tuple[int | None, tuple[str, ...]]:
+    """(the vendor's own figure in pico-USD, flags); no figure where it sends none, or not all of one."""
+    cost = _amount(raw.get(field))
+    if cost is None:
+        return None, ()
+    if (units := COST_UNITS_PER_USD.get(field, 1)) != 1:
+        cost /= units
+    if _at(raw, OWN_KEY) is True:
+        upstream = _amount(_at(raw, UPSTREAM_COST))
+        if upstream is None:
+            return None, ("byok_cost_missing",)
+        cost += upstream
+    if cost > VENDOR_COST_USD_MAX:
+        raise _Implausible("cost_absurd")
+    return pusd_from_usd(cost), ()
+
+
+def _amount(value: object) -> Decimal | None:
+    """An amount of money as the vendor wrote it, `None` when there is none."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        cost = Decimal(str(value))
+        amount = Decimal(str(value))
     except InvalidOperation:
         raise _Implausible("cost_not_a_number") from None
-    if not cost.is_finite() or cost < 0:
+    if not amount.is_finite() or amount < 0:
         raise _Implausible("cost_negative")
-    if cost > VENDOR_COST_USD_MAX or (cost and cost.adjusted() < VENDOR_COST_DIGIT_MIN):
+    if amount > VENDOR_COST_MAX or (amount and amount.adjusted() < VENDOR_COST_DIGIT_MIN):
         raise _Implausible("cost_absurd")
-    return pusd_from_usd(cost)
+    return amount

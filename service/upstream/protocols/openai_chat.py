@@ -205,6 +205,8 @@ def _plain_content(parsed: Any) -> StreamSignal | None:  # noqa: ANN401 # whatev
     choice = choices[0]
     if type(choice) is not dict or choice.get("finish_reason") is not None or choice.get("error"):
         return None
+    if choice.get("usage") is not None or parsed.get("x_groq") is not None:
+        return None
     delta, index = choice.get("delta"), choice.get("index")
     if type(delta) is not dict or len(delta) != 1 or type(index) is not int:
         return None
@@ -257,8 +259,20 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
 def _usage(parsed: Mapping[str, Any], deployment: Deployment) -> ReadUsage:
     raw = parsed.get("usage")
     if not isinstance(raw, dict):
+        raw = _usage_elsewhere(parsed)
+    if raw is None:
         return ReadUsage(None)
     return chat_usage(raw, deployment.provider.quirks, service_tier=parsed.get("service_tier"))
+
+
+def _usage_elsewhere(parsed: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Usage that is not where OpenAI has it: Moonshot's streams have it in the choice that ends, Groq's in `x_groq`."""
+    choices = parsed.get("choices")
+    for holder in (*(reversed(choices) if isinstance(choices, list) else ()), parsed.get("x_groq")):
+        raw = holder.get("usage") if isinstance(holder, dict) else None
+        if isinstance(raw, dict):
+            return raw
+    return None
 
 
 def _visible_characters(message: Mapping[str, Any]) -> tuple[int, int]:

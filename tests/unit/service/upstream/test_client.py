@@ -517,7 +517,8 @@ async def test_usage_that_lies_is_estimated(stage, shape, stream):
         await one.ask(stream)
         usage = one.tally.usage_or_estimate(12)
         assert (usage.source, usage.input, usage.output) == (UsageSource.ESTIMATED, 12, 20)
-        assert bool(usage.flags) is (shape is not UsageShape.MISSING)
+        assert usage.flags
+        assert (usage.flags == ("usage_missing",)) is (shape is UsageShape.MISSING)
 
 
 async def test_asked_usage_is_passed_on(stage):

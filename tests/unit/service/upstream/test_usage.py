@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.money import Multiplier, PriceQuote, Rates, price
+from service.domain.money import Multiplier, PriceQuote, Rates, UsageSource, price
 from service.upstream.usage import TOKENS_MAX, chat_usage
+from service.upstream.usage_fields import FLAGS
 
 # USD per 1M tokens: input, cache read, cache write, output, reasoning, audio in, audio out. No two alike.
 LIST = {"input": "0.15", "cache_read": "0.015", "cache_write_5m": "0.1875", "output": "0.60", "reasoning": "0.70",
@@ -143,7 +144,8 @@ def test_the_vendors_own_figure_is_booked(cost, pusd):
         ({"prompt_tokens": True}, "prompt_tokens_not_an_integer"),
         ({"prompt_tokens": 0, "completion_tokens": 0}, "all_zero"),
         ({"prompt_tokens_details": {"cached_tokens": 101}}, "input_parts_exceed_total"),
-        ({"prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 60}}, "input_parts_exceed_total"),
+        ({"prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 101}}, "input_parts_exceed_total"),
+        ({"prompt_tokens_details": {"cache_write_tokens": 60, "audio_tokens": 60}}, "input_parts_exceed_total"),
         ({"prompt_tokens_details": {"cached_tokens": -1}}, "cached_tokens_negative"),
         ({"prompt_cache_hit_tokens": 101}, "input_parts_exceed_total"),
         ({"completion_tokens_details": {"reasoning_tokens": 51}}, "output_parts_exceed_total"),
@@ -162,12 +164,99 @@ def test_implausible_numbers_are_flagged_not_booked(changes, flag):
     assert read.flags == (flag,)
 
 
+DOUBTS = [
+    # what it shows, changes to 100 in and 50 out, quirks, buckets, flags, whether it is still the vendor's own word
+    ("xAI counts inside after all", {"completion_tokens_details": {"reasoning_tokens": 20}, "total_tokens": 150},
+     "reasoning_beside", {"input": 100, "output": 30, "reasoning": 20}, ("reasoning_by_total",), True),
+    ("beside where nobody said so", {"completion_tokens_details": {"reasoning_tokens": 60}, "total_tokens": 210},
+     "", {"input": 100, "output": 50, "reasoning": 60}, ("reasoning_by_total",), True),
+    ("Anthropic's own names, beside", {"cache_read_input_tokens": 400, "cache_creation_input_tokens": 30,
+     "total_tokens": 580}, "", {"input": 100, "cache_read": 400, "cache_write_5m": 30, "output": 50},
+     ("cache_by_total",), True),
+    ("Anthropic's own names, inside", {"cache_read_input_tokens": 40, "cache_creation_input_tokens": 30,
+     "total_tokens": 150}, "", {"input": 30, "cache_read": 40, "cache_write_5m": 30, "output": 50}, (), True),
+    ("both beside", {"cache_read_input_tokens": 400, "completion_tokens_details": {"reasoning_tokens": 60},
+     "total_tokens": 610}, "", {"input": 100, "cache_read": 400, "output": 50, "reasoning": 60},
+     ("reasoning_by_total", "cache_by_total"), True),
+    ("more in the total than in its parts", {"total_tokens": 175}, "",
+     {"input": 100, "output": 50, "reasoning": 25}, ("total_above_parts",), False),
+    ("the same beside known thinking", {"total_tokens": 175, "completion_tokens_details": {"reasoning_tokens": 10}}, "",
+     {"input": 100, "output": 40, "reasoning": 35}, ("total_above_parts",), False),
+    ("less in the total than in its parts", {"total_tokens": 120}, "", {"input": 100, "output": 50},
+     ("total_below_parts",), False),
+    ("Gemini says thinking after all", {"completion_tokens_details": {"reasoning_tokens": 20}, "total_tokens": 150},
+     "reasoning_in_total", {"input": 100, "output": 30, "reasoning": 20}, (), True),
+    ("audio that was cached", {"prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 60}}, "",
+     {"cache_read": 40, "audio_in": 60, "output": 50}, ("parts_overlap",), False),
+    ("a picture that was cached", {"prompt_tokens_details": {"cached_tokens": 60, "image_tokens": 90}}, "",
+     {"cache_read": 60, "image": 40, "output": 50}, (), True),
+    ("two counts of hits", {"prompt_tokens_details": {"cached_tokens": 64}, "prompt_cache_hit_tokens": 32}, "",
+     {"input": 68, "cache_read": 32, "output": 50}, ("cache_counts_disagree",), False),
+    ("a placeholder beside the named count", {"prompt_tokens_details": {"cached_tokens": 0}, "cached_tokens": 32},
+     "cached_tokens:cached_tokens", {"input": 68, "cache_read": 32, "output": 50}, (), True),
+    ("hits and misses that are not the prompt", {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 60}, "",
+     {"input": 60, "cache_read": 40, "output": 50}, ("cache_misses_disagree",), False),
+    ("writes that do not add up", {"prompt_tokens_details": {"cache_creation_input_tokens": 50, "cache_creation":
+     {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}}}, "",
+     {"input": 50, "cache_write_5m": 30, "cache_write_1h": 20, "output": 50}, ("cache_writes_disagree",), False),
+    ("numbers nobody knows", {"citation_tokens": 7, "num_search_queries": 1, "latency": 0.0,
+     "prompt_tokens_details": {"search_tokens": 3, "text_tokens": 100}}, "", {"input": 100, "output": 50},
+     ("unread:citation_tokens", "unread:num_search_queries", "unread:prompt_tokens_details.search_tokens"), True),
+    ("a great many of them", {f"n{number}": number for number in range(1, 9)}, "", {"input": 100, "output": 50},
+     ("unread:n1", "unread:n2", "unread:n3", "unread:n4", "unread:more"), True),
+    ("a name that is no word", {"{\n" + "x" * 90: 1}, "", {"input": 100, "output": 50},
+     ("unread:__" + "x" * 58,), True),
+    ("numbers in lists", {"by_kind": [{"tokens": 0}, {"tokens": 4}]}, "", {"input": 100, "output": 50},
+     ("unread:by_kind.tokens",), True),
+    ("a key of one's own without its cost", {"cost": 0, "is_byok": True}, "usage_cost", {"input": 100, "output": 50},
+     ("byok_cost_missing",), True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "quirks", "buckets", "flags", "own"), [row[1:] for row in DOUBTS], ids=[row[0] for row in DOUBTS]
+)
+def test_what_does_not_fit_is_said(changes, quirks, buckets, flags, own):
+    """The reading that the vendor's total shows, else the dearer one; and a flag each time."""
+    read = chat_usage({"prompt_tokens": 100, "completion_tokens": 50, **changes}, quirks_of(quirks))
+    assert {name: count for name, count in read.usage.as_dict().items() if name != "requests"} == buckets
+    assert read.usage.flags == flags
+    assert read.usage.source is (UsageSource.PROVIDER if own else UsageSource.ESTIMATED)
+
+
+def test_every_flag_is_in_the_table():
+    """What the tests above provoke, and the table that the page shows."""
+    shown = set(FLAGS)
+    for row in DOUBTS:
+        assert {"unread:<name>" if flag.startswith("unread:") else flag for flag in row[4]} <= shown
+
+
+def test_deep_nesting_is_not_followed():
+    """However deep a vendor nests, it is read in bounded time and space."""
+    deep = value = []
+    for _ in range(900):
+        value.append([])
+        value = value[0]
+    assert chat_usage({"prompt_tokens": 1, "completion_tokens": 1, "deep": deep}, {}).usage.flags == ()
+
+
 COUNTS = st.integers(-3, 200) | st.sampled_from([None, "7", 1.5, 10**12, True, [], {}])
 DETAILS = (
     st.none()
     | st.just([])
     | st.dictionaries(
-        st.sampled_from(["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]), COUNTS
+        st.sampled_from(
+            [
+                "cached_tokens",
+                "cache_write_tokens",
+                "cache_creation_input_tokens",
+                "audio_tokens",
+                "image_tokens",
+                "reasoning_tokens",
+                "other",
+            ]
+        ),
+        COUNTS,
     )
 )
 
@@ -176,18 +265,27 @@ DETAILS = (
     st.fixed_dictionaries(
         {"prompt_tokens": COUNTS, "completion_tokens": COUNTS},
         optional={"prompt_tokens_details": DETAILS, "completion_tokens_details": DETAILS, "cached_tokens": COUNTS,
-                  "reasoning_tokens": COUNTS, "cost": COUNTS},
+                  "reasoning_tokens": COUNTS, "cost": COUNTS, "total_tokens": COUNTS, "is_byok": st.booleans(),
+                  "prompt_cache_miss_tokens": COUNTS},
     ),
-    st.sampled_from(["", "reasoning_beside", "usage_cost", "cached_tokens:cached_tokens"]),
+    st.sampled_from(["", "reasoning_beside", "reasoning_in_total", "usage_cost", "cached_tokens:cached_tokens",
+                     "usage_cost:cost_in_usd_ticks"]),
     st.none() | st.text() | st.integers(),
 )  # fmt: skip
 def test_what_comes_back_adds_up_or_is_nothing(sent, quirks, tier):
-    """Never an exception; the buckets sum to the vendor's totals, or there is a flag and no usage."""
+    """Never an exception; the buckets sum to the vendor's totals, or a flag says what they do not fit."""
     read = chat_usage(sent, quirks_of(quirks), service_tier=tier)
     if read.usage is None:
         assert len(read.flags) == 1
         return
-    assert read.usage.input_total == sent["prompt_tokens"]
-    beside = read.usage.reasoning if quirks == "reasoning_beside" else 0
-    assert read.usage.output_total == sent["completion_tokens"] + beside
+    usage, total = read.usage, sent.get("total_tokens")
+    parts = {*usage.flags}
+    if "cache_by_total" not in parts:
+        assert usage.input_total == sent["prompt_tokens"]
+    assert usage.output_total >= sent["completion_tokens"]
+    if total and "total_below_parts" not in parts:
+        assert usage.input_total + usage.output_total == total
+    if not total:
+        beside = usage.reasoning if quirks == "reasoning_beside" else 0
+        assert usage.output_total == sent["completion_tokens"] + beside
     assert read.usage.service_tier is None or len(read.usage.service_tier) <= 40

@@ -37,7 +37,7 @@ from service.domain.access import ANONYMOUS
 from service.domain.catalog import Catalog
 from service.domain.decision import Candidate, Decision, Intent
 from service.domain.features import RequestFeatures, features_of
-from service.domain.money import imagined
+from service.domain.imagined import imagined
 from service.errors import NoCandidate
 from service.reading import read_intent
 from service.routing.router import decide

@@ -49,6 +49,7 @@ from service.routing.health import Rest
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.upstream.splice import Told
 from service.upstream.tally import Tally
+from service.upstream.usage import SERVICE_TIER_CHARACTERS_MAX
 from service.upstream.yardstick import Yardsticks
 
 SETTLE_S = 5.0
@@ -212,15 +213,16 @@ class Settler:
         """Write the terminal row and return it. `billed` false books 0; `final` marks the attempt that answered."""
         now, tally, candidate = self._clock.monotonic(), attempt.tally, attempt.candidate
         yardstick = self._yardsticks.of(candidate.deployment.id)
-        usage = tally.usage_or_estimate(candidate.input_tokens, yardstick) if billed else None
+        attached = work.chat.sizes.attached
+        usage = tally.usage_or_estimate(candidate.input_tokens, yardstick, attached=attached) if billed else None
         if usage is not None and tally.complete:
             tokens, cjk = tally.estimated_output
-            yardstick.learn(usage, 0 if work.chat.sizes.attached else candidate.input_tokens, tokens, cjk=cjk)
+            yardstick.learn(usage, 0 if attached else candidate.input_tokens, tokens, cjk=cjk)
         ttft = None if tally.first_content is None else milliseconds(tally.first_content - tally.started)
         row = ending(
             attempt.entry,
             candidate,
-            Outcome(ended, usage, tally.model, tally.status, tally.upstream_id, final),
+            Outcome(ended, usage, tally.model, tally.status, tally.upstream_id, final, _asked_tier(work.chat)),
             Timing(self._now_ms(), ttft, milliseconds(now - tally.started), work.overhead_ms(now)),
             work.baseline,
         )
@@ -314,6 +316,12 @@ def _hold(candidate: Candidate) -> Hold:
     """What a candidate may use."""
     tokens = candidate.input_tokens + candidate.output_tokens + candidate.reasoning_tokens
     return Hold(candidate.reserved_pusd or 0, tokens)
+
+
+def _asked_tier(chat: ChatRequest) -> str | None:
+    """The service tier that a request asks for, as far as it is a word."""
+    asked = chat.body.get("service_tier")
+    return asked if isinstance(asked, str) and 0 < len(asked) <= SERVICE_TIER_CHARACTERS_MAX else None
 
 
 def told_as(ended: str) -> int:

@@ -96,7 +96,8 @@ def _pricing(draft: Draft, problems: Problems) -> Pricing:
         made = calendar_of(name, found, problems)
         if made is not None:
             calendars[name] = made
-    return Pricing(fx, calendars)
+    regions = {name: found.entry.price_region for name, found in draft.providers.items() if found.entry.price_region}
+    return Pricing(fx, calendars, regions)
 
 
 def _provider(name: str, entry: ProviderEntry, environ: Mapping[str, str]) -> Provider:

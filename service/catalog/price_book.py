@@ -11,7 +11,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
@@ -24,6 +24,7 @@ from service.catalog.schema import CalendarEntry
 from service.catalog.words import WEEKDAYS
 from service.domain.money import (
     FX_SCALE,
+    ONE,
     PICO,
     PICO_PER_TOKEN,
     Fx,
@@ -62,11 +63,13 @@ _BUCKETS = {
 class Pricing:
     """What the prices of a file share: exchange rates by currency and calendars by name.
 
-    `fx` is `None` when the file's rates are wrong themselves: then no price is blamed for lacking one.
+    `fx` is `None` when the file's rates are wrong themselves: then no price is blamed for lacking one. `regions` maps
+    providers that pay for processing in a region to its name.
     """
 
     fx: Mapping[str, Fx] | None
     calendars: Mapping[str, Calendar]
+    regions: Mapping[str, str] = field(default_factory=dict)
 
 
 def book_of(deployment: str, draft: DeploymentDraft, pricing: Pricing, problems: Problems) -> PriceBook:
@@ -77,7 +80,8 @@ def book_of(deployment: str, draft: DeploymentDraft, pricing: Pricing, problems:
             problems.at(path, "both prices and self_hosted; an engine of one's own has no list price")
         return PriceBook(deployment, self_hosted=_engine(path, draft.entry.self_hosted, problems))
     listed = draft.prices or ()
-    versions = [version for price in listed if (version := _version(price, pricing, problems)) is not None]
+    region = pricing.regions.get(draft.provider)
+    versions = [made for price in listed if (made := _version(price, pricing, region, problems)) is not None]
     if not _in_order(listed, problems) or len(versions) != len(listed):
         return PriceBook(deployment)
     versions.sort(key=lambda version: version.start)
@@ -132,7 +136,9 @@ def _in_order(listed: Sequence[Located[PriceEntry]], problems: Problems) -> bool
     return good
 
 
-def _version(price: Located[PriceEntry], pricing: Pricing, problems: Problems) -> PriceVersion | None:
+def _version(
+    price: Located[PriceEntry], pricing: Pricing, region: str | None, problems: Problems
+) -> PriceVersion | None:
     entry, path = price.entry, price.path
     fx = Fx(entry.currency, 0) if pricing.fx is None else pricing.fx.get(entry.currency)
     if fx is None:
@@ -169,7 +175,19 @@ def _version(price: Located[PriceEntry], pricing: Pricing, problems: Problems) -
         end=None if entry.until is None else midnight(entry.until),
         source=entry.source or "",
         checked=entry.checked,
+        multiplier=_uplift(entry, region, path, problems),
     )
+
+
+def _uplift(entry: PriceEntry, region: str | None, path: Path, problems: Problems) -> Multiplier:
+    """What processing in a region costs more. A price that says nothing of it is a problem: it may be dearer."""
+    if region is None or entry.input is None:
+        return ONE
+    factor = entry.regions.get(region)
+    if factor is None:
+        problems.at(path, f"no price for the provider's price_region {region}; add regions: {{{region}: 1.1}} or such")
+        return ONE
+    return Multiplier.of(factor)
 
 
 def _rates(entry: RateFields, request: Decimal | None) -> Rates:

@@ -60,7 +60,7 @@ class RateFields(Entry):
         None, description="Price of 1M input tokens written to the prompt cache, for 5 minutes. Absent: as input."
     )
     cache_write_1h: Rate | None = Field(
-        None, description="Price of 1M input tokens written to the prompt cache for an hour. Absent: as cache_write."
+        None, description="Price of 1M input tokens written to the prompt cache for longer. Absent: as cache_write."
     )
     reasoning: Rate | None = Field(None, description="Price of 1M hidden thinking tokens. Absent: the output price.")
     audio_in: Rate | None = Field(None, description="Price of 1M audio input tokens. Absent: the input price.")
@@ -126,6 +126,10 @@ class PriceEntry(RateFields):
     )
     service_tiers: dict[Annotated[str, Text("a service tier", NAME, NAME_SHAPE)], Factor] = Field(
         default_factory=dict, description="Factor by the service tier that the vendor reports: {batch: 0.5}."
+    )
+    regions: dict[Annotated[str, Text("a region", NAME, NAME_SHAPE)], Factor] = Field(
+        default_factory=dict,
+        description="Factor by where the vendor processes, for a provider with that `price_region`: {eu: 1.1}.",
     )
     source: Annotated[str, Text("a source")] | None = Field(None, description="Where the price was read.")
     checked: Annotated[date, Day()] | None = Field(None, description="Day on which it was read there.")

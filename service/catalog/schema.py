@@ -135,6 +135,9 @@ class ProviderEntry(SwitchFields):
     )
     title: Prose | None = Field(None, description="Its name for people.")
     region: Label = Field("unknown", description="Where requests are processed: cn, us, eu, onprem, …")
+    price_region: Label | None = Field(
+        None, description="Which of the `regions` of its prices the account pays for. Absent: the plain price."
+    )
     tags: list[Label] = Field(default_factory=list, description="Words that policies can allow or deny.")
     timeouts: TimeoutsEntry | None = Field(None, description="Deadlines that differ from the defaults.")
     limits: LimitsEntry | None = Field(

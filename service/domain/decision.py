@@ -130,8 +130,8 @@ class Candidate:
     one choice 90 % of answers stay under, hidden ones included.
 
     Of `input_tokens`, `cached_tokens` are priced as read from the vendor's cache and `cache_write_tokens` as written to
-    it; `warm_tokens` is how many were known to be warm there. `learned_quality` is what a quality artefact makes of the
-    text, `None` without one.
+    it; `warm_tokens` were known to be warm there, `writes` are the buckets in which writes may be billed.
+    `learned_quality` is what a quality artefact makes of the text, `None` without one.
     """
 
     deployment: Deployment
@@ -151,6 +151,7 @@ class Candidate:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     learned_quality: float | None = None
+    writes: tuple[str, ...] = ()
 
     @property
     def eligible(self) -> bool:
@@ -374,8 +375,7 @@ class OpenEntry(NamedTuple):
 class TerminalEntry(NamedTuple):
     """How an attempt ended: exactly one for every `OpenEntry`.
 
-    `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` only when the price is
-    unknown.
+    `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` for an unknown price alone.
     `baseline_pusd` is what the same usage would have cost at the configured baseline. `ended` is why the attempt ended
     (`complete`, `client_left`, an upstream error code, `crash`). Durations are milliseconds on a monotonic clock.
     """

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 _PLACES = 12
 PICO = 10**_PLACES
@@ -221,7 +222,8 @@ class PriceQuote:
     """The price of one deployment at one instant. What is still open is what only the answer tells: its size and tier.
 
     `tiers` ascend by bound. `service_tiers` maps the tier named in the response (batch, flex, priority) to a factor.
-    `known` is whether input and output can be priced at every size.
+    `known` is whether input and output can be priced at every size. `digest` names what the list says: two lists of one
+    version have different ones.
     """
 
     version: str
@@ -230,6 +232,7 @@ class PriceQuote:
     multiplier: Multiplier = ONE
     tiers: tuple[Tier, ...] = ()
     service_tiers: Mapping[str, Multiplier] = field(default_factory=dict)
+    digest: str = ""
     known: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -246,12 +249,21 @@ class PriceQuote:
                 chosen = tier.rates
         return chosen
 
+    def pusd(self, total: int) -> int:
+        """A sum of tokens times rates as pico-USD: with the multiplier, in USD, rounded once."""
+        if self.fx.nano_usd == FX_SCALE and self.multiplier is ONE:
+            return total  # most prices: in USD, outside any window
+        scale = self.multiplier.denominator * FX_SCALE
+        return divide_half_even(total * self.multiplier.numerator * self.fx.nano_usd, scale)
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What one attempt cost, with everything it was computed from.
 
-    `pusd` is pico-USD, or `None` when a needed rate is unknown. `unpriced` names the buckets to blame.
+    `pusd` is pico-USD, or `None` when a needed rate is unknown. `unpriced` names the buckets to blame. `from_vendor`:
+    it is the vendor's own figure. `flags` names what is not certain of the price. `digest` and `service_tier` are the
+    quote's and the answer's.
     """
 
     pusd: int | None
@@ -262,6 +274,9 @@ class Cost:
     fx: Fx
     unpriced: tuple[str, ...] = ()
     from_vendor: bool = False
+    flags: tuple[str, ...] = ()
+    digest: str = ""
+    service_tier: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The price part of a ledger row: enough to compute `pusd` again from the row's usage."""
@@ -276,22 +291,28 @@ class Cost:
             row["unpriced"] = list(self.unpriced)
         if self.from_vendor:
             row["from_vendor"] = True
+            row["vendor_pusd"] = self.pusd
+        if self.digest:
+            row["list"] = self.digest
+        if self.service_tier is not None:
+            row["service_tier"] = self.service_tier
         return row
 
 
-def price(usage: Usage, quote: PriceQuote) -> Cost:
+PLAIN_TIERS: Final = frozenset({"default", "standard", "standard_only", "auto", "on_demand"})
+"""What vendors call the service tier that the list price is for."""
+
+
+def price(usage: Usage, quote: PriceQuote, asked_tier: str | None = None) -> Cost:
     """The exact cost of `usage` at `quote`, in pico-USD, rounded once, half to even.
 
-    A vendor that states its own cost is believed (`from_vendor`): that is the figure on its invoice.
+    A vendor that states its own cost is believed (`from_vendor`): that is the figure on its invoice. The service tier
+    is the one of the answer. `asked_tier` is what the request asked for: it counts where the answer names none, and
+    then only upwards.
     """
     rates = quote.rates_for(usage.input_total)
-    multiplier = quote.multiplier
-    if usage.service_tier is not None and usage.service_tier in quote.service_tiers:
-        multiplier = multiplier.times(quote.service_tiers[usage.service_tier])
-    if usage.vendor_cost_pusd is not None:
-        return Cost(
-            usage.vendor_cost_pusd, quote.version, quote.fx.currency, rates, multiplier, quote.fx, from_vendor=True
-        )
+    factor, tier, flags = _tier_factor(usage.service_tier, quote.service_tiers, asked_tier)
+    multiplier = quote.multiplier if factor is ONE else quote.multiplier.times(factor)
     total = 0
     unpriced: list[str] = []
     for bucket, count, rate in zip(BUCKETS, usage.counts(), rates.applied, strict=True):
@@ -301,38 +322,40 @@ def price(usage: Usage, quote: PriceQuote) -> Cost:
             unpriced.append(bucket)
         else:
             total += count * rate
-    pusd = None
-    if not unpriced:
+    pusd = usage.vendor_cost_pusd
+    from_vendor = pusd is not None
+    if from_vendor:
+        unpriced, flags = [], ("vendor_cost_zero",) if total and not pusd else ()
+    elif not unpriced:
         pusd = divide_half_even(total * multiplier.numerator * quote.fx.nano_usd, multiplier.denominator * FX_SCALE)
-    return Cost(pusd, quote.version, quote.fx.currency, rates, multiplier, quote.fx, tuple(unpriced))
+    return Cost(
+        pusd,
+        quote.version,
+        quote.fx.currency,
+        rates,
+        multiplier,
+        quote.fx,
+        tuple(unpriced),
+        from_vendor,
+        flags,
+        quote.digest,
+        tier,
+    )
 
 
-def imagined(
-    quote: PriceQuote,
-    input_tokens: int,
-    output_tokens: int,
-    reasoning_tokens: int = 0,
-    read_tokens: int = 0,
-    written_tokens: int = 0,
-) -> int | None:
-    """What `price` says of one request with so much input and output, in pico-USD; `None` when a rate is unknown.
-
-    `read_tokens` and `written_tokens` are the parts of the input that are read from a cache and written to one for five
-    minutes. The same sum without a `Usage` and a `Cost` around it: routing does it hundreds of times for one decision.
-    """
-    rates = quote.rates_for(input_tokens)
-    if rates.input is None or rates.output is None or rates.requests is None:
-        return None
-    reasoning = rates.output if rates.reasoning is None else rates.reasoning
-    total = input_tokens * rates.input + output_tokens * rates.output + reasoning_tokens * reasoning + rates.requests
-    if read_tokens and rates.cache_read is not None:
-        total += read_tokens * (rates.cache_read - rates.input)
-    if written_tokens and rates.cache_write_5m is not None:
-        total += written_tokens * (rates.cache_write_5m - rates.input)
-    multiplier, nano_usd = quote.multiplier, quote.fx.nano_usd
-    if nano_usd == FX_SCALE and multiplier is ONE:
-        return total  # most prices: in USD, outside any window
-    return divide_half_even(total * multiplier.numerator * nano_usd, multiplier.denominator * FX_SCALE)
+def _tier_factor(
+    told: str | None, priced: Mapping[str, Multiplier], asked: str | None
+) -> tuple[Multiplier, str | None, tuple[str, ...]]:
+    """(factor, the tier that it is of, flags)."""
+    if told is None:
+        if asked is None or asked in PLAIN_TIERS:
+            return ONE, None, ()
+        factor = priced.get(asked, ONE)
+        dearer = factor.numerator > factor.denominator
+        return (factor, asked, ("service_tier_unconfirmed",)) if dearer else (ONE, None, ("service_tier_unconfirmed",))
+    if told in priced:
+        return priced[told], told, ()
+    return ONE, told, () if told in PLAIN_TIERS else ("service_tier_unpriced",)
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 
+from service.domain.fingerprint import fingerprint
 from service.domain.money import ONE, Fx, Multiplier, PriceQuote, Rates, Tier, divide_half_even
 
 DAWN: Final = datetime.min.replace(tzinfo=UTC)
@@ -85,7 +86,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class PriceVersion:
-    """One line of a price history. `start` and `end` are aware instants; `end` is exclusive, `None` means open."""
+    """One line of a price history. `start` and `end` are aware instants; `end` is exclusive, `None` means open.
+
+    `multiplier` is what the vendor asks more where it processes, on every price.
+    """
 
     start: datetime
     rates: Rates
@@ -96,6 +100,11 @@ class PriceVersion:
     end: datetime | None = None
     source: str = ""
     checked: date | None = None
+    multiplier: Multiplier = ONE
+
+
+_NOT_PRICED: Final = frozenset({"start", "end", "source", "checked"})
+"""Fields of a version that change no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +161,11 @@ class PriceBook:
         listed = self._listed.get(version.start)
         if listed is None or not version.windows:
             return listed
-        multiplier = ONE
+        multiplier = listed.multiplier
         for window in version.windows:
             if window.holds(at):
                 multiplier = multiplier.times(window.multiplier)
-        return listed if multiplier is ONE else replace(listed, multiplier=multiplier)
+        return listed if multiplier is listed.multiplier else replace(listed, multiplier=multiplier)
 
     def steady(self, at: datetime) -> tuple[datetime, datetime]:
         """The span [from, until) around an aware instant in which `quote` gives what it gives then.
@@ -187,7 +196,8 @@ class PriceBook:
         if self.self_hosted is None:
             return None
         rate = self.self_hosted.pusd_per_token
-        return PriceQuote(version=f"{self.deployment}@self_hosted", rates=Rates(input=rate, output=rate))
+        version, digest = f"{self.deployment}@self_hosted", fingerprint(self.self_hosted)
+        return PriceQuote(version=version, rates=Rates(input=rate, output=rate), digest=digest)
 
     def _quote_of(self, version: PriceVersion) -> PriceQuote | None:
         """What a version says outside its windows, `None` when a side has no price or its currency no rate."""
@@ -200,4 +210,6 @@ class PriceBook:
             fx=fx,
             tiers=version.tiers,
             service_tiers=version.service_tiers,
+            multiplier=version.multiplier,
+            digest=fingerprint(version, _NOT_PRICED),
         )

@@ -54,7 +54,10 @@ class Timing(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `usage` is `None` when nothing can have been billed."""
+    """How an attempt ended.
+
+    `usage` is `None` when nothing can have been billed; `asked_tier` is the service tier that the request asked for.
+    """
 
     ended: str
     usage: Usage | None
@@ -62,6 +65,7 @@ class Outcome(NamedTuple):
     upstream_status: int | None = None
     upstream_id: str | None = None
     final: bool = True
+    asked_tier: str | None = None
 
 
 def opening(who: Identity, decision: Decision, candidate: Candidate, at_ms: int) -> OpenEntry:
@@ -99,7 +103,7 @@ def ending(
     entry: OpenEntry, candidate: Candidate, outcome: Outcome, timing: Timing, baseline: tuple[str, PriceQuote] | None
 ) -> TerminalEntry:
     """The terminal row of an attempt. `baseline` is (model, its price at dispatch)."""
-    cost = _cost(outcome.usage, candidate.quote)
+    cost = _cost(outcome.usage, candidate.quote, outcome.asked_tier)
     usage = outcome.usage or Usage(requests=0, source=UsageSource.PROVIDER)
     if outcome.usage is None:
         state = EntryState.REFUSED
@@ -117,7 +121,7 @@ def ending(
         ended=outcome.ended,
         usage=usage.as_dict(),
         usage_source=usage.source,
-        usage_flags=usage.flags,
+        usage_flags=(*usage.flags, *cost.flags),
         cost_pusd=cost.pusd,
         price=cost.as_dict(),
         baseline_pusd=baseline_cost,
@@ -214,13 +218,15 @@ def _usd(pusd: int | None) -> str | None:
     return None if pusd is None else usd_text(pusd)
 
 
-def _cost(usage: Usage | None, quote: PriceQuote | None) -> Cost:
+def _cost(usage: Usage | None, quote: PriceQuote | None, asked_tier: str | None = None) -> Cost:
     """What to book: 0 when nothing was billed, unknown when the price is."""
     if usage is None:
         return Cost(0, quote.version if quote else "none", "USD", Rates(), ONE, Fx())
     if quote is None:
-        return Cost(usage.vendor_cost_pusd, "unknown", "USD", Rates(), ONE, Fx(), unpriced=("input", "output"))
-    return price(usage, quote)
+        own = usage.vendor_cost_pusd
+        unpriced = ("input", "output") if own is None else ()
+        return Cost(own, "unknown", "USD", Rates(), ONE, Fx(), unpriced, from_vendor=own is not None)
+    return price(usage, quote, asked_tier)
 
 
 def _without_vendor_cost(usage: Usage) -> Usage:

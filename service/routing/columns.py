@@ -23,7 +23,7 @@ import numpy.typing as npt
 from service.domain.catalog import Model
 from service.domain.decision import QUALITY_STEPS
 from service.domain.experience import Experience
-from service.domain.money import imagined
+from service.domain.imagined import imagined
 from service.routing.capable import Demands, context_of, output_limit
 from service.routing.estimate import INPUT_MARGIN_PERCENT, Forecast
 from service.routing.lengths import REASONING_HIGH_FACTOR, WHOLE, Lengths, cell
@@ -247,14 +247,15 @@ class Columns:
             if row is not None:
                 yield row, warm
 
-    def worst(self, expected: Forecast, answers: Answers, quotes: Quotes) -> Whole | None:
+    def worst(self, expected: Forecast, answers: Answers, quotes: Quotes, *, marked: bool) -> Whole | None:
         """`estimate.worst_cost` of every row for the answer that a limit must leave room for; `SUM_MOST`: unknown."""
         padded, choices = expected.input_tokens * INPUT_MARGIN_PERCENT // 100, expected.choices
         wanted = np.maximum(np.minimum(answers.wanted, self._limits), 1)
         sheet = quotes.sheet(padded)
         if sheet is None or not sheet.holds(padded + choices * _most(wanted)):
             return None
-        total = padded * (sheet.fresh if padded < BLOCK_TOKENS else sheet.dearest)
+        dearest = sheet.marked_dearest if marked else sheet.dearest
+        total = padded * (sheet.fresh if padded < BLOCK_TOKENS else dearest)
         total += sheet.fee
         total += sheet.dear * (wanted * choices)
         total = sheet.rounded(total)

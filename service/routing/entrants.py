@@ -26,7 +26,8 @@ from service.domain.catalog import Deployment, Model, PolicySpec
 from service.domain.decision import QUALITY_STEPS, Candidate, Rejected, floor_steps
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
-from service.domain.money import PriceQuote, imagined
+from service.domain.imagined import imagined
+from service.domain.money import PriceQuote
 from service.domain.ports import Figures, Policy, Ranking
 from service.routing.capable import Demands, context_of, output_limit, too_large
 from service.routing.estimate import (
@@ -42,7 +43,7 @@ from service.routing.estimate import (
 )
 from service.routing.policies.bounds import UNPRICED, rank, rank_columns
 from service.routing.policies.wording import shown
-from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.prefixes import BLOCK_TOKENS, split, writes_of
 from service.routing.quality import judged
 from service.routing.quotes import FREE, SUM_MOST, Flags, Quotes, Whole
 from service.routing.shortlist import Out, Shortlist, reasons_of
@@ -133,7 +134,8 @@ class Entrants(NamedTuple):
         """The least cost limit under which a deployment can serve, as far as cost goes; `None` without a price."""
         expected = self.measure.expected
         wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
-        return worst_cost(deployment.prices.quote(self.measure.at), expected.input_tokens, wanted)
+        writes = writes_of(deployment, marked=self.measure.known.marked)
+        return worst_cost(deployment.prices.quote(self.measure.at), expected.input_tokens, wanted, writes)
 
     def rejected(self) -> Rejected:
         """Those who are out, with their reasons at hand and the rest when somebody looks."""
@@ -252,7 +254,8 @@ def _worst(
     for row, (deployment, model) in enumerate(shortlist.able):
         answer = expected.plain if answers is None else answers[row]
         wanted = wanted_of(answer, deployment, model) * expected.choices
-        found.append(worst_cost(quotes.each[row], expected.input_tokens, wanted))
+        writes = writes_of(deployment, marked=measure.known.marked)
+        found.append(worst_cost(quotes.each[row], expected.input_tokens, wanted, writes))
     return found
 
 
@@ -266,7 +269,7 @@ def _in_columns(shortlist: Shortlist, measure: Measure) -> Entrants | None:
     quotes, worst = shortlist.quotes(measure.at), None
     costs = columns.costs(expected, answers, measure.known, quotes)
     if ceiling is not None:
-        worst = columns.worst(expected, answers, quotes)
+        worst = columns.worst(expected, answers, quotes, marked=measure.known.marked)
     if costs is None or (worst is None and ceiling is not None):
         return None
     able, out = shortlist.able, shortlist.out

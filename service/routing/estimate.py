@@ -11,7 +11,7 @@ An answer that may be several things is as long as the longest of them. A compou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -20,10 +20,11 @@ from service.domain.catalog import Deployment, Model
 from service.domain.decision import COMPOUND, QUALITY_STEPS, Candidate, Intent
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import DEFAULT_EFFORT, RequestFeatures
-from service.domain.money import PriceQuote, imagined, usd_text
+from service.domain.imagined import imagined
+from service.domain.money import PriceQuote, usd_text
 from service.routing.capable import context_of, output_limit
 from service.routing.lengths import OUTPUT_PRIORS, REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
-from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.prefixes import BLOCK_TOKENS, WRITES, dearest_input, split, writes_of
 from service.routing.quality import Standards, judged, parts_of, standards
 from service.routing.quotes import priced
 
@@ -227,6 +228,7 @@ def candidate(
     high = (answer.most if cap is None else min(answer.most, cap)) * choices
     warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
     read = written = 0
+    writes = writes_of(deployment, marked=known.marked)
     if quote is not None and tokens >= BLOCK_TOKENS:
         read, written = split(quote, deployment, tokens, warm, marked=known.marked)
     if figures is None:
@@ -237,7 +239,7 @@ def candidate(
         deployment=deployment,
         quality=figures[0] / QUALITY_STEPS,
         expected_cost_pusd=figures[1],
-        reserved_pusd=worst_cost(quote, tokens, high),
+        reserved_pusd=worst_cost(quote, tokens, high, writes),
         input_tokens=tokens,
         output_tokens=output,
         reasoning_tokens=answer.reasoning,
@@ -248,6 +250,7 @@ def candidate(
         warm_tokens=warm,
         cached_tokens=read,
         cache_write_tokens=written,
+        writes=writes,
         learned_quality=None if learned is None else learned / QUALITY_STEPS,
     )
 
@@ -279,29 +282,35 @@ def cost_of(
     return imagined(quote, input_tokens, output_tokens, reasoning_tokens, read_tokens, written_tokens)
 
 
-def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int) -> int | None:
-    """Pico-USD that so many output tokens stay under: input with its margin, input and output of the dearer kind."""
+def worst_cost(
+    quote: PriceQuote | None, input_tokens: int, output_tokens: int, writes: Sequence[str] = WRITES
+) -> int | None:
+    """Pico-USD that so many output tokens stay under: input with its margin, input and output of the dearer kind.
+
+    `writes` are the buckets of what the vendor may write to its cache, as `prefixes.writes_of` has them: all of a
+    prompt that is long enough may be written.
+    """
     if quote is None or not quote.known:
         return None
     padded = input_tokens * INPUT_MARGIN_PERCENT // 100
     rates = quote.rates_for(padded)
-    # Whoever bills writes may write whatever is long enough; that some only do so when asked is not relied on here.
-    written = padded if padded >= BLOCK_TOKENS and (rates.cache_write_5m or 0) > (rates.input or 0) else 0
-    if rates.reasoning is not None and rates.reasoning > (rates.output or 0):
-        return imagined(quote, padded, 0, output_tokens, 0, written)
-    return imagined(quote, padded, output_tokens, 0, 0, written)
+    if rates.input is None or rates.output is None or rates.requests is None:
+        return None
+    dearest = dearest_input(rates, writes) if padded >= BLOCK_TOKENS else rates.input
+    said = max(rates.output, rates.reasoning or 0)
+    return quote.pusd(padded * dearest + output_tokens * said + rates.requests)
 
 
-def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int) -> int:
+def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int, writes: Sequence[str] = WRITES) -> int:
     """How many output tokens fit under a ceiling in pico-USD once the input (with its margin) is paid; may be 0."""
-    bare, probe = worst_cost(quote, input_tokens, 0), worst_cost(quote, input_tokens, UNBOUNDED_TOKENS)
+    bare, probe = (worst_cost(quote, input_tokens, output, writes) for output in (0, UNBOUNDED_TOKENS))
     if bare is None or probe is None or bare > ceiling_pusd:
         return 0
     if probe <= ceiling_pusd:
         return UNBOUNDED_TOKENS
     fits = (ceiling_pusd - bare) * UNBOUNDED_TOKENS // (probe - bare)
     # The two probes were rounded, so the quotient may be a token or two too high: the ceiling is a promise.
-    while fits > 0 and (worst_cost(quote, input_tokens, fits) or 0) > ceiling_pusd:
+    while fits > 0 and (worst_cost(quote, input_tokens, fits, writes) or 0) > ceiling_pusd:
         fits -= 1
     return fits
 
@@ -343,12 +352,12 @@ def within_ceiling(
     wanted = max(1, found.wanted_tokens)
     if hurried:
         wanted = max(1, min(wanted, found.output_tokens // asked.n + found.reasoning_tokens))
-    worst = worst_cost(found.quote, found.input_tokens, wanted * asked.n)
+    worst = worst_cost(found.quote, found.input_tokens, wanted * asked.n, found.writes)
     problem = over_ceiling(found.expected_cost_pusd, worst, asked, ceiling_pusd)
     if problem is not None or found.quote is None:
         return found, problem
     # Rounding may put the quotient a token under what has just been found to fit.
-    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd) // asked.n, wanted)
+    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd, found.writes) // asked.n, wanted)
     limits = (asked.output_tokens_max, output_limit(found.deployment, model))
     if any(limit is not None and limit <= fits for limit in limits):
         most = min(limit for limit in limits if limit is not None)
@@ -362,7 +371,7 @@ def within_ceiling(
 
 def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
     """The reservation, lowered to what so many tokens per choice can cost at most."""
-    worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices)
+    worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices, found.writes)
     return found.reserved_pusd if worst is None else min(worst, found.reserved_pusd or 0)
 
 

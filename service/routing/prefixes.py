@@ -27,7 +27,7 @@ import orjson
 
 from service.domain.catalog import Deployment
 from service.domain.chat import ChatRequest
-from service.domain.money import PriceQuote, Usage, UsageSource
+from service.domain.money import PriceQuote, Rates, Usage, UsageSource
 
 BLOCK_TOKENS: Final = 1_024
 """The shortest prefix that the large vendors cache, and how finely it is counted here: a little less than is warm."""
@@ -39,6 +39,9 @@ TTL_QUIRK: Final = "cache_ttl_s"
 MARKED_QUIRK: Final = "cache_marked"
 MARKED_WRITES: Final = frozenset({MARKED_QUIRK, "cache_write_marked"})
 """Quirks of providers that write nothing, or nothing that they bill, unless the request marks it."""
+
+WRITES: Final = ("cache_write_5m", "cache_write_1h")
+"""The buckets of what is written to a cache, the usual time to live first."""
 
 MARKED_BY: Final = "cache_control"
 MARK: Final = b'"cache_control"'
@@ -75,6 +78,9 @@ class Chain:
 NO_CHAIN: Final = Chain((), (), ())
 """A prompt too short to be cached."""
 
+ONLY_MARKED: Final = Chain((), (), (), marked=True)
+"""One that says what is to be cached and is not remembered: too short as we count, or too long to be read."""
+
 
 def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     """The chain of a request; `NO_CHAIN` below one block. Work is bounded by the two limits above.
@@ -82,8 +88,9 @@ def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     Messages are written again from what was parsed, so spaces between JSON tokens make no difference. Nor do marks:
     clients move them to the newest message, and the text that they stood in is the same prefix as before.
     """
+    marked = MARK in chat.raw.body
     if chat.sizes.input_tokens < BLOCK_TOKENS or len(chat.raw.body) > CHAINED_BODY_BYTES_MAX:
-        return NO_CHAIN
+        return ONLY_MARKED if marked else NO_CHAIN
     messages: Sequence[Mapping[str, Any]] = chat.body["messages"]
     digest = hashlib.sha256((salt or "").encode() + b"\0")
     tools = chat.raw.value("tools") or b""
@@ -91,7 +98,6 @@ def chain_of(chat: ChatRequest, salt: str | None) -> Chain:
     done = len(tools)
     digests: list[bytes] = []
     ends: list[int] = []
-    marked = MARK in chat.raw.body
     for message in messages:
         if done > CHAIN_BYTES_MAX:
             break
@@ -194,6 +200,25 @@ def ttl_s(deployment: Deployment) -> float:
     """How long a prefix stays warm at a deployment, in seconds."""
     said = deployment.provider.quirks.get(TTL_QUIRK, "")
     return float(said) if said.isdecimal() else CACHE_TTL_S
+
+
+def writes_of(deployment: Deployment, *, marked: bool) -> tuple[str, ...]:
+    """The buckets in which a vendor may bill what it writes of a prompt: none where it writes only what is `marked`.
+
+    How long something marked is to be kept is not looked at: it may be either.
+    """
+    if marked:
+        return WRITES
+    return WRITES[:1] if MARKED_WRITES.isdisjoint(deployment.provider.quirks) else ()
+
+
+def dearest_input(rates: Rates, writes: Sequence[str]) -> int:
+    """The most that an input token can cost, in pico-units, where it may be written to a cache in these buckets."""
+    fresh = rates.input or 0
+    if not writes:
+        return fresh
+    longer = rates.cache_write_1h if len(writes) > 1 else None
+    return max(fresh, rates.cache_write_5m or 0, longer or 0)
 
 
 def split(

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from service.domain.catalog import Deployment, Model
 from service.domain.money import FX_SCALE, ONE, PriceQuote, divide_half_even
 from service.domain.prices import DAWN, DUSK
-from service.routing.prefixes import MARKED_WRITES
+from service.routing.prefixes import WRITES, dearest_input, writes_of
 
 Whole = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -35,8 +35,8 @@ class Rates(NamedTuple):
     """What one row costs for prompts of a size, in pico-units of its currency a token (`fee`: a request).
 
     `writes` and `marked_writes` are what a token costs more that is written to a cache: of any request, and of one that
-    marks what to write. `dearest` is the highest price of an input token, `dear` that of an output token. A sum is
-    pico-USD after it was multiplied by `factor` / `divisor`.
+    marks what to write. `dearest` and `marked_dearest` are the highest prices of an input token in the same two cases,
+    `dear` that of an output token. A sum is pico-USD after it was multiplied by `factor` / `divisor`.
     """
 
     fresh: int
@@ -46,12 +46,13 @@ class Rates(NamedTuple):
     writes: int
     marked_writes: int
     dearest: int
+    marked_dearest: int
     dear: int
     factor: int
     divisor: int
 
 
-FREE: Final = Rates(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+FREE: Final = Rates(0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1)
 """What stands in a row without a price."""
 
 
@@ -69,6 +70,7 @@ class Sheet(NamedTuple):
     writes: Whole | None
     marked_writes: Whole | None
     dearest: Whole
+    marked_dearest: Whole
     dear: Whole
     foreign: Whole | None
     factor: Whole
@@ -166,11 +168,11 @@ def priced(quote: PriceQuote | None) -> bool:
 
 def _sheet(rows: Sequence[Rates | None]) -> Sheet | None:
     known = [row or FREE for row in rows]
-    most = max([max(map(abs, row[:8])) * max(1, -(-row.factor // row.divisor)) for row in known]) + 1
+    most = max([max(map(abs, row[:9])) * max(1, -(-row.factor // row.divisor)) for row in known]) + 1
     if most >= SUM_MOST or max([row.factor * row.divisor for row in known]) >= SUM_MOST:
         return None
     *rates, factor, divisor = (column_of(column) for column in zip(*known, strict=True))
-    fresh, said, thought, fee, writes, marked_writes, dearest, dear = rates
+    fresh, said, thought, fee, writes, marked_writes, dearest, marked_dearest, dear = rates
     foreign = np.flatnonzero((factor != 1) | (divisor != 1))
     return Sheet(
         fresh,
@@ -180,6 +182,7 @@ def _sheet(rows: Sequence[Rates | None]) -> Sheet | None:
         writes if writes.any() else None,
         marked_writes if marked_writes.any() else None,
         dearest,
+        marked_dearest,
         dear,
         foreign if foreign.size else None,
         factor[foreign],
@@ -200,14 +203,16 @@ def _rates(deployment: Deployment, quote: PriceQuote | None, input_tokens: int) 
     shared = math.gcd(factor, divisor)
     thought = rates.output if rates.reasoning is None else rates.reasoning
     marked = 0 if rates.cache_write_5m is None else rates.cache_write_5m - rates.input
+    unasked = writes_of(deployment, marked=False)
     return Rates(
         rates.input,
         rates.output,
         thought,
         rates.requests,
-        marked if MARKED_WRITES.isdisjoint(deployment.provider.quirks) else 0,
+        marked if unasked else 0,
         marked,
-        rates.input + max(0, marked),
+        dearest_input(rates, unasked),
+        dearest_input(rates, WRITES),
         max(rates.output, thought),
         factor // shared,
         divisor // shared,

@@ -22,7 +22,8 @@ from service.domain.catalog import Catalog, Deployment
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonCode
 from service.domain.features import RequestFeatures
-from service.domain.money import PriceQuote, imagined
+from service.domain.imagined import imagined
+from service.domain.money import PriceQuote
 from service.routing.addressing import resolve
 from service.routing.estimate import answer_of
 from service.routing.policies.wording import ALONE, below, reason

@@ -118,6 +118,35 @@ def test_service_tiers_multiply(flash: Deployment) -> None:
     assert price(usage, quote_at(flash, "2026-11-23 07:00")).pusd == 450_000
 
 
+def test_a_region_multiplies(load_text: LoadText, wrong: Wrong) -> None:
+    """What a provider pays for where it is processed, on top of everything; the plain price for one that names none."""
+    entry = "{from: 2026-01-01, input: 1, output: 2, service_tiers: {flex: 0.5}, regions: {eu: 1.1, us-gov: 1.2}}"
+    usage = Usage(input=1_000, output=500, service_tier="flex")
+    for region, pusd in (
+        ("", 1_000_000_000),
+        (", price_region: eu", 1_100_000_000),
+        (", price_region: us-gov", 1_200_000_000),
+    ):
+        text = priced(entry).replace("v.example.com}", f"v.example.com{region}}}")
+        quote = quote_at(load_text(text).by_id["v/m"], "2026-11-21 12:00")
+        assert price(usage, quote).pusd == pusd
+    (told,) = wrong(priced(entry).replace("v.example.com}", "v.example.com, price_region: apac}"))
+    assert "no price for the provider's price_region apac" in told
+
+
+def test_a_list_is_named_by_what_it_says(load_text: LoadText) -> None:
+    """Another rate, factor or tier is another list, under the same version; another source is the same list."""
+
+    def digest(entry: str) -> str:
+        return quote_at(load_text(priced(entry)).by_id["v/m"], "2026-11-21 12:00").digest
+
+    plain = digest("{from: 2026-01-01, input: 1, output: 2}")
+    assert plain == digest("{from: 2026-01-01, input: 1, output: 2, source: a page, checked: 2026-11-01}")
+    others = ("output: 3", "output: 2, cache_read: 0", "output: 2, service_tiers: {batch: 0.5}", "output: 2, currency: CNY",
+              "output: 2, tiers: [{above_input_tokens: 9, input: 2, output: 3}]")  # fmt: skip
+    assert len({plain, *(digest(f"{{from: 2026-01-01, input: 1, {other}}}") for other in others)}) == 1 + len(others)
+
+
 def test_dates_choose_the_version(load_text: LoadText, example: str) -> None:
     """A price begins at midnight UTC of its day; before the first there is none; lines may be in any order."""
     book = load_text(example).by_id["bailian/deepseek-flash"].prices

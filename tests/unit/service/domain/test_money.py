@@ -25,7 +25,6 @@ from service.domain.money import (
     Tier,
     Usage,
     divide_half_even,
-    imagined,
     price,
     pusd_from_usd,
     rate_from_decimal,
@@ -279,22 +278,6 @@ def test_costs_add_up(one: Usage, other: Usage, own: Rates) -> None:
     assert costs[0] + costs[1] == costs[2]  # type: ignore[operator]  # not None, by the line above
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    counts=st.tuples(*[st.integers(0, 200_000)] * 3),
-    own=all_rates,
-    factor=st.sampled_from([ONE, Multiplier(1, 1), Multiplier(2), Multiplier(1, 2), Multiplier(7, 4)]),
-    fx=st.sampled_from([Fx(), CNY, Fx("XTS", FX_SCALE // 2)]),
-)
-def test_what_is_imagined_is_what_would_be_billed(
-    counts: tuple[int, int, int], own: Rates, factor: Multiplier, fx: Fx
-) -> None:
-    """The quick sum of the router and the exact one of the ledger never differ."""
-    quote = PriceQuote("v", own, fx, factor)
-    usage = Usage(input=counts[0], output=counts[1], reasoning=counts[2])
-    assert imagined(quote, *counts) == price(usage, quote).pusd
-
-
 @settings(max_examples=500, deadline=None)
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**20))
 def test_divide_half_even(numerator: int, denominator: int) -> None:
@@ -404,6 +387,43 @@ def test_cost_row() -> None:
     assert isinstance(own, Cost)
     assert own.from_vendor
     assert own.as_dict()["from_vendor"] is True
+    assert own.as_dict()["vendor_pusd"] == 5
+    tiered = price(
+        Usage(input=1, service_tier="flex"),
+        PriceQuote("v", CHEAP, service_tiers={"flex": Multiplier(1, 2)}, digest="0123456789ab"),
+    ).as_dict()
+    assert (tiered["multiply"], tiered["service_tier"], tiered["list"]) == ("1/2", "flex", "0123456789ab")
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "factor", "flags"),
+    [
+        (None, None, 1, ()),
+        ("default", "priority", 1, ()),  # asked for more, and served as usual
+        ("on_demand", None, 1, ()),
+        ("flex", "priority", 0.5, ()),
+        ("priority", None, 2, ()),
+        ("turbo", None, 1, ("service_tier_unpriced",)),  # never half the price because flex is
+        (None, "auto", 1, ()),
+        (None, "priority", 2, ("service_tier_unconfirmed",)),  # the dearer reading
+        (None, "flex", 1, ("service_tier_unconfirmed",)),  # the same
+        (None, "turbo", 1, ("service_tier_unconfirmed",)),
+    ],
+)
+def test_the_service_tier_of_the_answer_counts(
+    told: str | None, asked: str | None, factor: float, flags: object
+) -> None:
+    """What was asked for counts only where the answer says nothing, and then only upwards."""
+    quote = PriceQuote("v", CHEAP, service_tiers={"flex": Multiplier(1, 2), "priority": Multiplier(2)})
+    cost = price(Usage(input=1_000, service_tier=told), quote, asked)
+    assert (cost.pusd, cost.flags) == (150_000_000 * factor, flags)
+
+
+def test_a_vendor_that_bills_nothing_is_marked() -> None:
+    """Its figure is booked; where its list is not zero, somebody should look."""
+    assert price(Usage(input=5, vendor_cost_pusd=0), PriceQuote("v", CHEAP)).flags == ("vendor_cost_zero",)
+    assert price(Usage(input=5, vendor_cost_pusd=1), PriceQuote("v", CHEAP)).flags == ()
+    assert price(Usage(input=5, vendor_cost_pusd=0), PriceQuote("v", Rates(0, 0))).flags == ()
 
 
 def test_fx_text_is_exact() -> None:

@@ -155,7 +155,7 @@ def told(deployment, model, measure):
         reason = f"quality: {shown(quality)} is under the {shown(measure.least)} asked for"
     elif ceiling is not None:
         wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
-        reason = over_ceiling(cost, worst_cost(one.quote, expected.input_tokens, wanted), asked, ceiling)
+        reason = over_ceiling(cost, worst_cost(one.quote, expected.input_tokens, wanted, one.writes), asked, ceiling)
     if reason is None and budgeted:
         reason = unaccountable(one.quote, asked)
     return quality, cost, reason, True

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenery import NOW, a_chat, a_model, an_intent
 
+from service.domain.catalog import Provider
 from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
@@ -291,3 +292,35 @@ def test_what_can_not_be_priced_can_not_be_held_under_a_budget():
     assert unaccountable(None, plain) == "price: unknown, and there is a budget"
     assert unaccountable(None, unmeasured) == "price: unknown, and there is a budget"
     assert unaccountable(quote, unmeasured).startswith("size: an attachment by reference has no known size")
+
+
+@pytest.mark.parametrize(
+    ("quirks", "marked", "rate"),
+    [
+        ({}, False, 2_500_000),  # writes by itself: OpenAI
+        ({}, True, 4_000_000),
+        ({"cache_marked": ""}, False, 2_000_000),  # writes what is marked: Anthropic
+        ({"cache_marked": ""}, True, 4_000_000),
+        ({"cache_write_marked": ""}, False, 2_000_000),  # bills what is marked: Alibaba
+        ({"cache_write_marked": ""}, True, 4_000_000),
+    ],
+)
+def test_a_reservation_counts_the_writes_that_can_be_billed(quirks, marked, rate):
+    """Of a prompt that marks nothing no fee is held back where only marks are billed; what is marked may last longer."""
+    provider = Provider("p", "https://p.example/v1", quirks=quirks)
+    model = a_model("m", (2, 10), at=(provider,), rates={"cache_write_5m": 2_500_000, "cache_write_1h": 4_000_000})
+    expected = forecast(a_chat("word " * 5_000, max_tokens=1_000), an_intent())
+    found = candidate(model.deployments[0], model, expected, NOW, known=Experience(marked=marked))
+    padded = expected.input_tokens * 150 // 100
+    assert found.reserved_pusd == padded * rate + 1_000 * 10_000_000
+    short = forecast(a_chat("word", max_tokens=10), an_intent())
+    found = candidate(model.deployments[0], model, short, NOW, known=Experience(marked=marked))
+    assert found.reserved_pusd == short.input_tokens * 150 // 100 * 2_000_000 + 10 * 10_000_000
+
+
+def test_no_bill_of_what_may_be_written_is_over_its_reservation():
+    """All of the prompt written, for an hour, with all of the answer: still within it."""
+    model = a_model("m", (2, 10), rates={"cache_write_5m": 2_500_000, "cache_write_1h": 4_000_000})
+    expected = forecast(a_chat("word " * 5_000, max_tokens=1_000), an_intent())
+    found = candidate(model.deployments[0], model, expected, NOW, known=Experience(marked=True))
+    assert price(Usage(cache_write_1h=expected.input_tokens, output=1_000), found.quote).pusd <= found.reserved_pusd

@@ -9,7 +9,7 @@ import pytest
 from scenery import NOW, a_chat, a_model, prices
 
 from service.domain.catalog import Deployment, Provider
-from service.domain.money import Usage, UsageSource
+from service.domain.money import Rates, Usage, UsageSource
 from service.routing import prefixes
 from service.routing.prefixes import (
     BLOCK_TOKENS,
@@ -18,10 +18,14 @@ from service.routing.prefixes import (
     CHAINED_BODY_BYTES_MAX,
     HOLDERS_MAX,
     NO_CHAIN,
+    ONLY_MARKED,
+    WRITES,
     Prefixes,
     chain_of,
+    dearest_input,
     split,
     ttl_s,
+    writes_of,
 )
 
 LONG = "a long manual " * 800
@@ -237,6 +241,27 @@ def test_work_is_bounded():
     with mock.patch.object(prefixes.orjson, "dumps") as dumps:
         assert chain_of(huge, None) is NO_CHAIN
     dumps.assert_not_called()
+
+
+def test_a_short_prompt_that_is_marked_is_known_to_be():
+    """Nothing of it is remembered, but what it may cost has to count the writes."""
+    short = chain({**FIRST, "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]})
+    assert short is ONLY_MARKED
+    assert Prefixes().warm(short, 0.0) == {}
+    held = Prefixes()
+    held.settled(short, HOST, read(), 0.0)
+    assert len(held) == 0
+
+
+def test_which_writes_a_vendor_may_bill():
+    """By itself for the usual time, of what is marked for any, and where it writes marked text alone nothing else."""
+    for quirks, unasked in (((), WRITES[:1]), (("cache_marked",), ()), (("cache_write_marked",), ())):
+        host = at(*quirks)
+        assert writes_of(host, marked=False) == unasked
+        assert writes_of(host, marked=True) == WRITES
+    rates = Rates(input=100, cache_write_5m=125, cache_write_1h=200)
+    assert [dearest_input(rates, WRITES[:count]) for count in (0, 1, 2)] == [100, 125, 200]
+    assert dearest_input(Rates(input=100, cache_write_5m=0), WRITES) == 100
 
 
 def test_looking_changes_nothing():

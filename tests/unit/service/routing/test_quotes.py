@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from scenery import NOW, a_model
 
 from service.domain.catalog import Provider
-from service.domain.money import Fx, Multiplier, Rates, Tier, imagined
+from service.domain.imagined import imagined
+from service.domain.money import Fx, Multiplier, Rates, Tier
 from service.domain.prices import PriceBook, PriceVersion, Window
 from service.routing.estimate import worst_cost
-from service.routing.prefixes import BLOCK_TOKENS, split
+from service.routing.prefixes import BLOCK_TOKENS, split, writes_of
 from service.routing.quotes import Quotes, priced
 
 RATE = st.sampled_from([0, 1, 150_000, 2_500_001]) | st.integers(0, 10**9)
 UNKNOWN = st.none() | RATE
-RATES = st.builds(Rates, RATE, RATE, UNKNOWN, UNKNOWN, reasoning=UNKNOWN, requests=st.sampled_from([0, 7, 10**9, None]))
+RATES = st.builds(
+    Rates, RATE, RATE, UNKNOWN, UNKNOWN, UNKNOWN, reasoning=UNKNOWN, requests=st.sampled_from([0, 7, 10**9, None])
+)
 FACTORS = st.builds(Multiplier, st.integers(0, 9), st.integers(1, 9))
 TIERS = st.lists(
     st.tuples(st.sampled_from([100, 1_023, 1_024, 1_500]), RATES), max_size=2, unique_by=lambda one: one[0]
@@ -88,17 +91,22 @@ def test_sums_over_rates_are_the_imagined_cost(priced, tokens, output, hidden, m
     priced=st.lists(st.tuples(BOOKS, QUIRKS), min_size=1, max_size=4),
     tokens=st.integers(0, 3_000),
     output=st.integers(0, 10**5),
+    marked=st.booleans(),
 )
-def test_the_dearest_rates_are_those_of_the_worst_cost(priced, tokens, output):
-    """With the margin on the input, whatever is written, and output of the dearer kind."""
+def test_the_dearest_rates_are_those_of_the_worst_cost(priced, tokens, output, marked):
+    """With the margin on the input, whatever may be written, and output of the dearer kind."""
     quotes, padded = Quotes(able_of(priced), NOW), tokens * 150 // 100
     sheet = quotes.sheet(padded)
     if sheet is None or not sheet.holds(padded + output):
         return
-    fresh = sheet.fresh if padded < BLOCK_TOKENS else sheet.dearest
+    dearest = sheet.marked_dearest if marked else sheet.dearest
+    fresh = sheet.fresh if padded < BLOCK_TOKENS else dearest
     total = sheet.rounded(padded * fresh + sheet.dear * output + sheet.fee).tolist()
     told = [one if sheet.priced(row) else None for row, one in enumerate(total)]
-    assert told == [worst_cost(quote, tokens, output) for quote in quotes.each]
+    assert told == [
+        worst_cost(quote, tokens, output, writes_of(deployment, marked=marked))
+        for (deployment, _), quote in zip(quotes._able, quotes.each, strict=True)
+    ]
 
 
 def test_one_sheet_for_each_span_of_sizes():

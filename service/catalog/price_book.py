@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from service.catalog.draft import DeploymentDraft, Located
@@ -205,15 +206,14 @@ def _at_least(base: Rates, tier: Rates) -> Rates:
 
     A larger request is never cheaper by omission; where the fall-back is dearer anyway, nothing needs filling.
     """
-    filled: dict[str, int | None] = {}
-    for bucket in _BUCKETS.values():
-        own: int | None = getattr(tier, bucket)
+    filled = tier
+    for bucket in _BUCKETS.values():  # writes for five minutes before those for longer, which fall back on them
         stated: int | None = getattr(base, bucket)
-        fallback = tier.rate(bucket)
-        if own is None and stated is not None and (fallback is None or stated > fallback):
-            own = stated
-        filled[bucket] = own
-    return Rates(**filled, requests=tier.requests)
+        fallback = filled.rate(bucket)
+        if getattr(tier, bucket) is None and stated is not None and (fallback is None or stated > fallback):
+            known: dict[str, Any] = {bucket: stated}
+            filled = replace(filled, **known)
+    return filled
 
 
 def _not_absurd(path: Path, entry: RateFields, fx: Fx, problems: Problems) -> None:

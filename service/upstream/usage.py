@@ -170,10 +170,11 @@ def as_lasting(usage: Usage) -> Usage:
 def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: str | None) -> Usage:
     prompt = _count(raw, ("prompt_tokens",), required=True)
     completion = _count(raw, ("completion_tokens",), required=True)
-    if not prompt and not completion:
+    total = _count(raw, ("total_tokens",))
+    if not prompt and not completion and not total:
         raise _Implausible("all_zero")  # every chat has a prompt: this is a placeholder, not a bill
     parts = _NO_PARTS if PLAIN.issuperset(raw) else _parts(raw, prompt, quirks)
-    reading = _reading(prompt + completion, _count(raw, ("total_tokens",)), parts, quirks)
+    reading = _reading(prompt + completion, total, parts, quirks)
     doubts = [*parts.doubts, *reading.doubts]
     cache_read, audio = parts.cache_read, parts.audio_in
     fresh = prompt - (0 if reading.cache_beside else parts.cached)

@@ -217,8 +217,12 @@ class Maker:
     def entries(self, region: str | None) -> list[dict[str, Any]]:
         """A price history."""
         chance = self._chance
-        days = sorted(chance.sample(range(330), chance.choice([1, 1, 2, 3])))
-        return [self._entry(START.date() + timedelta(days=day), region) for day in days]
+        later = chance.sample(range(1, 330), chance.choice([0, 0, 1, 2]))
+        days = sorted([chance.choice([0, 0, 0, 30]), *(day + 30 for day in later)])
+        entries = [self._entry(START.date() + timedelta(days=day), region) for day in days]
+        if chance.random() < 0.1:
+            entries[-1]["until"] = entries[-1]["from"] + timedelta(days=40)
+        return entries
 
     def _entry(self, begins: date, region: str | None) -> dict[str, Any]:
         chance = self._chance

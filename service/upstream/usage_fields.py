@@ -128,5 +128,6 @@ FLAGS: Final[Mapping[str, str]] = {
     "service_tier_unpriced": "the answer names a service tier without a price: list price, which it may not be",
     "service_tier_unconfirmed": "a service tier was asked for and the answer names none: the dearer reading is booked",
     "vendor_cost_zero": "the vendor's own figure is 0 where its list is not: booked as it stands",
+    "<number>_out_of_range": "a count or an amount that no ledger can keep: left out of the row",
 }
 """What may stand in `usage_flags` of a row, and what was done about it. `<number>` and `<name>` are the vendor's."""

@@ -20,6 +20,7 @@ from service.domain.catalog import Deployment, Model
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
 from service.domain.frozen import built_open
+from service.domain.imagined import PLAIN, Worst
 from service.domain.money import PriceQuote
 
 INTENTS = (
@@ -128,10 +129,9 @@ class Candidate:
     can't serve this request (hard filter), `below` the policy bound it misses; both empty means eligible. `reason` says
     in words why it stands where it stands. `wanted_tokens` is what a cost limit must leave room for: so many tokens of
     one choice 90 % of answers stay under, hidden ones included.
-
     Of `input_tokens`, `cached_tokens` are priced as read from the vendor's cache and `cache_write_tokens` as written to
-    it; `warm_tokens` were known to be warm there, `writes` are the buckets in which writes may be billed.
-    `learned_quality` is what a quality artefact makes of the text, `None` without one.
+    it; `warm_tokens` were known to be warm there. `worst` is what may make the bill dearer than its tokens,
+    `learned_quality` what a quality artefact makes of the text, `None` without one.
     """
 
     deployment: Deployment
@@ -151,7 +151,7 @@ class Candidate:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     learned_quality: float | None = None
-    writes: tuple[str, ...] = ()
+    worst: Worst = PLAIN
 
     @property
     def eligible(self) -> bool:

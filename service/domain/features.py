@@ -29,6 +29,9 @@ DEFAULT_EFFORT = "default"
 EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
 """The efforts that vendors know. Another word is told as `other`: what it is, is the caller's text."""
 
+SERVICE_TIERS = frozenset({"batch", "flex", "priority", "ultrafast", "fast", "scale"})
+"""The service tiers that vendors sell beside their usual one. Another word counts as none: it is the caller's text."""
+
 _LIMITS = ("policy", "min_quality", "max_cost_pusd", "max_latency_ms", "plan")
 _SELECTORS = ("allow", "deny")
 _COUNTS = tuple(one.name for one in fields(Sizes))
@@ -40,8 +43,9 @@ _counts_of = attrgetter(*_COUNTS)
 class RequestFeatures:
     """The request as a decision sees it. The names are those of `ChatRequest`, of which this is the part that counts.
 
-    `forced_tool` is whether an answer must call a tool. `effort` is one of `EFFORTS`, `default` or `other`. `steering`
-    holds only what limits the choice: session, tags and the like are empty.
+    `forced_tool` is whether an answer must call a tool. `effort` is one of `EFFORTS`, `default` or `other`,
+    `service_tier` one of `SERVICE_TIERS` if any. `steering` holds only what limits the choice: session, tags and the
+    like are empty.
     """
 
     model: str
@@ -54,6 +58,7 @@ class RequestFeatures:
     in_tool_loop: bool = False
     forced_tool: bool = False
     effort: str = DEFAULT_EFFORT
+    service_tier: str | None = None
     steering: Steering = field(default_factory=Steering)
 
     def plain(self) -> dict[str, object]:
@@ -67,6 +72,7 @@ class RequestFeatures:
             "n": self.n,
             "output_tokens_max": self.output_tokens_max,
             "effort": self.effort,
+            "service_tier": self.service_tier,
             "stream": self.stream,
             "in_tool_loop": self.in_tool_loop,
             "forced_tool": self.forced_tool,
@@ -88,6 +94,7 @@ def features_of(chat: ChatRequest) -> RequestFeatures:
         in_tool_loop=chat.in_tool_loop,
         forced_tool=choice == "required" or (isinstance(choice, dict) and choice.get("type") != "allowed_tools"),
         effort=_effort(chat.body),
+        service_tier=_service_tier(chat.body),
         steering=_limiting(chat.steering),
     )
 
@@ -114,6 +121,7 @@ def from_plain(told: object) -> RequestFeatures:
         in_tool_loop=read.flag("in_tool_loop"),
         forced_tool=read.flag("forced_tool"),
         effort=read.text("effort"),
+        service_tier=read.text("service_tier") if "service_tier" in read and read.value("service_tier") else None,
         steering=Steering(
             policy=limits.text("policy") if "policy" in limits else None,
             min_quality=limits.number("min_quality") if "min_quality" in limits else None,
@@ -135,6 +143,12 @@ def _effort(body: Mapping[str, object]) -> str:
     if said is None:
         return DEFAULT_EFFORT
     return said if isinstance(said, str) and said in EFFORTS else "other"
+
+
+def _service_tier(body: Mapping[str, object]) -> str | None:
+    """The service tier that a body asks for, where it has a price of its own."""
+    said = body.get("service_tier")
+    return said if isinstance(said, str) and said in SERVICE_TIERS else None
 
 
 def _plain_limits(steering: Steering) -> dict[str, object]:

@@ -7,7 +7,23 @@ Invariant: it is what `price` would bill for the same tokens, to the pico-dollar
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from service.domain.money import PriceQuote
+
+
+class Worst(NamedTuple):
+    """What may make a bill dearer than its tokens: the buckets in which cache writes may be billed, and the tier asked.
+
+    A service tier that is asked for may be served, at its price; a cheaper one may not be.
+    """
+
+    writes: tuple[str, ...] = ()
+    service_tier: str | None = None
+
+
+PLAIN: Worst = Worst()
+"""Nothing is written, and no tier was asked for."""
 
 
 def imagined(

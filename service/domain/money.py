@@ -249,12 +249,17 @@ class PriceQuote:
                 chosen = tier.rates
         return chosen
 
-    def pusd(self, total: int) -> int:
-        """A sum of tokens times rates as pico-USD: with the multiplier, in USD, rounded once."""
-        if self.fx.nano_usd == FX_SCALE and self.multiplier is ONE:
+    def pusd(self, total: int, service_tier: str | None = None) -> int:
+        """A sum of tokens times rates as pico-USD: with the multiplier, in USD, rounded once.
+
+        With that of a service tier, too, where it makes it dearer.
+        """
+        multiplier, tier = self.multiplier, self.service_tiers.get(service_tier or "", ONE)
+        if tier.numerator > tier.denominator:
+            multiplier = multiplier.times(tier)
+        if self.fx.nano_usd == FX_SCALE and multiplier is ONE:
             return total  # most prices: in USD, outside any window
-        scale = self.multiplier.denominator * FX_SCALE
-        return divide_half_even(total * self.multiplier.numerator * self.fx.nano_usd, scale)
+        return divide_half_even(total * multiplier.numerator * self.fx.nano_usd, multiplier.denominator * FX_SCALE)
 
 
 @dataclass(frozen=True, slots=True)

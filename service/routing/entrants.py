@@ -26,7 +26,7 @@ from service.domain.catalog import Deployment, Model, PolicySpec
 from service.domain.decision import QUALITY_STEPS, Candidate, Rejected, floor_steps
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import RequestFeatures
-from service.domain.imagined import imagined
+from service.domain.imagined import Worst, imagined
 from service.domain.money import PriceQuote
 from service.domain.ports import Figures, Policy, Ranking
 from service.routing.capable import Demands, context_of, output_limit, too_large
@@ -134,8 +134,8 @@ class Entrants(NamedTuple):
         """The least cost limit under which a deployment can serve, as far as cost goes; `None` without a price."""
         expected = self.measure.expected
         wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
-        writes = writes_of(deployment, marked=self.measure.known.marked)
-        return worst_cost(deployment.prices.quote(self.measure.at), expected.input_tokens, wanted, writes)
+        worst = Worst(writes_of(deployment, marked=self.measure.known.marked), expected.service_tier)
+        return worst_cost(deployment.prices.quote(self.measure.at), expected.input_tokens, wanted, worst)
 
     def rejected(self) -> Rejected:
         """Those who are out, with their reasons at hand and the rest when somebody looks."""
@@ -254,14 +254,16 @@ def _worst(
     for row, (deployment, model) in enumerate(shortlist.able):
         answer = expected.plain if answers is None else answers[row]
         wanted = wanted_of(answer, deployment, model) * expected.choices
-        writes = writes_of(deployment, marked=measure.known.marked)
-        found.append(worst_cost(quotes.each[row], expected.input_tokens, wanted, writes))
+        worst = Worst(writes_of(deployment, marked=measure.known.marked), expected.service_tier)
+        found.append(worst_cost(quotes.each[row], expected.input_tokens, wanted, worst))
     return found
 
 
 def _in_columns(shortlist: Shortlist, measure: Measure) -> Entrants | None:
-    """The same for all at once; `None` where a figure might not fit into a column."""
+    """The same for all at once; `None` where a figure might not fit into a column, or is not in one."""
     columns, expected, ceiling = shortlist.columns, measure.expected, measure.ceiling_pusd
+    if ceiling is not None and expected.service_tier is not None:
+        return None  # few ask for a tier, and each deployment has its own factor for it
     answers = columns.answers(expected)
     qualities = None if answers is None else columns.qualities(expected.by, measure.known)
     if answers is None or qualities is None:

@@ -11,7 +11,7 @@ An answer that may be several things is as long as the longest of them. A compou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -20,13 +20,16 @@ from service.domain.catalog import Deployment, Model
 from service.domain.decision import COMPOUND, QUALITY_STEPS, Candidate, Intent
 from service.domain.experience import NOTHING, Experience
 from service.domain.features import DEFAULT_EFFORT, RequestFeatures
-from service.domain.imagined import imagined
+from service.domain.imagined import Worst, imagined
 from service.domain.money import PriceQuote, usd_text
 from service.routing.capable import context_of, output_limit
 from service.routing.lengths import OUTPUT_PRIORS, REASONING_HIGH_FACTOR, WHOLE, Cells, Lengths, cell, prior_of
 from service.routing.prefixes import BLOCK_TOKENS, WRITES, dearest_input, split, writes_of
 from service.routing.quality import Standards, judged, parts_of, standards
 from service.routing.quotes import priced
+
+DEAREST: Final = Worst(WRITES)
+"""Whatever a vendor may write, and bill: what is assumed of an attempt that nobody says more about."""
 
 INPUT_MARGIN_PERCENT = 150
 """Reserved input over the estimated one: the character rule is off by up to half on unusual text."""
@@ -63,7 +66,7 @@ class Forecast(NamedTuple):
     `by` says what quality is judged by. An answer is as long as the longest of `groups`, each the sum of its steps.
     `plain` is the answer of a model that is known by nothing but the priors and does not think, `high` its high figure
     without a cap. `parted`: some group has several steps. `cap` is the caller's for one choice. `lengths` is the
-    learned table, `None` where there is none.
+    learned table, `None` where there is none. `service_tier` is the one that was asked for.
     """
 
     by: Standards
@@ -78,6 +81,7 @@ class Forecast(NamedTuple):
     cap: int | None = None
     least: int = 0
     lengths: Lengths | None = None
+    service_tier: str | None = None
 
     @property
     def intents(self) -> tuple[str, ...]:
@@ -122,6 +126,7 @@ def forecast(
         cap,
         least,
         lengths,
+        asked.service_tier,
     )
 
 
@@ -228,7 +233,7 @@ def candidate(
     high = (answer.most if cap is None else min(answer.most, cap)) * choices
     warm = known.warm_tokens.get(deployment.id, 0) if known.warm_tokens else 0
     read = written = 0
-    writes = writes_of(deployment, marked=known.marked)
+    worst = Worst(writes_of(deployment, marked=known.marked), expected.service_tier)
     if quote is not None and tokens >= BLOCK_TOKENS:
         read, written = split(quote, deployment, tokens, warm, marked=known.marked)
     if figures is None:
@@ -239,7 +244,7 @@ def candidate(
         deployment=deployment,
         quality=figures[0] / QUALITY_STEPS,
         expected_cost_pusd=figures[1],
-        reserved_pusd=worst_cost(quote, tokens, high, writes),
+        reserved_pusd=worst_cost(quote, tokens, high, worst),
         input_tokens=tokens,
         output_tokens=output,
         reasoning_tokens=answer.reasoning,
@@ -250,7 +255,7 @@ def candidate(
         warm_tokens=warm,
         cached_tokens=read,
         cache_write_tokens=written,
-        writes=writes,
+        worst=worst,
         learned_quality=None if learned is None else learned / QUALITY_STEPS,
     )
 
@@ -282,13 +287,10 @@ def cost_of(
     return imagined(quote, input_tokens, output_tokens, reasoning_tokens, read_tokens, written_tokens)
 
 
-def worst_cost(
-    quote: PriceQuote | None, input_tokens: int, output_tokens: int, writes: Sequence[str] = WRITES
-) -> int | None:
+def worst_cost(quote: PriceQuote | None, input_tokens: int, output_tokens: int, worst: Worst = DEAREST) -> int | None:
     """Pico-USD that so many output tokens stay under: input with its margin, input and output of the dearer kind.
 
-    `writes` are the buckets of what the vendor may write to its cache, as `prefixes.writes_of` has them: all of a
-    prompt that is long enough may be written.
+    `worst` is what may make it dearer than its tokens: all of a prompt that is long enough may be written to a cache.
     """
     if quote is None or not quote.known:
         return None
@@ -296,21 +298,21 @@ def worst_cost(
     rates = quote.rates_for(padded)
     if rates.input is None or rates.output is None or rates.requests is None:
         return None
-    dearest = dearest_input(rates, writes) if padded >= BLOCK_TOKENS else rates.input
+    dearest = dearest_input(rates, worst.writes) if padded >= BLOCK_TOKENS else rates.input
     said = max(rates.output, rates.reasoning or 0)
-    return quote.pusd(padded * dearest + output_tokens * said + rates.requests)
+    return quote.pusd(padded * dearest + output_tokens * said + rates.requests, worst.service_tier)
 
 
-def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int, writes: Sequence[str] = WRITES) -> int:
+def affordable_output(quote: PriceQuote, input_tokens: int, ceiling_pusd: int, worst: Worst = DEAREST) -> int:
     """How many output tokens fit under a ceiling in pico-USD once the input (with its margin) is paid; may be 0."""
-    bare, probe = (worst_cost(quote, input_tokens, output, writes) for output in (0, UNBOUNDED_TOKENS))
+    bare, probe = (worst_cost(quote, input_tokens, output, worst) for output in (0, UNBOUNDED_TOKENS))
     if bare is None or probe is None or bare > ceiling_pusd:
         return 0
     if probe <= ceiling_pusd:
         return UNBOUNDED_TOKENS
     fits = (ceiling_pusd - bare) * UNBOUNDED_TOKENS // (probe - bare)
     # The two probes were rounded, so the quotient may be a token or two too high: the ceiling is a promise.
-    while fits > 0 and (worst_cost(quote, input_tokens, fits, writes) or 0) > ceiling_pusd:
+    while fits > 0 and (worst_cost(quote, input_tokens, fits, worst) or 0) > ceiling_pusd:
         fits -= 1
     return fits
 
@@ -352,12 +354,12 @@ def within_ceiling(
     wanted = max(1, found.wanted_tokens)
     if hurried:
         wanted = max(1, min(wanted, found.output_tokens // asked.n + found.reasoning_tokens))
-    worst = worst_cost(found.quote, found.input_tokens, wanted * asked.n, found.writes)
+    worst = worst_cost(found.quote, found.input_tokens, wanted * asked.n, found.worst)
     problem = over_ceiling(found.expected_cost_pusd, worst, asked, ceiling_pusd)
     if problem is not None or found.quote is None:
         return found, problem
     # Rounding may put the quotient a token under what has just been found to fit.
-    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd, found.writes) // asked.n, wanted)
+    fits = max(affordable_output(found.quote, found.input_tokens, ceiling_pusd, found.worst) // asked.n, wanted)
     limits = (asked.output_tokens_max, output_limit(found.deployment, model))
     if any(limit is not None and limit <= fits for limit in limits):
         most = min(limit for limit in limits if limit is not None)
@@ -371,7 +373,7 @@ def within_ceiling(
 
 def _least(found: Candidate, output_tokens: int, choices: int) -> int | None:
     """The reservation, lowered to what so many tokens per choice can cost at most."""
-    worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices, found.writes)
+    worst = worst_cost(found.quote, found.input_tokens, output_tokens * choices, found.worst)
     return found.reserved_pusd if worst is None else min(worst, found.reserved_pusd or 0)
 
 

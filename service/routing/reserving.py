@@ -32,7 +32,7 @@ def reservations(found: Candidate, model: Model, asked: RequestFeatures) -> tupl
     wanted = max(1, found.wanted_tokens) if most is None else min(max(1, found.wanted_tokens), most)
 
     def held(tokens: int, cap: int) -> Candidate:
-        worst = worst_cost(found.quote, found.input_tokens, tokens * asked.n)
+        worst = worst_cost(found.quote, found.input_tokens, tokens * asked.n, found.worst)
         return replace(found, reserved_pusd=worst, output_tokens_cap=cap)
 
     if most is None:

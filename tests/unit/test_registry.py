@@ -15,6 +15,7 @@ import pytest
 from service.catalog.load import load
 from service.domain.catalog import NARROWED_QUIRKS, Catalog, Deployment, Model
 from service.domain.decision import INTENTS
+from service.domain.features import SERVICE_TIERS
 from service.domain.money import PriceQuote, Rates, Usage, price
 from service.routing.prefixes import MARKED_WRITES
 from service.upstream.quirks import QUIRKS
@@ -262,6 +263,12 @@ def test_whole_costs_by_hand(full: Catalog) -> None:
         assert price(Usage(input=800, cache_read=200, output=500, service_tier=tier), sol).pusd == cost
     assert price(Usage(input=300_000, output=1_000), sol).pusd == 1_215_000_000_000
     assert quote(full, "xai/grok-4.3").service_tiers["batch"].as_text() == "4/5"
+
+
+def test_service_tiers_are_those_that_a_request_is_read_for(full: Catalog) -> None:
+    """What has a price here is reserved for when somebody asks for it."""
+    named = {tier for d in full.deployments() for version in d.prices.versions for tier in version.service_tiers}
+    assert named <= SERVICE_TIERS
 
 
 def test_priors_are_complete_and_sourced(full: Catalog) -> None:

@@ -12,7 +12,7 @@ from scenery import a_chat
 
 from service.domain.catalog import Selector
 from service.domain.chat import Sizes, Steering
-from service.domain.features import EFFORTS, RequestFeatures, features_of, from_plain
+from service.domain.features import EFFORTS, SERVICE_TIERS, RequestFeatures, features_of, from_plain
 from service.domain.plain import PlainError
 
 NAMES = st.text(max_size=8)
@@ -40,6 +40,7 @@ FEATURES = st.builds(
     in_tool_loop=st.booleans(),
     forced_tool=st.booleans(),
     effort=st.sampled_from(sorted(EFFORTS)),
+    service_tier=st.none() | st.sampled_from(sorted(SERVICE_TIERS)),
     steering=LIMITS,
 )
 
@@ -56,6 +57,19 @@ def test_every_field_is_told():
     expected = {one.name for one in fields(RequestFeatures)} - {"sizes", "steering"}
     assert set(told) == expected | {one.name for one in fields(Sizes)} | {"limits", "input_tokens"}
     assert RequestFeatures("auto", sizes=Sizes(characters=400)).plain()["input_tokens"] == 103
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [(None, None), ("priority", "priority"), ("default", None), ("auto", None), ("mine", None), (3, None)],
+)
+def test_the_service_tier_that_is_asked_for(said, tier):
+    """Those that vendors have a price for; an older record knows none."""
+    features = features_of(a_chat(**({} if said is None else {"service_tier": said})))
+    assert features.service_tier == tier
+    assert from_plain(features.plain()) == features
+    older = {name: value for name, value in features.plain().items() if name != "service_tier"}
+    assert from_plain(older).service_tier is None
 
 
 def test_what_is_read_from_a_chat():

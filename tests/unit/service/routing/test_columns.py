@@ -64,6 +64,7 @@ def a_book(draw, *, huge):
             draw.randrange(90_000_000) if not huge else 2**61,
             cache_read=draw.choice([None, fresh // 10]),
             cache_write_5m=draw.choice([None, fresh // 2, fresh * 5 // 4]),
+            cache_write_1h=draw.choice([None, fresh * 2]),
             reasoning=draw.choice([None, draw.randrange(200_000_000)]),
             requests=draw.choice([0, 0, 5_000_000_001, None]),
         )
@@ -75,6 +76,7 @@ def a_book(draw, *, huge):
         draw.choice(["USD", "USD", "CNY", "EUR", "SEK"]),
         tuple(Tier(bound, replace(rates(), **draw.choice([{}, {}, {}, {"output": None}]))) for bound in bounds),
         draw.choice([(), (), (HALF,), (SEVENTHS,)]),
+        draw.choice([{}, {"priority": Multiplier(2), "flex": Multiplier(1, 2)}]),
     )
     return PriceBook("b", (version,), FX)
 
@@ -124,6 +126,8 @@ def a_measure(draw, models):
         body["n"] = draw.randint(2, 4)
     if draw.random() < 0.3:
         body["reasoning_effort"] = draw.choice(["high", "low"])
+    if draw.random() < 0.2:
+        body["service_tier"] = draw.choice(["flex", "priority"])
     if draw.random() < 0.4:
         body["coe"] = {"min_quality": draw.choice([0, 0.5, 0.97, 1])}
     if draw.random() < 0.1:
@@ -155,7 +159,7 @@ def told(deployment, model, measure):
         reason = f"quality: {shown(quality)} is under the {shown(measure.least)} asked for"
     elif ceiling is not None:
         wanted = wanted_of(answer_of(model, expected), deployment, model) * expected.choices
-        reason = over_ceiling(cost, worst_cost(one.quote, expected.input_tokens, wanted, one.writes), asked, ceiling)
+        reason = over_ceiling(cost, worst_cost(one.quote, expected.input_tokens, wanted, one.worst), asked, ceiling)
     if reason is None and budgeted:
         reason = unaccountable(one.quote, asked)
     return quality, cost, reason, True

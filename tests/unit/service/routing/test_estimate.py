@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,12 @@ from service.domain.catalog import Provider
 from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, price
+from service.domain.prices import PriceBook
 from service.routing.estimate import affordable_output, answer_of, candidate, unaccountable, worst_cost
 from service.routing.estimate import forecast as of_features
 from service.routing.estimate import within_ceiling as ceiling_of_features
 from service.routing.lengths import OUTPUT_PRIORS, Length, Lengths
+from service.routing.reserving import reservations
 
 
 def forecast(chat, intent, lengths=None):
@@ -324,3 +328,38 @@ def test_no_bill_of_what_may_be_written_is_over_its_reservation():
     expected = forecast(a_chat("word " * 5_000, max_tokens=1_000), an_intent())
     found = candidate(model.deployments[0], model, expected, NOW, known=Experience(marked=True))
     assert price(Usage(cache_write_1h=expected.input_tokens, output=1_000), found.quote).pusd <= found.reserved_pusd
+
+
+@pytest.mark.parametrize(
+    ("tier", "factor"), [(None, 1), ("flex", 1), ("priority", 2), ("ultrafast", 6), ("scale", 1), ("mine", 1)]
+)
+def test_a_reservation_counts_the_service_tier_that_may_be_served(tier, factor):
+    """A dearer one that was asked for, by its price; a cheaper one may not be served."""
+    model = a_model("m", (2, 10))
+    (host,) = model.deployments
+    factors = {"flex": Multiplier(1, 2), "priority": Multiplier(2), "ultrafast": Multiplier(6)}
+    (version,) = host.prices.versions
+    host = replace(host, prices=PriceBook("p/m", (replace(version, service_tiers=factors),)))
+    chat = a_chat("word", max_tokens=1_000, **({} if tier is None else {"service_tier": tier}))
+    found = candidate(host, model, forecast(chat, an_intent()), NOW)
+    assert found.reserved_pusd == factor * (found.input_tokens * 150 // 100 * 2_000_000 + 1_000 * 10_000_000)
+    for served in ("default", tier):
+        bill = Usage(input=found.input_tokens, output=1_000, service_tier=served)
+        assert price(bill, found.quote, tier).pusd <= found.reserved_pusd
+    for ceiling, fits in ((found.reserved_pusd, True), (found.reserved_pusd - 1, False)):
+        held, problem = ceiling_of_features(found, model, features_of(chat), ceiling)
+        assert (problem is None and held.output_tokens_cap == 0) is fits
+
+
+def test_what_is_reserved_under_a_budget_counts_the_same():
+    """No fee where only marks are billed, the dearest one where something is marked: at either reservation."""
+    provider = Provider("p", "https://p.example/v1", quirks={"cache_marked": ""})
+    model = a_model("m", (2, 10), at=(provider,), rates={"cache_write_1h": 4_000_000}, output_tokens_max=3_000)
+    asked = features_of(a_chat("word " * 5_000))
+    for marked, rate in ((False, 2_000_000), (True, 4_000_000)):
+        known = Experience(marked=marked)
+        found = candidate(model.deployments[0], model, of_features(asked, an_intent()), NOW, known=known)
+        options = reservations(found, model, asked)
+        padded = found.input_tokens * 150 // 100
+        assert options[0].reserved_pusd == padded * rate + 3_000 * 10_000_000
+        assert all(one.reserved_pusd > padded * rate for one in options)

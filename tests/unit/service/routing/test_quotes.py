@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scenery import NOW, a_model
 
 from service.domain.catalog import Provider
-from service.domain.imagined import imagined
+from service.domain.imagined import Worst, imagined
 from service.domain.money import Fx, Multiplier, Rates, Tier
 from service.domain.prices import PriceBook, PriceVersion, Window
 from service.routing.estimate import worst_cost
@@ -104,7 +104,7 @@ def test_the_dearest_rates_are_those_of_the_worst_cost(priced, tokens, output, m
     total = sheet.rounded(padded * fresh + sheet.dear * output + sheet.fee).tolist()
     told = [one if sheet.priced(row) else None for row, one in enumerate(total)]
     assert told == [
-        worst_cost(quote, tokens, output, writes_of(deployment, marked=marked))
+        worst_cost(quote, tokens, output, Worst(writes_of(deployment, marked=marked)))
         for (deployment, _), quote in zip(quotes._able, quotes.each, strict=True)
     ]
 

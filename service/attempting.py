@@ -1,7 +1,7 @@
 """The one owner of attempts: whom to call, whom to pass over, when to call again, and when to stop.
 
 Where on the path: step 7 of `pipeline`. The order comes from the decision, the rules from `routing.retrying` and
-`routing.health`; `upstream.client` makes one attempt and knows of no other; `settling` keeps the books of each.
+`routing.verdicts`; `upstream.client` makes one attempt and knows of no other; `settling` keeps the books of each.
 
 Invariants
 1. At most `attempts_max` attempts of a request, all of them within its deadline and under its cost ceiling.
@@ -28,10 +28,11 @@ from service.failing import nobody_answered
 from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
 from service.resuming import Resuming
 from service.routing.estimate import within_ceiling
-from service.routing.health import Health, Pass, Rest, State
+from service.routing.health import Rest, State
 from service.routing.reserving import reservations
 from service.routing.retrying import Budget, Failure, Option, Step, choose, is_final
 from service.routing.router import attempt_order
+from service.routing.verdicts import Leave, Turn, Verdicts
 from service.settling import Attempt, Settler, Work
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
@@ -64,7 +65,7 @@ class Answered:
 
     attempt: Attempt
     answer: AnswerStream | WholeAnswer
-    leave: Pass
+    leave: Leave
 
 
 class Attempting:
@@ -79,7 +80,7 @@ class Attempting:
         attempts_max: int,
         chance: Callable[[], float],
     ) -> None:
-        self.health = Health(chance)
+        self.health = Verdicts(chance)
         self.budget = Budget()
         self._client = client
         self._settler = settler
@@ -117,11 +118,12 @@ class Attempting:
                     return await self._attempted(work, turns.options(turn[0]), turn[1], patience, limits, resuming)
                 except UpstreamError as failed:
                     problem = failed
-                    self._failed(turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
+                    self._failed(work, turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
                     if is_final(failed):
                         raise
         finally:
             problem = None  # an error holds the frames it passed, and this one it: with the prompt
+            _tell(self.health.unanswered(work.asked, self._clock.monotonic()))
         raise nobody_answered(work.failures, work.passed_over)
 
     def forget(self) -> None:
@@ -129,21 +131,21 @@ class Attempting:
         self.health.forget()
         self._client.keys.forget()
 
-    def finished(self, attempt: Attempt, leave: Pass) -> None:
+    def finished(self, work: Work, attempt: Attempt, leave: Leave) -> None:
         """A stream came to its good end."""
-        self.health.answered(attempt.candidate.deployment.id, leave, self._clock.monotonic())
+        self.health.answered(work.asked, attempt.candidate.deployment.id, leave, self._clock.monotonic())
 
-    def broke(self, work: Work, attempt: Attempt, leave: Pass, problem: UpstreamError) -> None:
+    def broke(self, work: Work, attempt: Attempt, leave: Leave, problem: UpstreamError) -> None:
         """A stream broke after its first content."""
-        name = attempt.candidate.deployment.id
-        self._failed(attempt.candidate, leave, problem, again=name in work.failed)
+        name, now = attempt.candidate.deployment.id, self._clock.monotonic()
+        _tell(self.health.broke(name, leave, problem, now, again=name in work.failed))
         work.failed.add(name)
 
     async def _attempted(
         self,
         work: Work,
         options: Sequence[Candidate],
-        leave: Pass,
+        leave: Leave,
         patience: Patience,
         limits: Limits,
         resuming: Resuming | None,
@@ -177,27 +179,21 @@ class Attempting:
             had_s = self._clock.monotonic() - tally.started
             if ended == DEADLINE and not limits.callers and had_s >= BLAMED_SHARE * (limits.due - work.arrival.at):
                 silent = NoReply("no answer within the deadline of this router", cause="timeout_deadline")
-                self._failed(candidate, leave, silent, again=False)
+                _tell(self.health.broke(name, leave, silent, self._clock.monotonic(), again=False))
             work.settling.append(self._settler.settle_later(work, attempt, ended))
             raise
         work.waited_s += tally.waited_s
         if chat.stream:
             work.committed_ms = work.overhead_ms(self._clock.monotonic())
-            back = self.health.begun(name, leave)
+            _tell(self.health.begun(work.asked, name, leave, self._clock.monotonic()))
         else:
             await self._settler.settle(work, attempt, COMPLETE)
-            back = self.health.answered(name, leave, self._clock.monotonic())
-        if back:
-            telemetry.logger().info(telemetry.BREAKER_CLOSED, deployment=name)
+            _tell(self.health.answered(work.asked, name, leave, self._clock.monotonic()))
         return Answered(attempt, answer, leave)
 
-    def _failed(self, candidate: Candidate, leave: Pass, problem: UpstreamError, *, again: bool) -> None:
-        name = candidate.deployment.id
-        rest = self.health.failed(name, leave, problem, self._clock.monotonic(), again=again)
-        if rest is not None:
-            telemetry.logger().warning(
-                telemetry.BREAKER_OPENED, deployment=name, cause=rest.cause, for_s=round(rest.for_s, 3)
-            )
+    def _failed(self, work: Work, candidate: Candidate, leave: Leave, problem: UpstreamError, *, again: bool) -> None:
+        deployment, now = candidate.deployment, self._clock.monotonic()
+        _tell(self.health.failed(work.asked, deployment.id, deployment.provider.name, leave, problem, now, again=again))
 
     async def _bided(self, wait_s: float, work: Work) -> bool:
         """Wait, which is no time of ours; whether the caller is still there."""
@@ -213,7 +209,7 @@ class _Turns:
     """Whose turn it is, for one request."""
 
     def __init__(
-        self, health: Health, work: Work, catalog: Catalog, attempts_max: int, resuming: Resuming | None
+        self, health: Verdicts, work: Work, catalog: Catalog, attempts_max: int, resuming: Resuming | None
     ) -> None:
         order = islice(attempt_order(work.decision), 1 if work.chat.steering.no_fallback else LOOKED_AT_MAX)
         self._order = order if resuming is None else resuming.order(order, work.decision.ranked)
@@ -224,7 +220,7 @@ class _Turns:
         self._attempts_max = attempts_max
         self._ranked = work.decision.ranked
         self._others: list[int] = []  # ranks: looking at a hundred who rest must not build a hundred candidates
-        self._tries, self._failed = work.tries, work.failed
+        self._tries, self._failed, self._caller = work.tries, work.failed, work.asked.caller
 
     def has_failed(self, candidate: Candidate, problem: UpstreamError) -> bool:
         """Whether a deployment failed for this request before; a bad key among good ones is not its failure."""
@@ -253,7 +249,7 @@ class _Turns:
             work.passed_over[self._ranked.deployment(rank).id] = option.rest or NO_BUDGET
         return step
 
-    def take(self, step: Step, now: float, budget: Budget) -> tuple[Candidate, Pass] | None:
+    def take(self, step: Step, now: float, budget: Budget) -> tuple[Candidate, Leave] | None:
         """Whom a step means, with what is left of the money, and the leave to call, paid; `None` when that is gone."""
         last = self._work.last
         if step.place is not None:
@@ -263,7 +259,7 @@ class _Turns:
         else:
             return None
         fit = self._worth(candidate) if budget.can_pay or not step.pays else None
-        leave = None if fit is None else self._health.admit(candidate.deployment.id, now)
+        leave = None if fit is None else self._health.admit(candidate.deployment.id, self._caller, now)
         if fit is None or leave is None:
             return None
         if step.pays:
@@ -309,8 +305,8 @@ class _Turns:
         name = deployment.id
         return Option(
             provider=deployment.provider.name,
-            rest=self._health.resting(name, now),
-            sound=self._health.is_sound(name),
+            rest=self._health.resting(name, self._caller, now),
+            sound=self._health.is_sound(name, self._caller),
             tries=self._tries.get(name, 0),
         )
 
@@ -335,6 +331,18 @@ def worth_trying(work: Work, candidate: Candidate, catalog: Catalog, features: R
     model = catalog.models[candidate.deployment.model]
     found, reason = within_ceiling(candidate, model, features, ceiling - spent, hurried=True)
     return found if reason is None else None
+
+
+def _tell(turns: Sequence[Turn]) -> None:
+    """Log the breakers that opened and closed; whose requests it was, when it rests for that caller alone."""
+    for deployment, rest, caller in turns:
+        whose = {} if caller is None else {"key_id": caller or None}
+        if rest is None:
+            telemetry.logger().info(telemetry.BREAKER_CLOSED, deployment=deployment, **whose)
+            continue
+        telemetry.logger().warning(
+            telemetry.BREAKER_OPENED, deployment=deployment, cause=rest.cause, for_s=round(rest.for_s, 3), **whose
+        )
 
 
 def _cut_by(problem: BaseException, work: Work, patience: Patience) -> str:

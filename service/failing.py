@@ -14,7 +14,8 @@ from typing import Final
 
 from service.domain.decision import Candidate
 from service.errors import AllAttemptsFailed, CoeError, UpstreamError
-from service.routing.health import ACCOUNT_CAUSES, Rest, State
+from service.routing.blame import ACCOUNT_CAUSES
+from service.routing.health import Rest, State
 
 NAMED_MAX: Final = 8
 """Deployments that are named beside those who were tried; of the others only the number is told."""

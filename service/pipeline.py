@@ -339,7 +339,7 @@ class StreamReply:
             return await self._broke(put, problem)
         if refused is not None:
             return refused
-        self._pipeline.attempting.finished(self._attempt, self._leave)
+        self._pipeline.attempting.finished(self._work, self._attempt, self._leave)
         await self._end(COMPLETE)
         return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
 

@@ -47,6 +47,7 @@ from service.ledger.writer import EntryOrderError
 from service.metrics import Counters
 from service.routing.health import Rest
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
+from service.routing.verdicts import Asked
 from service.upstream.splice import Told
 from service.upstream.tally import Tally
 from service.upstream.usage import SERVICE_TIER_CHARACTERS_MAX
@@ -86,7 +87,8 @@ class Work:
     was tried last, `passed_over` maps the id of each deployment that was not called to the reason. `chain` are the
     beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
     caller has, noted only where it may be gone on with, `authors` the models that it is of. `tries` counts the calls of
-    each deployment, `failed` has those that failed. `lease` is what it holds of budgets and limits, where it has any.
+    each deployment, `failed` has those that failed, `asked` what they may have failed of. `lease` is what it holds of
+    budgets and limits, where it has any.
     """
 
     chat: ChatRequest
@@ -107,6 +109,11 @@ class Work:
     tries: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     authors: set[str] = field(default_factory=set)
+    asked: Asked = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What `routing.verdicts` knows it by."""
+        self.asked = Asked(self.decision.id, self.arrival.caller.key_id or "")
 
     def spent_pusd(self) -> int | None:
         """What the attempts that ended cost together, in pico-USD; `None` when one has no known price."""

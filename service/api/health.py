@@ -39,6 +39,7 @@ async def readyz(request: Request) -> Response:
     if resting:
         degraded["breakers"] = [
             {"deployment": one, "state": rest.state, "cause": rest.cause, "for_s": round(rest.for_s, 1)}
+            | ({} if rest.callers is None else {"callers": rest.callers})
             for one, rest in resting.items()
         ]
     if not report.usable:

@@ -1,7 +1,8 @@
 """Which deployments rest after they failed: a breaker for each. Pure: time and chance are arguments.
 
-Where on the path: `attempting` asks before every attempt and tells how each ended; /readyz, /metrics and the log show
-it. Decisions don't depend on it, so that they can be taken again: a deployment that rests is passed over, not unranked.
+Where on the path: `attempting` asks before every attempt and tells how each ended, through `verdicts`, which knows when
+a request itself may be to blame; /readyz, /metrics and the log show it. Decisions don't depend on it, so that they can
+be taken again: a deployment that rests is passed over, not unranked.
 
     closed     --`FAILURES_IN_A_ROW` requests, or half of the last `OUTCOMES`--> open
     open       --its rest is over--> half_open: one request each `PROBE_S`, a probe
@@ -18,6 +19,8 @@ Invariants
 2. Nobody is called who rests, but for a probe each `PROBE_S`. A probe that tells nothing is over by itself.
 3. Bounded: an entry exists only after a failure, goes when nothing but answers is left in it, and holds `OUTCOMES`.
 4. What was begun before `forget` says nothing about what came after.
+5. What one caller's requests met elsewhere too counts once, however many they are; and `take_back` undoes what a
+   failure did that turns out to be one of those.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from service.errors import NotSent, Replied, UpstreamError
+from service.errors import UpstreamError
+from service.routing.blame import Blame, blame
 
 FAILURES_IN_A_ROW: Final = 5
 
@@ -59,8 +63,6 @@ WAIT_S_MAX: Final = 60.0
 """Of one that is over its limit and does not say for how long, and at most, whatever it says."""
 
 WRONG_KEY: Final = 401
-FAULTS_FROM: Final = 500
-"""Statuses from here on are a vendor's own faults."""
 
 
 class State(StrEnum):
@@ -69,39 +71,6 @@ class State(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
-
-
-class Blame(StrEnum):
-    """Whose fault a failure is, and so what it means for the next request."""
-
-    NOBODY = "nobody"
-    DEPLOYMENT = "deployment"
-    LIMIT = "limit"
-    ACCOUNT = "account"
-
-
-NOBODYS_CAUSES: Final = frozenset({"context_length", "diverged"})
-"""A text too long, and an answer that was to be the same as before: a model may say another thing each time."""
-
-ACCOUNT_CAUSES: Final = frozenset({"auth_failed", "payment_required", "model_not_found"})
-
-
-def blame(problem: UpstreamError) -> Blame:
-    """Whose fault it was that an attempt failed."""
-    if isinstance(problem, Replied):
-        if problem.passthrough or problem.of_key:
-            return Blame.NOBODY
-        told = problem.retry_after_s is not None
-        if problem.cause == "rate_limited" or (told and problem.upstream_status and is_fault(problem)):
-            return Blame.LIMIT
-    if problem.cause in NOBODYS_CAUSES or (isinstance(problem, NotSent) and problem.cause == "invalid_request"):
-        return Blame.NOBODY  # the latter could not be written as HTTP
-    return Blame.ACCOUNT if problem.cause in ACCOUNT_CAUSES else Blame.DEPLOYMENT
-
-
-def is_fault(problem: UpstreamError) -> bool:
-    """Whether a vendor answered that something is wrong with itself."""
-    return isinstance(problem, Replied) and (problem.upstream_status or 0) >= FAULTS_FROM
 
 
 class Pass(NamedTuple):
@@ -119,13 +88,15 @@ class Pass(NamedTuple):
 class Rest:
     """Why a deployment is passed over. `for_s` is how much longer; 0 when a probe may go out now.
 
-    `returns`: it takes calls again when the rest is over. Otherwise a probe comes first.
+    `returns`: it takes calls again when the rest is over. Otherwise a probe comes first. `callers`: for how many
+    callers alone it rests; `None` means everybody.
     """
 
     state: State
     cause: str
     for_s: float
     returns: bool = False
+    callers: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -133,11 +104,25 @@ class Rest:
         return self.state is State.HALF_OPEN and self.for_s == 0
 
 
+class _Outcome(NamedTuple):
+    """How one request ended at a deployment."""
+
+    at: float
+    answered: bool
+    request: str = ""
+
+
 @dataclass(slots=True)
 class _Breaker:
-    """One deployment that failed lately. `until` is when its rest ends, `None` while it is closed."""
+    """One deployment that failed lately. `until` is when its rest ends, `None` while it is closed.
 
-    outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=OUTCOMES))
+    `doubters` are callers whose requests failed here since the last answer, and at another provider too, each with the
+    last time. `of_row`: the rest that runs was begun by outcomes and doubters alone.
+    """
+
+    outcomes: deque[_Outcome] = field(default_factory=lambda: deque(maxlen=OUTCOMES))
+    doubters: dict[str, float] = field(default_factory=dict)
+    of_row: bool = False
     until: float | None = None
     needs_probe: bool = False
     probe_until: float = 0.0
@@ -150,8 +135,8 @@ class _Breaker:
 
     def failed_in_a_row(self) -> int:
         count = 0
-        for _, answered in reversed(self.outcomes):
-            if answered:
+        for one in reversed(self.outcomes):
+            if one.answered:
                 break
             count += 1
         return count
@@ -164,18 +149,25 @@ class _Breaker:
         """Whether a pass was given on the trial that runs."""
         return self.on_trial and by.rest == self.rest
 
-    def is_failing(self, now: float) -> bool:
-        if self.failed_in_a_row() >= FAILURES_IN_A_ROW:
+    def is_failing(self, now: float, outcomes_min: int) -> bool:
+        doubters = sum(now - at <= OUTCOMES_S for at in self.doubters.values())
+        if max(self.failed_in_a_row(), doubters) >= FAILURES_IN_A_ROW:
             return True
-        recent = [answered for at, answered in self.outcomes if now - at <= OUTCOMES_S]
-        return len(recent) >= OUTCOMES_MIN and recent.count(False) >= FAILED_SHARE * len(recent)
+        recent = [one.answered for one in self.outcomes if now - one.at <= OUTCOMES_S]
+        return len(recent) >= outcomes_min and recent.count(False) >= FAILED_SHARE * len(recent)
 
 
 class Health:
-    """The breakers of all deployments of one process. `draw` gives a number from 0 to 1, by chance."""
+    """The breakers of all deployments of one process. `draw` gives a number from 0 to 1, by chance.
 
-    def __init__(self, draw: Callable[[], float]) -> None:
+    At most `most` of them are kept; the oldest goes, and with it what it knew. `rows_only`: nothing but failures in a
+    row opens one, since whoever answers in between is there.
+    """
+
+    def __init__(self, draw: Callable[[], float], *, most: int | None = None, rows_only: bool = False) -> None:
         self._draw = draw
+        self._most = most
+        self._outcomes_min = OUTCOMES + 1 if rows_only else OUTCOMES_MIN
         self._breakers: dict[str, _Breaker] = {}
         self._usual = Pass(probe=False, generation=0)
         self.rests = 0
@@ -211,7 +203,9 @@ class Health:
         one = self._breakers.get(deployment)
         if one is None:
             return True
-        return one.until is None and not (one.on_trial or one.limits) and (not one.outcomes or one.outcomes[-1][1])
+        return (
+            one.until is None and not (one.on_trial or one.limits) and (not one.outcomes or one.outcomes[-1].answered)
+        )
 
     def begun(self, deployment: str, by: Pass) -> bool:
         """The first content of a stream is there; whether that ended a rest."""
@@ -221,6 +215,7 @@ class Health:
         one.until, one.needs_probe, one.on_trial = None, False, True
         one.refusals = one.limits = 0
         one.outcomes.clear()
+        one.doubters.clear()
         return True
 
     def answered(self, deployment: str, by: Pass, now: float) -> bool:
@@ -229,16 +224,27 @@ class Health:
         if one is None or (one.until is not None and not one.is_probed(by)):
             return False  # it was asked before it went to rest
         ended = one.until is not None
-        one.outcomes.append((now, True))
+        one.outcomes.append(_Outcome(now, answered=True))
+        one.doubters.clear()
         one.refusals = one.limits = 0
-        if ended or one.is_tried(by) or all(answered for _, answered in one.outcomes):
+        if ended or one.is_tried(by) or all(past.answered for past in one.outcomes):
             del self._breakers[deployment]
         return ended
 
     def failed(
-        self, deployment: str, by: Pass, problem: UpstreamError, now: float, *, again: bool = False
+        self,
+        deployment: str,
+        by: Pass,
+        problem: UpstreamError,
+        now: float,
+        *,
+        again: bool = False,
+        request: str = "",
     ) -> Rest | None:
-        """It failed; its rest, if one begins with this failure. `again`: it has failed for the same request before."""
+        """It failed; its rest, if one begins with this failure. `again`: it has failed for the same request before.
+
+        `request` names the request, for `take_back`.
+        """
         fault = blame(problem)
         if by.generation != self._usual.generation:
             return None
@@ -246,22 +252,63 @@ class Health:
             if (known := self._breakers.get(deployment)) is not None and known.is_probed(by):
                 known.probe_until = now  # it told nothing: the next one may go out
             return None
-        one = self._breakers.setdefault(deployment, _Breaker())
         if fault is Blame.LIMIT:
-            return self._limited(one, by, problem, now)
+            return self._limited(self._entry(deployment), by, problem, now)
+        one = self._entry(deployment)
+        if fault is Blame.ACCOUNT and one.until is None and not one.on_trial and not again:
+            one.outcomes.append(_Outcome(now, answered=False))
+            one.refusals += 1
+            if problem.upstream_status == WRONG_KEY or one.refusals >= REFUSALS_IN_A_ROW:
+                return self._rest(one, now, REFUSED_REST_S, problem.cause, probe=True)
+            return self._judged(one, problem.cause, now)
+        return self.fell(deployment, by, problem.cause, now, again=again, request=request)
+
+    def fell(
+        self, deployment: str, by: Pass, cause: str, now: float, *, again: bool = False, request: str = ""
+    ) -> Rest | None:
+        """As `failed`, by its own fault."""
+        if by.generation != self._usual.generation:
+            return None
+        one = self._entry(deployment)
         if (one.until is not None and not one.is_probed(by)) or (one.on_trial and not one.is_tried(by)):
             return None  # it was called before it went to rest: that is known already
         if one.until is not None or one.on_trial:
             one.rest_s = min(2 * one.rest_s, REST_S_MAX)
-            return self._rest(one, now, one.rest_s, problem.cause, probe=True)
+            return self._rest(one, now, one.rest_s, cause, probe=True)
         if again:
             return None
-        one.outcomes.append((now, False))
-        if fault is Blame.ACCOUNT:
-            one.refusals += 1
-            if problem.upstream_status == WRONG_KEY or one.refusals >= REFUSALS_IN_A_ROW:
-                return self._rest(one, now, REFUSED_REST_S, problem.cause, probe=True)
-        return self._rest(one, now, one.rest_s, problem.cause, probe=True) if one.is_failing(now) else None
+        one.outcomes.append(_Outcome(now, answered=False, request=request))
+        return self._judged(one, cause, now)
+
+    def doubted(self, deployment: str, by: Pass, caller: str, cause: str, now: float) -> Rest | None:
+        """A request of `caller` failed there, and at another provider too; the rest that begins with it, if one does.
+
+        A caller counts once, however often: its requests may be what is wrong.
+        """
+        if by.generation != self._usual.generation:
+            return None
+        one = self._entry(deployment)
+        if one.until is not None or one.on_trial:
+            return None
+        one.doubters.pop(caller, None)
+        one.doubters[caller] = now
+        if len(one.doubters) > FAILURES_IN_A_ROW:
+            del one.doubters[next(iter(one.doubters))]
+        return self._judged(one, cause, now)
+
+    def take_back(self, deployment: str, by: Pass, request: str) -> tuple[bool, bool]:
+        """Forget that a request failed there: (whether it counted, whether a rest ended that had begun by it)."""
+        one = self._of(deployment, by)
+        past = None if one is None else next((past for past in one.outcomes if past.request == request), None)
+        if one is None or past is None or not request:
+            return False, False
+        one.outcomes.remove(past)
+        ended = one.until is not None and one.of_row and not one.is_failing(past.at, self._outcomes_min)
+        if ended:
+            one.until, one.needs_probe, one.of_row = None, False, False
+        if one.until is None and not (one.outcomes or one.doubters or one.on_trial or one.refusals or one.limits):
+            del self._breakers[deployment]
+        return True, ended
 
     def told(self, now: float) -> Mapping[str, Rest]:
         """Every deployment that rests or waits for a probe."""
@@ -272,6 +319,22 @@ class Health:
         """Begin anew: another registry serves."""
         self._breakers.clear()
         self._usual = self._usual._replace(generation=self._usual.generation + 1)
+
+    def _entry(self, deployment: str) -> _Breaker:
+        one = self._breakers.get(deployment)
+        if one is None:
+            if self._most is not None and len(self._breakers) >= self._most:
+                del self._breakers[next(iter(self._breakers))]
+            one = self._breakers[deployment] = _Breaker()
+        return one
+
+    def _judged(self, one: _Breaker, cause: str, now: float) -> Rest | None:
+        """The rest that begins because too much has failed by now."""
+        if not one.is_failing(now, self._outcomes_min):
+            return None
+        rest = self._rest(one, now, one.rest_s, cause, probe=True)
+        one.of_row = True
+        return rest
 
     def _of(self, deployment: str, by: Pass) -> _Breaker | None:
         return self._breakers.get(deployment) if by.generation == self._usual.generation else None
@@ -292,7 +355,7 @@ class Health:
         until = now + for_s * (1 + SPREAD * self._draw())
         one.until = until if one.until is None else max(one.until, until)
         one.needs_probe |= probe
-        one.on_trial = False
+        one.on_trial = one.of_row = False
         one.probe_until = 0.0
         if not begins:
             return None

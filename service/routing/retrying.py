@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.errors import Replied, UpstreamError
-from service.routing.health import SPREAD, Blame, Rest, State, blame, is_fault
+from service.routing.blame import Blame, blame, is_fault
+from service.routing.health import SPREAD, Rest, State
 
 BACKOFF_S: Final = 0.25
 BACKOFF_BEFORE_NEXT_S: Final = 0.02

@@ -335,3 +335,76 @@ def test_a_content_refusal_under_a_200_is_the_callers(serving):
         assert reply.json()["error"]["message"] == "Input is inappropriate."
     assert calls(simulator, "alpha") == FAILURES_IN_A_ROW
     assert resting(app) == []
+
+
+def poisoned(app, simulator, key, number, **body):
+    """So many requests of a caller on which every vendor fails; all of them are well again afterwards."""
+    for vendor in ("alpha", "beta", "gamma"):
+        simulator.set_script(vendor, http_error(500))
+    replies = [app.chat(headers=bearer(key), **body) for _ in range(number)]
+    for vendor in ("alpha", "beta", "gamma"):
+        simulator.set_script(vendor, Script())
+    assert {reply.status_code for reply in replies} <= {502, 503}
+    return replies
+
+
+def bearer(key):
+    """The header of a caller."""
+    return {"authorization": f"Bearer {key.secret}"}
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["to anybody", "to one after the other"])
+def test_poisonous_requests_of_one_caller_take_no_vendor_from_others(serving, capsys, pinned):
+    """Thirty requests on which every vendor answers 500: only who sent them is kept away, and the log says whom."""
+    app, simulator = serving({"alpha": Script(), "beta": Script(), "gamma": Script()})
+    bad, good = app.house.keys.create("bad"), app.house.keys.create("good")
+    bodies = [{"model": f"{name}-model"} for name in ("alpha", "beta", "gamma")] if pinned else [{}]
+    for body in bodies:
+        replies = poisoned(app, simulator, bad, 30 // len(bodies), **body)
+        assert "upstream_resting" in {reply.json()["error"]["code"] for reply in replies}
+    assert {(one["state"], one["callers"]) for one in resting(app)} <= {("open", 1), ("half_open", 1)}
+    assert len(resting(app)) >= 3
+    simulator.clear_log()
+    for name in ("alpha", "beta", "gamma"):
+        reply = app.chat(headers=bearer(good), model=f"{name}-model")
+        assert (reply.status_code, reply.headers["x-coe-attempts"]) == (200, "1")
+        assert "x-coe-degraded" not in reply.headers
+    assert app.chat(headers=bearer(good)).headers["x-coe-provider"] == "alpha"
+    opened = [line for line in "".join(capsys.readouterr()).splitlines() if "breaker_opened" in line]
+    assert opened
+    assert all(f"key_id={bad.id}" in line for line in opened)
+
+
+def test_poison_among_good_requests_keeps_nobody_away(serving):
+    """As many of one caller fail everywhere as are answered: that is half, and no breaker opens."""
+    app, simulator = serving({"alpha": Script(), "beta": Script()})
+    for _ in range(12):
+        simulator.push("alpha", http_error(500), http_error(500))
+        simulator.push("beta", http_error(500))
+        assert app.chat().status_code == 502
+        assert app.chat().status_code == 200
+        assert app.chat(model="beta-model").status_code == 200
+    assert resting(app) == []
+
+
+@pytest.mark.parametrize("callers", [1, 2, 7])
+def test_in_a_total_outage_breakers_open_however_many_ask(serving, callers):
+    """I9 with keys: each finds out by itself, or together they do."""
+    app, simulator = serving({"alpha": http_error(500), "beta": http_error(503)})
+    keys = [app.house.keys.create(f"k{number}") for number in range(callers)]
+    replies = [app.chat(headers=bearer(keys[number % callers])) for number in range(2 * MANY)]
+    assert {reply.status_code for reply in replies} <= {502, 503}
+    assert sum(reply.json()["error"]["code"] == "upstream_resting" for reply in replies) >= MANY
+    assert len(simulator.log) <= 1.2 * 2 * MANY
+
+
+def test_two_dead_vendors_rest_for_everybody_while_a_third_answers(serving):
+    """The third shows that nothing is wrong with the requests."""
+    app, _ = serving({"alpha": http_error(500), "beta": Script(fault=Fault.HANG_UP), "gamma": Script()})
+    key = app.house.keys.create("k")
+    for _ in range(FAILURES_IN_A_ROW + 1):
+        assert app.chat(headers=bearer(key)).headers["x-coe-provider"] == "gamma"
+    assert [(one["deployment"], "callers" in one) for one in resting(app)] == [
+        ("alpha/alpha-model", False),
+        ("beta/beta-model", False),
+    ]

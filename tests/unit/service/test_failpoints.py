@@ -15,7 +15,7 @@ from service.errors import ConfigurationError
 from service.failpoints import POINTS, Failpoint, arm
 from service.ledger import segments
 from service.ledger.journal import Journal
-from service.routing.health import Health
+from service.routing.verdicts import Verdicts
 from service.simulator import Script
 from service.startup import open_keys
 
@@ -50,7 +50,7 @@ def test_without_the_setting_nothing_stands_in_the_way(serving):
         assert name not in vars(part(app.house, path))
     assert set(REPLACED) | {"mid_write", "in_recovery"} == set(POINTS)
     assert app.house.journal.append_open.__func__ is Journal.append_open
-    assert isinstance(app.house.pipeline.attempting.health, Health)
+    assert isinstance(app.house.pipeline.attempting.health, Verdicts)
 
 
 @pytest.mark.parametrize("point", REPLACED)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import Broken, NoReply, NotSent, Replied
+from service.errors import Broken, NoReply, Replied
 from service.routing import health
-from service.routing.health import FAILURES_IN_A_ROW, PROBE_S, REST_S, REST_S_MAX, Blame, Health, Pass, State, blame
+from service.routing.health import FAILURES_IN_A_ROW, PROBE_S, REST_S, REST_S_MAX, Health, Pass, State
 
 USUAL = Pass(probe=False, generation=0)
 
@@ -38,32 +38,6 @@ def opened(now=0.0, *, draw=lambda: 0.0):
     assert rests[:-1] == [None] * (FAILURES_IN_A_ROW - 1)
     assert rests[-1] is not None
     return found
-
-
-@pytest.mark.parametrize(
-    ("problem", "expected"),
-    [
-        (FAULT, Blame.DEPLOYMENT),
-        (replied("overloaded", 529), Blame.DEPLOYMENT),
-        (replied("overloaded", 529, after=2.0), Blame.LIMIT),
-        (replied("http_503", 503, after=2.0), Blame.LIMIT),
-        (replied("http_404", 404, after=2.0), Blame.DEPLOYMENT),
-        (replied("rate_limited", 429), Blame.LIMIT),
-        (replied("auth_failed", 401), Blame.ACCOUNT),
-        (replied("payment_required", 402), Blame.ACCOUNT),
-        (replied("model_not_found", 404), Blame.ACCOUNT),
-        (replied("caller_error", 400, passthrough=True), Blame.NOBODY),
-        (replied("context_length", 400, passthrough=True), Blame.NOBODY),
-        (replied("context_length", 200), Blame.NOBODY),
-        (NotSent("no", cause="connect_refused"), Blame.DEPLOYMENT),
-        (NotSent("no", cause="invalid_request"), Blame.NOBODY),
-        (NoReply("no", cause="timeout_first_token"), Blame.DEPLOYMENT),
-        (Broken("no", cause="cut"), Blame.DEPLOYMENT),
-    ],
-)
-def test_whose_fault(problem, expected):
-    """By what happened and by what the vendor said."""
-    assert blame(problem) is expected
 
 
 def test_a_breaker_opens_rests_probes_and_closes():

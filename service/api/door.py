@@ -21,18 +21,17 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api.errors import log_unexpected, render
+from service.api.accepting import Accepting
+from service.api.errors import render
 from service.api.framing import check_coding, origin_form, the_host
+from service.api.refusals import HEADER_BYTES_MAX, header_too_large, malformed, overloaded, shed, with_status
 from service.domain.ids import new_id
-from service.errors import CoeError, InvalidRequest, MethodNotAllowed, Overloaded
+from service.errors import CoeError, InvalidRequest, MethodNotAllowed
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
     from service.guard.admission import Admission
-
-HEADER_BYTES_MAX = 16 * 1024
-"""Of one request: target, header fields and trailers. Official SDKs send about 1 KiB."""
 
 HEADERS_MAX = 64
 """Header fields and trailers of one request. Official SDKs send about 20."""
@@ -54,9 +53,6 @@ RESERVED = (b"/healthz", b"/readyz", b"/metrics", b"/admin")
 
 REFUSING_MAX = 256
 """Connections over that limit which may still say what they want; beyond them they are closed without a word."""
-
-RETRY_AFTER_S = 1
-"""What a caller is told when there are too many connections or too many requests on one."""
 
 LINGER_S = 1.0
 """How long the rest of a refused request is read and dropped: closing at once could reset the refusal on its way."""
@@ -81,10 +77,15 @@ class Door(HttpToolsProtocol):
         self,
         *arguments: Any,  # noqa: ANN401 # the server's own, passed through
         admission: Admission | None = None,
+        accepting: Accepting | None = None,
         **named: Any,  # noqa: ANN401 # as above
     ) -> None:
-        """`admission` is the queue of the process; without one every request is begun at once."""
+        """`admission` is the queue of the process; without one every request is begun at once.
+
+        `accepting` takes the connections behind this one; without it the loop takes them one by one.
+        """
         super().__init__(*arguments, **named)
+        self._accepting = accepting
         self._admission = admission
         self._parted = False
         self._over = False  # one connection too many: only reserved pages
@@ -103,12 +104,25 @@ class Door(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its parent has it
         """Start the clock, or say that there are too many."""
         super().connection_made(transport)
+        if self._accepting is not None:
+            self._accepting.arrived(self._another, self.loop)
         if len(self.connections) > CONNECTIONS_MAX + REFUSING_MAX:
             self._refusal = b""
             transport.abort()
             return
         self._over = len(self.connections) > CONNECTIONS_MAX
         self._timer = self.loop.call_later(HEADER_S, transport.close)
+
+    def _another(self) -> Door:
+        """The next connection, made as this one was."""
+        return Door(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.app_state,
+            _loop=self.loop,
+            admission=self._admission,
+            accepting=self._accepting,
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, which need not be the one read last."""
@@ -181,10 +195,10 @@ class Door(HttpToolsProtocol):
             self._ignore_upgrade()
             return int(stopped.args[0])
         except httptools.HttpParserError as problem:
-            self._refuse(self._fault or _malformed(problem))
+            self._refuse(self._fault or malformed(problem))
         else:
             if self._silent > HEADER_BYTES_MAX:
-                self._refuse(_header_too_large())
+                self._refuse(header_too_large())
         return len(piece)
 
     def _ignore_upgrade(self) -> None:
@@ -212,16 +226,16 @@ class Door(HttpToolsProtocol):
         """The target, or a part of it."""
         super().on_url(url)
         if len(self.url) > TARGET_BYTES_MAX:
-            self._stop(_with_status(414, f"the request target is over the limit of {TARGET_BYTES_MAX} bytes"))
+            self._stop(with_status(414, f"the request target is over the limit of {TARGET_BYTES_MAX} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count; a trailer is dropped, for the application has read the header already and trusts it."""
         self._fields += 1
         self._field_bytes += len(name) + len(value) + len(b": \r\n")
         if self._fields > HEADERS_MAX:
-            self._stop(_with_status(431, f"the request has more than {HEADERS_MAX} header fields"))
+            self._stop(with_status(431, f"the request has more than {HEADERS_MAX} header fields"))
         if len(self.url) + self._field_bytes > HEADER_BYTES_MAX:
-            self._stop(_header_too_large())
+            self._stop(header_too_large())
         if self._in_header:
             super().on_header(name, value)
 
@@ -242,9 +256,9 @@ class Door(HttpToolsProtocol):
                 return
             self.url = origin_form(self.url, host)
             if self._over and not self.url.startswith(RESERVED):
-                raise _overloaded("there are too many connections")
+                raise overloaded("there are too many connections")
             if len(self.pipeline) >= PIPELINED_MAX:
-                raise _overloaded("too many requests wait on this connection")
+                raise overloaded("too many requests wait on this connection")
         except CoeError as problem:
             self._stop(problem)
         self._stop_timer()
@@ -297,14 +311,14 @@ class Door(HttpToolsProtocol):
         """Refuse a request that no task was made for; its connection goes on where the caller wants it to."""
         if cycle.disconnected or self.transport.is_closing():
             return
-        problem = _overloaded("there are too many requests")
+        told = shed(new_id("req_"))
         # A HEAD has no body to be told in, and whoever waits to be asked for a body is not asked any more.
         if not cycle.keep_alive or cycle.waiting_for_100_continue or cycle.scope["method"] == "HEAD":
-            self._refusal = self._written(problem)
+            self._refusal = b"".join((*self._opening(503), b"connection: close\r\n", told))
             cycle.response_started = cycle.response_complete = True
             self._part()
             return
-        self.transport.write(self._written(problem, last=False))
+        self.transport.write(b"".join((*self._opening(503), told)))
         cycle.response_started = cycle.response_complete = True
         self.on_response_complete()
 
@@ -362,34 +376,16 @@ class Door(HttpToolsProtocol):
             self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
-    def _written(self, problem: CoeError, *, last: bool = True) -> bytes:
-        """The response on the wire; the `last` one says so."""
+    def _opening(self, status: int) -> list[bytes]:
+        """The status line and the server's own fields."""
+        return [
+            STATUS_LINE[status],
+            *(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers),
+        ]
+
+    def _written(self, problem: CoeError) -> bytes:
+        """The last response of a connection, on the wire."""
         response = render(problem, new_id("req_"))
-        fields = [*self.server_state.default_headers, *response.raw_headers]
-        if last:
-            fields.append((b"connection", b"close"))
+        fields = [*response.raw_headers, (b"connection", b"close")]
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
-        return b"".join((STATUS_LINE[problem.status], *lines, b"\r\n", bytes(response.body)))
-
-
-def _malformed(problem: httptools.HttpParserError) -> CoeError:
-    """What the parser could not read; a fault of ours inside one of its callbacks is told as such."""
-    cause = problem.__context__
-    if isinstance(problem, httptools.HttpParserCallbackError) and not isinstance(cause, httptools.HttpParserError):
-        log_unexpected(cause if isinstance(cause, Exception) else problem, "-")
-        return CoeError("the router failed while reading this request; its log has the details", code="internal_error")
-    return InvalidRequest("this is not a valid HTTP/1.1 request; TLS and HTTP/2 are not spoken on this port")
-
-
-def _header_too_large() -> CoeError:
-    return _with_status(431, f"the request's header is over the limit of {HEADER_BYTES_MAX} bytes")
-
-
-def _with_status(status: int, message: str) -> CoeError:
-    problem = InvalidRequest(message)
-    problem.status = status
-    return problem
-
-
-def _overloaded(message: str) -> Overloaded:
-    return Overloaded(f"{message}; try again in {RETRY_AFTER_S} s", headers={"retry-after": str(RETRY_AFTER_S)})
+        return b"".join((*self._opening(problem.status), *lines, b"\r\n", bytes(response.body)))

@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service import telemetry
+from service.api.accepting import Accepting
 from service.api.door import CONNECTIONS_MAX, Door
 from service.api.errors import log_unexpected
 from service.errors import ConfigurationError
@@ -54,7 +55,7 @@ def run(app: FastAPI, listener: socket.socket, life: int | None = None, ready: i
     house: House = app.state.house
     config = uvicorn.Config(
         app,
-        http=partial(Door, admission=house.admission),  # type: ignore[arg-type] # called as the class is
+        http=partial(Door, admission=house.admission, accepting=Accepting(listener)),  # type: ignore[arg-type] # called as the class is
         ws="none",
         log_config=None,
         access_log=False,

@@ -30,6 +30,9 @@ QUEUE_MAX: Final = 512
 QUEUE_S: Final = 1.0
 """Who has waited so long is refused: the machine is slower than it should be."""
 
+SLOW_S: Final = 0.5
+"""While the first in line has waited so long, nobody joins: who would be refused after a second is better told now."""
+
 
 class _Waiting(NamedTuple):
     start: Callable[[], bool]
@@ -64,8 +67,8 @@ class Admission:
         """
         if not self._queue and self._begun < PER_TURN and self.in_flight < self._in_flight_max:
             self._start(start)
-        elif len(self._queue) < QUEUE_MAX and self.in_flight < self._in_flight_max:
-            self._queue.append(_Waiting(start, refuse, self._clock()))
+        elif self._has_room(now := self._clock()):
+            self._queue.append(_Waiting(start, refuse, now))
         else:
             self.refused += 1
             refuse()
@@ -86,6 +89,12 @@ class Admission:
             telemetry.SHED: self.refused,
         }
 
+    def _has_room(self, now: float) -> bool:
+        """Whether whoever joins the line now can expect to be begun."""
+        if len(self._queue) >= QUEUE_MAX or self.in_flight >= self._in_flight_max:
+            return False
+        return not self._queue or now - self._queue[0].since <= SLOW_S
+
     def _start(self, start: Callable[[], bool]) -> None:
         if start():
             self._begun += 1
@@ -95,9 +104,15 @@ class Admission:
         """The next turn of the loop: those who waited longest."""
         self._begun = 0
         now = self._clock()
+        late = []
+        while self._queue and now - self._queue[0].since > QUEUE_S:
+            late.append(self._queue.popleft())
+        for one in late:  # none of them is in line any more when the next one is looked at
+            self.refused += 1
+            one.refuse()
         while self._queue and self._begun < PER_TURN:
             one = self._queue.popleft()
-            if now - one.since > QUEUE_S or self.in_flight >= self._in_flight_max:
+            if self.in_flight >= self._in_flight_max:
                 self.refused += 1
                 one.refuse()
             else:

@@ -15,6 +15,7 @@ import uvicorn
 
 from service.api import door
 from service.api.door import LEFT, TELLS, Door
+from service.api.refusals import RETRY_AFTER_S
 from service.guard.admission import Admission
 
 SOON_S = 10.0
@@ -273,7 +274,7 @@ def test_too_many_requests_behind_one(running):
         running.app.go.set()
         told = answers(until_closed(raw))
     assert [one[0] for one in told] == [200] * (door.PIPELINED_MAX + 1) + [503]
-    assert told[-1][1]["retry-after"] == str(door.RETRY_AFTER_S)
+    assert told[-1][1]["retry-after"] == str(RETRY_AFTER_S)
 
 
 # Deadlines

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.guard import admission
-from service.guard.admission import PER_TURN, QUEUE_MAX, QUEUE_S, Admission
+from service.guard.admission import PER_TURN, QUEUE_MAX, QUEUE_S, SLOW_S, Admission
 
 
 class Scene:
@@ -166,3 +166,23 @@ def test_whatever_happens_everybody_is_told(most, moves):
     assert sorted(scene.begun + scene.refused) == list(range(count))
     assert scene.begun == sorted(scene.begun)
     assert scene.admission.in_flight == len(scene.begun) - ended
+
+
+def test_nobody_joins_a_line_that_hardly_moves():
+    """Who would wait a second in vain is told at once; when the line moves again, there is room again."""
+    scene = Scene()
+    for name in range(PER_TURN + 40):
+        scene.arrive(name)
+    scene.now = SLOW_S
+    scene.arrive("in time")
+    scene.now = SLOW_S + 0.001
+    scene.arrive("too slow")
+    assert scene.refused == ["too slow"]
+    scene.turn()
+    scene.turn()
+    scene.turn()
+    assert scene.begun[-1] == "in time"
+    for name in range(PER_TURN):
+        scene.arrive(name)
+    scene.arrive("behind them")
+    assert scene.refused == ["too slow"]

@@ -15,13 +15,12 @@ from starlette.responses import Response
 
 from classifiers import ArtefactError, IntentClassifier
 from service import __version__, telemetry
-from service.api import health, openai
+from service.api import health, openai, schema_pages
 from service.api.chat import Application
 from service.api.errors import from_framework, render
 from service.api.middleware import RequestId
 from service.config import Settings
 from service.domain.catalog import Catalog
-from service.domain.hosts import is_loopback
 from service.domain.ports import Classifier
 from service.errors import ConfigurationError
 from service.failpoints import arm, parse
@@ -112,19 +111,19 @@ def build(
 
 
 def _application(house: House, lifespan: object) -> FastAPI:
-    docs = is_loopback(house.settings.host)
     app = Application(
         title="coe-router",
         version=__version__,
         redirect_slashes=False,  # a redirect would name a host that the caller chose, and lose the body
         lifespan=lifespan,  # type: ignore[arg-type] # the context manager made in `build`
-        docs_url="/docs" if docs else None,
+        docs_url=None,  # `schema_pages` serves both, and asks who is there
         redoc_url=None,
-        openapi_url="/openapi.json" if docs else None,
+        openapi_url=None,
     )
     app.state.house = house
     app.include_router(health.router)
     app.include_router(openai.router)
+    app.include_router(schema_pages.router)
 
     async def refused(request: Request, problem: Exception) -> Response:
         assert isinstance(problem, HTTPException)  # noqa: S101 # registered for nothing else, ten lines below

@@ -40,14 +40,14 @@ ROUTES: Mapping[tuple[str, str], For] = {
     ("GET", "/v1/models"): For.CALLERS,
     ("GET", "/v1/models/{model_id}"): For.CALLERS,
     ("GET", "/metrics"): For.OPERATOR,
+    ("GET", "/docs"): For.OPERATOR,
+    ("GET", "/openapi.json"): For.OPERATOR,
     ("GET", "/healthz"): For.EVERYBODY,
     ("GET", "/readyz"): For.EVERYBODY,
     ("GET", "/admin"): For.NOBODY,
 }
-"""Every route off loopback, and the places that the door keeps."""
-
-LOOPBACK_ROUTES = {("GET", "/docs"), ("GET", "/docs/oauth2-redirect"), ("GET", "/openapi.json")}
-"""On loopback, beside them: the schema, which says nothing of this router's registry or keys."""
+"""Every route, off loopback, and the places that the door keeps. On loopback the schema and its page are everybody's:
+they say nothing of this router's registry or keys."""
 
 _WRONG: Mapping[str, tuple[int, str | None]] = dict.fromkeys(
     (

@@ -121,8 +121,7 @@ def admit(head: Head, house: House) -> Caller:
         allow_anonymous=is_loopback(house.settings.host),
     )
     if caller.anonymous:
-        check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
-        check_origin(None if head.origin is None else head.origin.decode("latin-1"))
+        _check_page(head, house)
     return caller
 
 
@@ -139,6 +138,20 @@ def admit_operator(head: Head, house: House) -> None:
             return
     if key is not None or not is_loopback(house.settings.host):
         _refuse_operator(head, house)
+    _check_page(head, house)
+
+
+def admit_reader(head: Head, house: House) -> None:
+    """Let in who may read the schema: this machine's own programs on a loopback listener, else the operator."""
+    if not is_loopback(house.settings.host):
+        admit_operator(head, house)
+        return
+    _check_single(head)
+    _check_page(head, house)
+
+
+def _check_page(head: Head, house: House) -> None:
+    """Refuse what a web page of another site sends to a loopback listener."""
     check_host_header(head.hosts[0].decode("latin-1") if len(head.hosts) == 1 else None, house.settings.port)
     check_origin(None if head.origin is None else head.origin.decode("latin-1"))
 

@@ -28,6 +28,7 @@ SETTLE_FAILED = "settle_failed"
 RECOVERED = "recovered"
 INDEXER_FAILED = "indexer_failed"
 INDEX_DISCARDED = "index_discarded"
+INDEX_KEPT = "index_kept"
 JOURNAL_TROUBLE = "journal_trouble"
 INTERNAL_ERROR = "internal_error"
 SERVER_TROUBLE = "server_trouble"
@@ -55,6 +56,7 @@ EVENTS = {
     SETTLE_FAILED: "a terminal row could not be written; fields: attempt_id, error",
     RECOVERED: "attempts of a crashed process were closed at start; fields: attempts, segments",
     INDEXER_FAILED: "the SQLite index could not follow the journal; fields: error, retry_s",
+    INDEX_KEPT: "the SQLite index seemed damaged; it was looked through and is whole; fields: error, took_s",
     INDEX_DISCARDED: "the SQLite index was damaged; it is put aside and built again; fields: error, moved_to",
     JOURNAL_TROUBLE: "the journal could not write, sync, cut, wipe, mark, withdraw or recover; fields: step, error",
     INTERNAL_ERROR: "a fault of ours; fields: request_id, error, where",

@@ -7,7 +7,8 @@ Invariants
 2. Only whole lines are indexed. A last line without a newline is left for the next look: its writer may be at it.
 3. A damaged line becomes a problem in the sink, and the lines after it are indexed: nothing is skipped in silence.
 4. Indexing twice, from the start or from a checkpoint, gives the same rows.
-5. An index that is damaged is put aside and built again: the journal holds all of it.
+5. An index that is damaged is put aside and built again: the journal holds all of it. One that only seems so, since a
+   read failed once, is kept: it is looked through before.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ POLL_S = 0.2
 RETRY_S = 2.0
 """Pause after a failure, and between two tries for a lock that another process holds."""
 
+CHECK_S = 300.0
+"""An index that is suspected is looked through for so long at most; building a large one again takes longer. Questions
+are answered meanwhile, by what can be read; new rows wait."""
+
+SUSPECTED_AGAIN_S = 600.0
+"""Suspected a second time within so many seconds, it is built again, whatever was found: looking is not asking."""
+
 Progress = Callable[[int, int], None]
 """Called with (bytes indexed by this call, bytes to index) after each batch."""
 
@@ -70,6 +78,7 @@ class Indexer:
         self._offsets: dict[str, int] = {}
         self._finished: set[str] = set()
         self._suspect: SinkDamaged | None = None
+        self._kept_at: float | None = None  # when it was suspected last, and found whole
         self._on_discard = on_discard or _log_discard
         self.problem: str | None = None
 
@@ -84,7 +93,7 @@ class Indexer:
                 try:
                     self._begin()
                 except SinkDamaged as damage:
-                    self._discard(damage)
+                    self._look_through(damage)
             except BaseException:
                 self.close()
                 raise
@@ -117,22 +126,46 @@ class Indexer:
                     raise self._suspect
                 return self._catch_up(progress)
             except SinkDamaged as damage:
-                self._discard(damage)
+                self._look_through(damage)
                 return self._catch_up(progress)
 
     def suspect(self, damage: SinkDamaged) -> None:
-        """Somebody who asked found the index damaged: whoever fills it builds it again at its next look."""
+        """Somebody who asked found the index damaged: whoever fills it looks it through before its next batch."""
         self._suspect = damage
 
     def _begin(self) -> None:
         self._sink.prepare()
         self._offsets = dict(self._sink.checkpoints())
 
+    def _look_through(self, damage: SinkDamaged) -> None:
+        """Keep an index that only seemed damaged; begin with an empty one otherwise."""
+        began = time.monotonic()
+        if self._kept_at is None or began - self._kept_at > SUSPECTED_AGAIN_S:
+            try:
+                found = self._sink.damage(CHECK_S)
+            except SinkFault as fault:
+                found = f"{damage}; {fault}"  # nobody can tell: it is not to be trusted
+            if found is None:
+                self._keep(damage, time.monotonic() - began)
+                return
+            damage = SinkDamaged(found)
+        self._discard(damage)
+
+    def _keep(self, damage: SinkDamaged, took_s: float) -> None:
+        """Begin anew with what is there."""
+        self._kept_at, self._suspect = time.monotonic(), None
+        self._sink.close()  # with what its connection remembers
+        telemetry.logger().warning(telemetry.INDEX_KEPT, error=str(damage), took_s=round(took_s, 3))
+        try:
+            self._begin()
+        except SinkDamaged as again:
+            self._discard(again)
+
     def _discard(self, damage: SinkDamaged) -> None:
         """Begin with an empty index."""
         moved = self._sink.discard()
         self._on_discard(str(damage), Path(moved).name)
-        self._suspect = None
+        self._suspect = self._kept_at = None
         self._finished.clear()
         self._begin()
 

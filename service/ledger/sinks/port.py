@@ -131,6 +131,13 @@ class Sink(Protocol):
         """Make ready for filling. A sink of an older layout is emptied; raises ConfigurationError for a newer one."""
         ...
 
+    def damage(self, within_s: float) -> str | None:
+        """Look all of it through: what is damaged, or `None` when it is whole.
+
+        For whoever fills it. Raises SinkFault when that took longer than `within_s` seconds, or could not be done.
+        """
+        ...
+
     def discard(self) -> str:
         """Put damaged content out of the way, and say where it lies now. `prepare` comes next; raises OSError."""
         ...

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -42,6 +43,9 @@ DAMAGED = ".damaged"
 """Added to the name of a file that is no database any more; the next one that is damaged takes its place."""
 
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+LOOK_EVERY = 100_000
+"""Steps of SQLite from one look at the clock to the next: some milliseconds."""
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
@@ -141,6 +145,22 @@ class SqliteSink:
                     "file away and it is built again, or make its directory writable"
                 ) from error
             self._filling = connection
+
+    def damage(self, within_s: float) -> str | None:
+        """See `Sink`: every page and row, on a connection of its own, which remembers nothing that was read before."""
+        due = time.monotonic() + within_s
+        try:
+            with (
+                _faults(),
+                closing(
+                    sqlite3.connect(self._read_only(), uri=True, timeout=BUSY_S, isolation_level=None)
+                ) as connection,
+            ):
+                connection.set_progress_handler(lambda: int(time.monotonic() > due), LOOK_EVERY)
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except SinkDamaged as damage:
+            return str(damage)
+        return None if found == "ok" else str(found)
 
     def discard(self) -> str:
         """See `Sink`: the file is renamed, and what waited beside it goes."""
@@ -273,15 +293,17 @@ class SqliteSink:
             raise RuntimeError("the sink isn't open for filling; call prepare() first")
         return self._filling
 
+    def _read_only(self) -> str:
+        return f"{self.path.absolute().as_uri()}?mode=ro"
+
     @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
         """A read-only connection of its own: a snapshot that neither waits for filling nor holds it up."""
         if not self.path.exists():
             raise SinkMissing(f"there is no ledger index at {self.path}")
-        address = f"{self.path.absolute().as_uri()}?mode=ro"
         with (
             _faults(),
-            closing(sqlite3.connect(address, uri=True, timeout=BUSY_S, isolation_level=None)) as connection,
+            closing(sqlite3.connect(self._read_only(), uri=True, timeout=BUSY_S, isolation_level=None)) as connection,
         ):
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found != layout.SCHEMA_VERSION:

@@ -279,12 +279,14 @@ def test_an_index_that_can_not_tell_says_so(at_home, monkeypatch):
     with monkeypatch.context() as behind:
         behind.setattr("service.house.wait_until_indexed", lambda *_: False)
         refused = app.get(path)
-    for fault in (SinkFault("locked"), SinkDamaged("torn")):
+    for fault in (SinkFault("locked"), SinkDamaged("a read failed"), SinkDamaged("torn")):
         with monkeypatch.context() as broken:
             broken.setattr("service.house.decision", raising(fault))
             refused = app.get(path)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "index_unavailable")
         assert (refused.headers["x-coe-degraded"], refused.headers["retry-after"]) == ("index", "1")
+        eventually(lambda: app.house.indexer._suspect is None)  # looked through and kept; the second time it goes
+        assert not list(app.house.settings.data_dir.glob("*.damaged")) or fault.args == ("torn",)
     eventually(lambda: list(app.house.settings.data_dir.glob("*.damaged")))
     assert app.get(path).status_code == 404
 

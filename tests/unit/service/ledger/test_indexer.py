@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -274,26 +275,85 @@ def test_a_damaged_index_is_put_aside_and_built_again(tmp_path, sink, write):
     with Indexer(tmp_path, sink, lambda *what: told.append(what)) as indexer:
         indexer.catch_up()
         assert everything(sink) == whole
-        indexer.suspect(SinkDamaged("a page is torn"))
+        tear(sink)
+        indexer.suspect(SinkDamaged("somebody's question failed"))
         indexer.catch_up()
         assert everything(sink) == whole
-    assert told == [("file is not a database", "ledger.sqlite.damaged"), ("a page is torn", "ledger.sqlite.damaged")]
-    failures = []
+    assert [moved for _, moved in told] == ["ledger.sqlite.damaged"] * 2
+    assert told[0][0] == "file is not a database"
+    assert "question" not in told[1][0], "what was found, not what was suspected"
+
+
+def tear(sink):
+    """Overwrite a page in the middle, in a file that nobody has open for filling."""
+    with sqlite3.connect(sink.path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    content = bytearray(sink.path.read_bytes())
+    at = len(content) // 2 // size * size
+    content[at : at + size] = b"\xa5" * size
+    sink.path.write_bytes(content)
+
+
+def test_an_index_that_only_seemed_damaged_is_kept(tmp_path, sink, write, capsys):
+    """A read failed once: looked through and whole, nothing is thrown away, and filling goes on; twice is damage."""
+    write(0, 20)
+    told = []
+    with Indexer(tmp_path, sink, lambda *what: told.append(what)) as indexer:
+        indexer.catch_up()
+        inode = sink.path.stat().st_ino
+        indexer.suspect(SinkDamaged("a read failed"))
+        write(20, 30)
+        assert indexer.catch_up() > 0
+        assert (told, sink.path.stat().st_ino) == ([], inode)
+        assert sink.sums((), None, None)[0].attempts == 30
+        assert "index_kept" in "".join(capsys.readouterr())
+        indexer.suspect(SinkDamaged("and again"))
+        indexer.catch_up()
+        assert told == [("and again", "ledger.sqlite.damaged")]
+        assert sink.sums((), None, None)[0].attempts == 30
+
+
+def test_an_index_that_can_not_be_looked_through_is_built_again(tmp_path, sink, write, monkeypatch):
+    """It takes too long, or the disk does not give it back: then nobody can tell that it is whole."""
+    write(0, 20)
+    told = []
+
+    def too_long(within_s):
+        raise SinkFault("interrupted")
+
+    monkeypatch.setattr(sink, "damage", too_long)
+    with Indexer(tmp_path, sink, lambda *what: told.append(what)) as indexer:
+        indexer.catch_up()
+        indexer.suspect(SinkDamaged("a read failed"))
+        indexer.catch_up()
+    assert told == [("a read failed; interrupted", "ledger.sqlite.damaged")]
+    assert sink.sums((), None, None)[0].attempts == 20
+
+
+def test_a_batch_that_meets_damage_is_stored_once_it_is_mended(tmp_path, sink, write):
+    """Once is kept and stored anew; what goes on failing is built again at the next look."""
+    told, failures = [], []
 
     class Torn:
         def __getattr__(self, name):
             return getattr(sink, name)
 
         def store(self, batch):
-            if not failures:
+            if len(failures) < 3:
                 failures.append(batch)
                 raise SinkDamaged("malformed")
             sink.store(batch)
 
     write(20, 30)
     with Indexer(tmp_path, Torn(), lambda *what: told.append(what)) as indexer:
+        with pytest.raises(SinkDamaged):
+            indexer.catch_up()
+        assert told == [], "kept, and tried again"
         assert indexer.catch_up() > 0
-    assert (told[-1][0], len(told), sink.sums((), None, None)[0].attempts) == ("malformed", 3, 30)
+        assert [what for what, _ in told] == ["malformed"]
+    assert sink.sums((), None, None)[0].attempts == 10
 
 
 def test_a_suspicion_does_not_outlive_the_index_that_it_was_of(tmp_path, sink, write):

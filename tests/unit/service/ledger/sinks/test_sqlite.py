@@ -135,6 +135,25 @@ def test_damage_inside_is_damage_and_a_mistake_of_ours_is_not(tmp_path):
         connection.execute("SELECT ?", ())
 
 
+def test_all_of_it_is_looked_through(tmp_path):
+    """Damage that no question has met is found; what is whole is whole, also while it is being filled; time is kept."""
+    path = tmp_path / "ledger.sqlite"
+    sink = SqliteSink(str(path))
+    sink.prepare()
+    sink.store(Batch("s", 1, [row(number) for number in range(2_000)]))
+    assert sink.damage(60) is None
+    with pytest.raises(SinkFault, match="interrupted"):
+        sink.damage(-1)
+    sink.close()
+    content = bytearray(path.read_bytes())
+    content[-40_960:-36_864] = b"\xa5" * 4_096
+    path.write_bytes(content)
+    assert sink.checkpoints() == {"s": 1}
+    assert sink.damage(60)
+    path.write_bytes(b"certainly not a database" * 100)
+    assert sink.damage(60) == "file is not a database"
+
+
 def test_a_lock_that_another_holds_is_a_fault_that_passes(sink):
     """Filling gives up for now and can be done later; asking goes on."""
     sink.store(Batch("s", 1, [row(1)]))

@@ -2,12 +2,12 @@
 
 Dead vendors, cuts at any byte, registries and clocks and workers that change under load, kills, stops, failpoints and simulated power cuts.
 
-    .venv/bin/python tests/chaos.py [--seed 20261122] [--only matrix,cuts,own,store,overspend,kills,stops,points,power] [--write]
+    .venv/bin/python tests/chaos.py [--seed 20261122] [--only fast,cuts,overspend,kills,...] [--write]
     .venv/bin/python tests/chaos.py --seed 20261122 --case 731                    # one cut again, alone
     .venv/bin/python tests/chaos.py --seed 20261122 --recording FILE --case 17    # one power cut again
 
-`--cuts`, `--own`, `--store`, `--overspend`, `--kills`, `--stops`, `--points` and `--power` say how many (the last four
-for each sync mode; of `overspend` rounds of 500 requests).
+The parts are those of `PARTS`; `--fast`, `--cuts` and so on say how many (of `kills`, `stops`, `points` and `power` for
+each sync mode; of `overspend` rounds of 500 requests).
 
 Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
 the tables into docs/reliability.md, with date and machine. The small sizes of the same run with every test.
@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import endings
 import lost_store
 import overspend
+import toll
 import upheavals
 from cuts import Case, Cut, a_cutting
 from endings import Told
@@ -44,6 +45,8 @@ from service.simulator import SimulatorThread
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reliability.md"
 SEED = 20261122
 COUNTS = {
+    "fast": 200,
+    "outages": 600,
     "cuts": 2_000,
     "own": 1_000,
     "store": 2,
@@ -147,6 +150,8 @@ def cuts(home: Path, asked: argparse.Namespace) -> Told:
 
 PARTS: Mapping[str, Callable[[Path, argparse.Namespace], Told]] = {
     "matrix": matrix,
+    "fast": lambda home, asked: toll.fast(home, asked.fast),
+    "outages": lambda home, asked: toll.outages(home, asked.outages),
     "cuts": cuts,
     "own": lambda home, asked: upheavals.own(home, asked.own, asked.seed),
     "store": lambda home, asked: lost_store.told(home / "store", asked.store),

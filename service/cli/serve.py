@@ -131,7 +131,8 @@ def _work(
 
 def _worker_arguments(settings: Settings, served: Served) -> list[str]:
     """What follows `coe serve` in a worker; the rest of the settings it finds in the environment, as the parent did."""
-    arguments = ["--providers", str(registry_path(settings).resolve()), "--workers", "1"]
+    # How many they are matters to each: budgets that only one process counts would be spent by all of them.
+    arguments = ["--providers", str(registry_path(settings).resolve()), "--workers", str(settings.workers)]
     arguments += ["--host", settings.host, "--port", str(settings.port)]
     if served.simulator is not None:
         urls = {name: served.simulator.base_url(name) for name in served.simulator.vendors}

@@ -38,10 +38,10 @@ class Holdings:
         self._changed: dict[str, None] = {}  # in the order of change
 
     def granted(self, line: Line) -> None:
-        """A line was taken. The store knows, so there is nothing to tell."""
-        own = self._of(line.counter)
-        own.known = True
+        """A line was taken. The store knows, so there is nothing to tell; of a rate there is nothing to keep either."""
         if line.counter.kind != RATE:
+            own = self._of(line.counter)
+            own.known = True
             own.held += line.amount
 
     def settled(self, counter: Counter, pusd: int) -> None:
@@ -77,9 +77,9 @@ class Holdings:
             if own.counter.kind == RATE:
                 del self._own[name]
                 continue
+            # Also where there is nothing of it: the store may have granted what was never heard of.
             own.known = False
-            if own.settled or own.held:
-                self._changed[name] = None
+            self._changed[name] = None
 
     def news(self, most: int = SHARES_PER_MESSAGE) -> list[Share]:
         """What the store does not know yet; `told` when it has taken it."""
@@ -94,7 +94,9 @@ class Holdings:
     def told(self, shares: list[Share]) -> None:
         """The store has taken these. What changed meanwhile stays to be told."""
         for share in shares:
-            own = self._own[share.counter.name]
+            own = self._own.get(share.counter.name)
+            if own is None:  # it was over, and forgotten while the message was on its way
+                continue
             if share.counter.kind == RATE:
                 own.held -= share.held
                 if not own.held:

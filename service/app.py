@@ -46,11 +46,8 @@ def build(
     *,
     simulated: bool,
     classifier: Classifier | None = None,
-    alone: bool = True,
 ) -> FastAPI:
     """The application over a registry that was loaded and checked. `classifier` defaults to the shipped artefact.
-
-    `alone`: this process is no worker among others.
 
     Raises ConfigurationError when a part can't be built.
     """
@@ -87,7 +84,9 @@ def build(
         pipeline=pipeline,
         journal=journal,
         indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
-        spending=Spending(pipeline.limiter, settings.data_dir, clock, open_sink(settings.data_dir), alone=alone),
+        spending=Spending(
+            pipeline.limiter, settings.data_dir, clock, open_sink(settings.data_dir), alone=settings.workers == 1
+        ),
         transport=transport,
         clock=clock,
         shares=shares,

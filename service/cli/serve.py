@@ -125,7 +125,7 @@ def _work(
     else:
         catalog = asyncio.run(find_local(catalog, settings, settings.port))
         refuse_unusable(catalog, now)
-    app = build(settings, catalog, open_keys(settings), simulated=vendors is not None, alone=False)
+    app = build(settings, catalog, open_keys(settings), simulated=vendors is not None)
     run(app, socket.socket(fileno=descriptor), life, ready)
 
 

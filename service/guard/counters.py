@@ -44,7 +44,7 @@ GRACE_MS: Final = 2_500
 ASKS_PER_MESSAGE: Final = 64
 SLICES: Final = 5
 JOIN_S: Final = 2.0
-"""Longest time to tell a new store everything."""
+"""Longest wait for one exchange while a new store is told everything: nobody asks then."""
 
 
 class StoreLost(Exception):
@@ -132,7 +132,9 @@ class LocalCounters:
 
     def forget(self, now_ms: int) -> None:
         """See `Counters`."""
-        self._tallies.forget(self._now_ms())
+        # By the clock that is behind: the machine's may have been set back since this one began.
+        now_ms = min(now_ms, self._now_ms())
+        self._tallies.forget(now_ms)
         self.holdings.forget(now_ms)
 
 
@@ -168,6 +170,7 @@ class SharedCounters:
         self._member = ""
         self._link = link
         self._ended: dict[str, Ended] = {}
+        self._reasons: set[str] = set()  # why it was lost, as the log has it, since it was last there
         self._number = self._heard = 0
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
@@ -192,13 +195,14 @@ class SharedCounters:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-        for waiting in self._queue:
-            _fail(waiting)
-        self._queue.clear()
         if self._joined:
             with contextlib.suppress(StoreLost):
                 while self.holdings.pending:
                     await self._tell(())
+        self._ready.clear()
+        self.problem = "the router stops"
+        while self._queue:
+            _fail(self._queue.popleft())
         await self._link.close()
 
     async def ask(self, ask: Ask) -> Verdict:
@@ -233,7 +237,8 @@ class SharedCounters:
         """See `Counters`."""
         self.holdings.forget(now_ms)
         for member, ended in tuple(self._ended.items()):
-            if all(share.counter.until_ms <= now_ms for share in ended.shares):
+            # Whoever spent nothing may have held something, and there is no saying of which window.
+            if ended.shares and all(share.counter.until_ms <= now_ms for share in ended.shares):
                 del self._ended[member]
 
     def _withdraw(self, waiting: _Waiting) -> None:
@@ -255,18 +260,22 @@ class SharedCounters:
                     await self._join()
                 batch = await self._batch()
                 await self._tell(batch)
-                failed = 0
             except StoreLost as lost:
                 self._lose(str(lost))
-                await asyncio.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
-                failed += 1
+            except Exception as fault:  # noqa: BLE001 # a fault of ours; without this task nobody could ask ever again
+                self._lose(f"a fault of the router: {type(fault).__name__} at {telemetry.place_of(fault)}")
+            else:
+                failed = 0
+                continue
+            await asyncio.sleep(RETRY_S[min(failed, len(RETRY_S) - 1)])
+            failed += 1
 
     async def _batch(self) -> list[_Waiting]:
         """Who asks now; nobody when a heartbeat is due, or there is something to tell."""
         if not self._queue:
-            self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pause_s)
+        self._wake.clear()  # not before the wait: what changed while the last message was under way is to be told now
         batch: list[_Waiting] = []
         while self._queue and len(batch) < ASKS_PER_MESSAGE:
             waiting = self._queue.popleft()
@@ -279,8 +288,7 @@ class SharedCounters:
         batch = list(batch)
         try:
             # No ask before everything was told: what was settled since counts against what is asked.
-            while self.holdings.pending > SHARES_PER_MESSAGE:
-                await self._exchange((), CALL_S)
+            await self._catch_up(CALL_S)
             reply = await self._exchange(batch, CALL_S)
         except BaseException:
             for waiting in batch:
@@ -291,6 +299,11 @@ class SharedCounters:
             self._hear(waiting, verdict)
         for waiting in batch[len(reply.verdicts) :]:
             _fail(waiting)
+
+    async def _catch_up(self, within_s: float, *, joins: bool = False) -> None:
+        """Tell all but a message full of what there is to tell now. What comes meanwhile may wait: it could go on."""
+        for _ in range((self.holdings.pending - 1) // SHARES_PER_MESSAGE):
+            await self._exchange((), within_s, joins=joins)
 
     async def _exchange(self, asked: Sequence[_Waiting], within_s: float, *, joins: bool = False) -> Reply:
         self._number += 1
@@ -324,13 +337,20 @@ class SharedCounters:
 
     async def _join(self) -> None:
         """Tell the store everything."""
-        for ended in tuple(self._ended.values()):
-            await self._link.end(ended, JOIN_S)
+        told: dict[str, Ended] = {}
+        await self._tell_ended(told)
         self.holdings.doubt_all()
-        while self.holdings.pending > SHARES_PER_MESSAGE:
-            await self._exchange((), JOIN_S, joins=True)
+        await self._catch_up(JOIN_S, joins=True)
+        await self._tell_ended(told)  # those that came meanwhile: from here on `end` tells them itself
         self._joined = True
         await self._exchange((), JOIN_S, joins=True)
+
+    async def _tell_ended(self, told: dict[str, Ended]) -> None:
+        """Tell of all members that are no more, but for those that were `told` of."""
+        while new := [ended for ended in self._ended.values() if told.get(ended.member) is not ended]:
+            for ended in new:
+                await self._link.end(ended, JOIN_S)
+                told[ended.member] = ended
 
     def _hear(self, waiting: _Waiting, verdict: Verdict) -> None:
         if verdict.taken >= 0:
@@ -348,7 +368,8 @@ class SharedCounters:
 
     def _lose(self, why: str) -> None:
         self._joined = False  # to be safe: it may have come back as another, or as it was some time ago
-        if self._ready.is_set():
+        if why not in self._reasons:
+            self._reasons.add(why)
             telemetry.logger().error(telemetry.COUNTERS_LOST, error=why)
         self._ready.clear()
         self.problem = why
@@ -358,6 +379,7 @@ class SharedCounters:
     def _found(self) -> None:
         self._ready.set()
         self.problem = ""
+        self._reasons.clear()
         telemetry.logger().info(telemetry.COUNTERS_FOUND)
 
 

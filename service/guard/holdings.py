@@ -97,15 +97,17 @@ class Holdings:
             own = self._own.get(share.counter.name)
             if own is None:  # it was over, and forgotten while the message was on its way
                 continue
+            self._changed.pop(share.counter.name, None)
             if share.counter.kind == RATE:
                 own.held -= share.held
                 if not own.held:
-                    self._changed.pop(share.counter.name, None)
                     del self._own[share.counter.name]
-                continue
-            own.known = True
-            if (own.settled, own.held) == (share.settled, share.held):
-                self._changed.pop(share.counter.name, None)
+                    continue
+            else:
+                own.known = True
+                if (own.settled, own.held) == (share.settled, share.held):
+                    continue
+            self._changed[share.counter.name] = None  # behind those that wait already
 
     @property
     def pending(self) -> int:

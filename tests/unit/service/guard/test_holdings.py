@@ -133,6 +133,19 @@ def test_a_message_takes_so_many_and_the_oldest_first(holdings):
     assert holdings.pending == 0
 
 
+def test_who_changes_all_the_time_waits_behind_the_others(holdings):
+    """Else a few busy counters would be all that is ever told."""
+    busy = [Counter(MONEY, f"m:k:{number}:2026-11") for number in range(3)]
+    quiet = Counter(MONEY, "m:k:quiet:2026-11")
+    for counter in (*busy, quiet):
+        holdings.settled(counter, 1)
+    on_the_way = holdings.news(2)
+    for counter in busy:
+        holdings.settled(counter, 1)
+    holdings.told(on_the_way)
+    assert [share.counter for share in holdings.news(2)] == [busy[2], quiet]
+
+
 def test_doubt_is_told_also_of_a_counter_that_we_have_nothing_in(holdings):
     """A grant whose reply was lost: the store holds it, we do not."""
     holdings.doubt(POT)

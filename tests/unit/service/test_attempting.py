@@ -372,7 +372,7 @@ def test_poisonous_requests_of_one_caller_take_no_vendor_from_others(serving, ca
     assert app.chat(headers=bearer(good)).headers["x-coe-provider"] == "alpha"
     opened = [line for line in "".join(capsys.readouterr()).splitlines() if "breaker_opened" in line]
     assert opened
-    assert all(f"key_id={bad.id}" in line for line in opened)
+    assert all(bad.id in line for line in opened)
 
 
 def test_poison_among_good_requests_keeps_nobody_away(serving):

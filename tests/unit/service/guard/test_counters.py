@@ -67,6 +67,7 @@ class Way:
             self.under_way -= 1
 
     async def end(self, ended, within_s):
+        del within_s
         if self.plan and self.plan[0] == "no end":
             self.plan.pop(0)
             raise StoreLost("not now")

@@ -30,8 +30,12 @@ QUEUE_MAX: Final = 512
 QUEUE_S: Final = 1.0
 """Who has waited so long is refused: the machine is slower than it should be."""
 
-SLOW_S: Final = 0.5
-"""While the first in line has waited so long, nobody joins: who would be refused after a second is better told now."""
+LINE_S: Final = 0.5
+"""The line is as long as what was begun of late in so much time: on a slow machine `QUEUE_MAX` would take longer than
+`QUEUE_S`, and who is refused after a second had better been told at once."""
+
+PACE_S: Final = 0.1
+"""How long the pace is looked at before it is believed."""
 
 
 class _Waiting(NamedTuple):
@@ -55,6 +59,8 @@ class Admission:
         self._queue: deque[_Waiting] = deque()
         self._begun = 0
         self._turning = False
+        self._room = QUEUE_MAX
+        self._pace_since, self._paced = 0.0, 0
         self.stopping = False  # the process ends: each connection ends with its next answer
         self.in_flight = 0
         self.refused = 0
@@ -67,7 +73,10 @@ class Admission:
         """
         if not self._queue and self._begun < PER_TURN and self.in_flight < self._in_flight_max:
             self._start(start)
-        elif self._has_room(now := self._clock()):
+        elif len(self._queue) < min(self._room, QUEUE_MAX) and self.in_flight < self._in_flight_max:
+            now = self._clock()
+            if not self._queue:
+                self._pace_since, self._paced = now, 0
             self._queue.append(_Waiting(start, refuse, now))
         else:
             self.refused += 1
@@ -88,12 +97,6 @@ class Admission:
             telemetry.WAITING: len(self._queue),
             telemetry.SHED: self.refused,
         }
-
-    def _has_room(self, now: float) -> bool:
-        """Whether whoever joins the line now can expect to be begun."""
-        if len(self._queue) >= QUEUE_MAX or self.in_flight >= self._in_flight_max:
-            return False
-        return not self._queue or now - self._queue[0].since <= SLOW_S
 
     def _start(self, start: Callable[[], bool]) -> None:
         if start():
@@ -117,6 +120,13 @@ class Admission:
                 one.refuse()
             else:
                 self._start(one.start)
+        self._paced += self._begun
+        if not self._queue and not late:
+            self._room = QUEUE_MAX  # everybody was begun
+        elif now - self._pace_since >= PACE_S:
+            begun_a_second = self._paced / (now - self._pace_since)
+            self._room = min(QUEUE_MAX, max(PER_TURN, int(begun_a_second * LINE_S)))
+            self._pace_since, self._paced = now, 0
         # Whoever is refused may have another request behind it: until here that only joins the line.
         self._turning = bool(self._queue)
         if self._turning:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.guard import admission
-from service.guard.admission import PER_TURN, QUEUE_MAX, QUEUE_S, SLOW_S, Admission
+from service.guard.admission import LINE_S, PER_TURN, QUEUE_MAX, QUEUE_S, Admission
 
 
 class Scene:
@@ -168,21 +168,32 @@ def test_whatever_happens_everybody_is_told(most, moves):
     assert scene.admission.in_flight == len(scene.begun) - ended
 
 
-def test_nobody_joins_a_line_that_hardly_moves():
-    """Who would wait a second in vain is told at once; when the line moves again, there is room again."""
+def test_a_line_is_as_long_as_the_machine_is_quick():
+    """A flood at a machine that begins 160 a second: hardly anybody waits a second in vain; then the line is long again."""
+    scene, waited = Scene(), []
+    for turn in range(100):
+        for name in range(200):
+            scene.arrive((turn, name))
+        scene.now += 0.1  # a turn of a slow machine: sixteen are begun
+        before = len(scene.refused)
+        scene.turn()
+        waited.append(len(scene.refused) - before)
+    assert len(scene.begun) == PER_TURN * 101
+    assert sum(waited[20:]) == 0, "refused after they had waited"
+    assert scene.admission.figures()["coe_requests_waiting"] <= 160 * LINE_S
+    while scene.turns:
+        scene.turn()
+    for name in range(PER_TURN + QUEUE_MAX):
+        scene.arrive(("later", name))
+    assert scene.admission.figures()["coe_requests_waiting"] == QUEUE_MAX
+
+
+def test_a_quick_machine_has_the_whole_line():
+    """Sixteen in 10 ms: half a second of that is more than `QUEUE_MAX`."""
     scene = Scene()
-    for name in range(PER_TURN + 40):
-        scene.arrive(name)
-    scene.now = SLOW_S
-    scene.arrive("in time")
-    scene.now = SLOW_S + 0.001
-    scene.arrive("too slow")
-    assert scene.refused == ["too slow"]
-    scene.turn()
-    scene.turn()
-    scene.turn()
-    assert scene.begun[-1] == "in time"
-    for name in range(PER_TURN):
-        scene.arrive(name)
-    scene.arrive("behind them")
-    assert scene.refused == ["too slow"]
+    for _ in range(50):
+        while scene.admission.figures()["coe_requests_waiting"] < QUEUE_MAX:
+            scene.arrive("x")
+        scene.now += 0.01
+        scene.turn()
+    assert scene.refused == []

@@ -78,6 +78,9 @@ BODIES: Mapping[str, Callable[[], bytes]] = {
     "one word without blanks": lambda: _filled("a", _OPEN, _CLOSE, separator=""),
     "escaped quotes": lambda: _filled('\\"', _OPEN, _CLOSE, separator=""),
     "escaped characters": lambda: _filled("\\u4f60", _OPEN, _CLOSE, separator=""),
+    "escapes behind 4,200 strings": lambda: _filled(
+        '\\"', _ASK + ',"metadata":[' + ",".join(['"a"'] * 4_200) + '],"user":"', '"}', separator=""
+    ),
     "line ends": lambda: _filled("\\n", _OPEN, _CLOSE, separator=""),
     "tags": lambda: _filled("<a><b>", _OPEN, _CLOSE, separator=""),
     "2,048 messages": lambda: _messages(2_048),

@@ -5,7 +5,6 @@ Where on the path: beside it; see `port` for what a sink must do.
 Invariants
 1. WAL with synchronous=FULL: an indexed batch survives a power cut (NORMAL would lose acknowledged rows).
 2. One connection fills, under a lock; every question opens its own read-only connection, so that asking never waits.
-3. Money is summed in two halves of 32 bits that Python puts together: SUM() would overflow at 9.2 million USD.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ from service.ledger.segments import FILE_MODE
 from service.ledger.sinks import sqlite_layout as layout
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
-    GROUPINGS,
-    TOKEN_COLUMNS,
     Batch,
     CostSums,
     Problem,
@@ -38,6 +35,7 @@ from service.ledger.sinks.port import (
     SinkMissing,
     Spent,
 )
+from service.ledger.sinks.sqlite_sums import sums_of, sums_query
 
 DAMAGED = ".damaged"
 """Added to the name of a file that is no database any more; the next one that is damaged takes its place."""
@@ -49,49 +47,6 @@ LOOK_EVERY = 100_000
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
-
-_GROUP_SQL: Mapping[str, str] = {
-    "model": "a.model",
-    "provider": "a.provider",
-    "intent": "a.intent",
-    "language": "a.language",
-    "key": "a.key_id",
-    "tag": "t.value",
-    "day": "a.day",
-    "policy": "a.policy",
-    "plan": "CASE WHEN json_valid(d.json) THEN json_extract(d.json, '$.plan') END",
-    "requested": "a.requested_model",
-    "simulated": "CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END",
-}
-
-_MONEY_SUMS = {
-    "cost": "a.cost_pusd",
-    "baseline": "CASE WHEN a.pick = r.pick AND r.unpriced = 0 THEN a.baseline_pusd END",
-    "compared": "CASE WHEN (r.pick IS NOT NULL AND r.unpriced = 0) OR a.state = 'unknown' THEN a.cost_pusd END",
-}
-
-# `pick` names the one attempt of a request whose baseline counts: the last of its final ones. A request is known by its
-# decision, an id of ours: the request id may be the caller's, and two callers may send the same.
-_SCOPE_SQL = """
-WITH a AS (
-    SELECT *, COALESCE(decision_id, attempt_id) AS request,
-        CASE WHEN final = 1 AND baseline_pusd IS NOT NULL
-            THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END AS pick
-    FROM attempts
-    WHERE at_ms >= COALESCE(:since_ms, -9223372036854775808) AND at_ms < COALESCE(:until_ms, 9223372036854775807)
-),
-r AS (
-    SELECT COALESCE(b.decision_id, b.attempt_id) AS request,
-        MAX(CASE WHEN b.final = 1 AND b.baseline_pusd IS NOT NULL
-            THEN printf('%012d:%s', COALESCE(b.attempt_number, 0), b.attempt_id) END) AS pick,
-        MAX(b.state <> 'open' AND b.cost_pusd IS NULL) AS unpriced
-    FROM attempts b
-    WHERE b.decision_id IN (SELECT decision_id FROM a)
-        OR (b.decision_id IS NULL AND b.attempt_id IN (SELECT attempt_id FROM a))
-    GROUP BY 1
-)
-"""
-
 
 _ANSWERS_SQL = """
 SELECT model, intent, effort, output_tokens, reasoning_tokens, last_user_tokens, choices,
@@ -230,14 +185,11 @@ class SqliteSink:
 
     def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
         """See `Sink`; raises ValueError for an unknown grouping."""
-        for name in by:
-            if name not in _GROUP_SQL:
-                raise ValueError(f"costs can't be grouped by {name!r}; choose from {', '.join(GROUPINGS)}")
-        query = _sums_query(by)
+        query = sums_query(by)
         with self._asking() as connection:
             connection.row_factory = sqlite3.Row
             rows = connection.execute(query, {"since_ms": since_ms, "until_ms": until_ms}).fetchall()
-        return [_sums(row, len(by)) for row in rows if row["attempts"]]
+        return [sums_of(row, len(by)) for row in rows if row["attempts"]]
 
     def decision(self, decision_id: str) -> dict[str, object] | None:
         """See `Sink`."""
@@ -366,57 +318,9 @@ def _answer(row: Sequence[Any]) -> AnswerLength:
     return AnswerLength(model, intent, effort, visible, reasoning, last, choices, cut=bool(cut))
 
 
-def _sums_query(by: Sequence[str]) -> str:
-    keys = [f"{_GROUP_SQL[name]} AS key_{number}" for number, name in enumerate(by)]
-    tokens = [f"COALESCE(SUM(a.{column}), 0) AS {column}" for column in TOKEN_COLUMNS]
-    money = [
-        f"COALESCE(SUM(({value}) >> 32), 0) AS {name}_high, COALESCE(SUM(({value}) & 4294967295), 0) AS {name}_low"
-        for name, value in _MONEY_SUMS.items()
-    ]
-    counts = [
-        "COUNT(DISTINCT a.request) AS requests",
-        "COUNT(*) AS attempts",
-        "COALESCE(SUM(a.state = 'open'), 0) AS open_attempts",
-        "COALESCE(SUM(a.simulated = 1), 0) AS simulated_attempts",
-        "COALESCE(SUM(a.state NOT IN ('open', 'refused')), 0) AS billable_attempts",
-        "COALESCE(SUM(a.state NOT IN ('open', 'refused') AND a.usage_source IS NOT 'provider'), 0) AS guessed_attempts",
-        "COALESCE(SUM(a.state <> 'open' AND a.cost_pusd IS NULL), 0) AS unpriced_attempts",
-        "COALESCE(SUM(a.pick = r.pick AND r.unpriced = 0), 0) AS compared_requests",
-    ]
-    tables = "a JOIN r ON r.request = a.request"
-    if "tag" in by:
-        tables += " LEFT JOIN json_each(a.tags) AS t"
-    if "plan" in by:
-        tables += " LEFT JOIN decisions AS d ON d.id = a.decision_id"
-    grouping = f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
-    # Every piece is a literal of this file, chosen by name; the instants are bound.
-    return f"{_SCOPE_SQL} SELECT {', '.join([*keys, *counts, *tokens, *money])} FROM {tables}{grouping}"  # noqa: S608  # See above.
-
-
 def _writer_id(connection: sqlite3.Connection, segment: str) -> int:
     """The number of the writer of a segment, whose file is named after it."""
     name = (segment.partition(".")[0],)
     connection.execute("INSERT OR IGNORE INTO writers (name) VALUES (?)", name)
     (found,) = connection.execute("SELECT id FROM writers WHERE name = ?", name).fetchone()
     return int(found)
-
-
-def _sums(row: sqlite3.Row, keys: int) -> CostSums:
-    def money(name: str) -> int:
-        return (int(row[f"{name}_high"]) << 32) + int(row[f"{name}_low"])
-
-    return CostSums(
-        keys=tuple(row[number] for number in range(keys)),
-        requests=row["requests"],
-        attempts=row["attempts"],
-        open_attempts=row["open_attempts"],
-        simulated_attempts=row["simulated_attempts"],
-        billable_attempts=row["billable_attempts"],
-        guessed_attempts=row["guessed_attempts"],
-        unpriced_attempts=row["unpriced_attempts"],
-        compared_requests=row["compared_requests"],
-        tokens={column: row[column] for column in TOKEN_COLUMNS},
-        cost_pusd=money("cost"),
-        baseline_pusd=money("baseline"),
-        compared_pusd=money("compared"),
-    )

@@ -38,12 +38,14 @@ async def turns_until_all_are_in(listener, accepting, wanted=WAITING):
         time.sleep(TURN_S)  # what keeps a turn busy
         await asyncio.sleep(0)
         turns += 1
+    found = len(seen)
+    server.close()
+    await asyncio.sleep(0.05)  # those that it has in hand
     for transport in seen:
         transport.abort()
-    server.close()
     await server.wait_closed()
     await asyncio.sleep(0.05)  # until the last of them is closed
-    return len(seen), turns
+    return found, turns
 
 
 @pytest.fixture

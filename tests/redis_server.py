@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,19 @@ def need_redis() -> str:
 
 
 class RedisServer:
-    """One server. `saves`: what it holds survives its end, as with a file of commands that is synced each time."""
+    """One server. `saves`: what it holds survives its end, as with a file of commands that is synced each time.
 
-    def __init__(self, home: Path, *, saves: bool = False, replica_of: int | None = None) -> None:
+    `options` go on its command line.
+    """
+
+    def __init__(
+        self, home: Path, *, saves: bool = False, replica_of: int | None = None, options: Sequence[str] = ()
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._home = home
         self._saves = saves
         self._replica_of = replica_of
+        self._options = tuple(options)
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port: int = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,8 +59,10 @@ class RedisServer:
         """Start it, on the same port as before; returns when it answers."""
         command = [need_redis(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._home)]
         command += ["--save", "", "--appendonly", "yes" if self._saves else "no", "--appendfsync", "always"]
+        command += ["--repl-diskless-sync-delay", "0"]
         if self._replica_of is not None:
             command += ["--replicaof", "127.0.0.1", str(self._replica_of)]
+        command += self._options
         with (self._home / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         due = time.monotonic() + START_S

@@ -83,7 +83,8 @@ end
 
 if message.e then -- a member that is no more, told of by its ledger
   for _, share in ipairs(shares) do
-    if share[2] == 'm' then
+    local gone = share[3] == 0 and redis.call('EXISTS', KEYS[4 + share[1]]) == 0 -- a window that is over: let it be
+    if share[2] == 'm' and not gone then
       take(share)
       redis.call('HDEL', KEYS[4 + share[1]], 'h:' .. member) -- should it come back after all, it begins anew
     elseif share[2] == 'c' then

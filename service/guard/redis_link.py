@@ -20,9 +20,10 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
@@ -39,7 +40,17 @@ _SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 CONNECT_S: Final = 1.0
 SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
+_SHAPE: Final = "redis+sentinel://host:26379,host:26379/mymaster/0"
 SCHEMES: Final = ("redis", "rediss", "unix", "valkey", "valkeys", SENTINEL, CLUSTER)
+
+
+class _Sentinels(NamedTuple):
+    """What a `redis+sentinel://` URL says; `secrets` are for the master."""
+
+    hosts: list[tuple[str, int]]
+    master: str
+    database: int
+    secrets: dict[str, str]
 
 
 def check_url(url: str) -> None:
@@ -48,15 +59,20 @@ def check_url(url: str) -> None:
     if "://" not in url or scheme not in SCHEMES:
         raise ConfigurationError(f"COE_REDIS_URL must begin with one of {', '.join(f'{one}://' for one in SCHEMES)}.")
     try:
-        parts = urlsplit(url)
-        if scheme != SENTINEL:
-            _ = parts.port
-        elif not parts.path.strip("/"):
-            raise ConfigurationError(
-                "COE_REDIS_URL names sentinels and no master: redis+sentinel://host:26379,host:26379/mymaster/0."
-            )
+        if scheme == SENTINEL:
+            found = _sentinels(url)
+        else:
+            _ = urlsplit(url).port
+            pool = _single(url.replace(f"{CLUSTER}:", "redis:", 1)).connection_pool
+            pool.make_connection()  # type: ignore[no-untyped-call] # redis does not annotate it; connects to nobody
     except ValueError as problem:
-        raise ConfigurationError("COE_REDIS_URL has a port that is no number.") from problem
+        if scheme != SENTINEL:
+            raise ConfigurationError("COE_REDIS_URL has a port or an option that can't be read.") from problem
+        raise ConfigurationError(f"COE_REDIS_URL has a port or a database that is no number: {_SHAPE}.") from problem
+    except TypeError as problem:
+        raise ConfigurationError("COE_REDIS_URL has an option that the client does not know.") from problem
+    if scheme == SENTINEL and not (found.master and all(name for name, _ in found.hosts)):
+        raise ConfigurationError(f"COE_REDIS_URL does not name sentinels and a master: {_SHAPE}.")
 
 
 class RedisLink:
@@ -112,6 +128,8 @@ class RedisLink:
         client, self._client = self._client, None
         if client is not None:
             await _closed(client)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _of(self, member: str) -> str:
         return f"{self._tag}of:{member}"
@@ -135,11 +153,12 @@ class RedisLink:
         """What a call gives; StoreLost when it fails or takes too long, and then the connection is given up."""
         if self._client is None:
             self._client = await _connected(self._url)
-        running = asyncio.ensure_future(call(self._client))
+        client = self._client
+        running = asyncio.ensure_future(call(client))
         try:
             await within(running, within_s)
         except BaseException:
-            self._give_up(running)
+            self._give_up(client, running)
             raise
         if not running.done():
             problem = f"no reply within {within_s * 1000:.0f} ms"
@@ -147,54 +166,89 @@ class RedisLink:
             problem = type(error).__name__
         else:
             return running.result()
-        self._give_up(running)
+        self._give_up(client, running)
         raise StoreLost(problem)
 
-    def _give_up(self, running: asyncio.Future[object]) -> None:
+    def _give_up(self, client: Redis, running: asyncio.Future[object]) -> None:
         """Let go of the connection. Nobody waits for that: with a server that does nothing it may take its time."""
-        client, self._client = self._client, None
         running.cancel()
-        if client is not None:
-            closing = asyncio.ensure_future(_closed(client))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+        if self._client is client:  # whoever else called through it may have opened the next one already
+            self._client = None
+        closing = asyncio.ensure_future(_closed(client))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 async def _closed(client: Redis) -> None:
-    """Close a client; whatever goes wrong with it is over then."""
-    with contextlib.suppress(Exception):
-        await asyncio.wait_for(client.aclose(), CONNECT_S)
+    """Close a client and all that it opened; whatever goes wrong with it is over then."""
+    closing: list[Callable[[], Awaitable[None]]] = [client.aclose]
+    asked = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    if asked is not None:  # it does not close those that it asks for its master
+        closing += [one.aclose for one in asked.sentinels]
+    nodes = getattr(client, "nodes_manager", None)
+    if nodes is not None:  # after an error it takes itself for closed
+        closing += [nodes.aclose, partial(nodes.aclose, "startup_nodes")]
+    for close in closing:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(close(), CONNECT_S)
 
 
 async def _connected(url: str) -> Redis:
     """A client of one connection that neither waits nor tries again by itself."""
-    from redis.asyncio import Redis, RedisCluster, Sentinel  # noqa: PLC0415 # see the module
-    from redis.asyncio.retry import Retry  # noqa: PLC0415 # see the module
-    from redis.backoff import NoBackoff  # noqa: PLC0415 # see the module
+    from redis.asyncio import RedisCluster, Sentinel  # noqa: PLC0415 # see the module
 
     scheme, _, rest = url.partition("://")
-    plain: dict[str, Any] = {"socket_connect_timeout": CONNECT_S, "retry": Retry(NoBackoff(), 0)}
     try:
         if scheme == CLUSTER:
-            cluster = RedisCluster.from_url(f"redis://{rest}", socket_connect_timeout=CONNECT_S)
-            return cast("Redis", await asyncio.wait_for(cluster.initialize(), CONNECT_S))
+            cluster = cast("Redis", RedisCluster.from_url(f"redis://{rest}", **_patience()))
+            try:
+                await asyncio.wait_for(cluster.initialize(), CONNECT_S)
+            except BaseException:
+                await _closed(cluster)
+                raise
+            return cluster
         if scheme == SENTINEL:
-            parts = urlsplit(url)
-            hosts = [_address(one) for one in parts.netloc.rpartition("@")[2].split(",")]
-            master, _, database = parts.path.strip("/").partition("/")
-            secret = {"password": parts.password} if parts.password else {}
+            found = _sentinels(url)
             sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis does not annotate it
-                hosts, sentinel_kwargs={**plain}, db=int(database or 0), **secret, **plain
+                found.hosts, sentinel_kwargs=_patience(), db=found.database, **found.secrets, **_patience()
             )
-            return cast("Redis", sentinel.master_for(master))
-        return Redis.from_url(f"{scheme.replace('valkey', 'redis')}://{rest}", max_connections=2, **plain)
+            return cast("Redis", sentinel.master_for(found.master))
+        return _single(url)
     except Exception as problem:
         raise StoreLost(type(problem).__name__) from problem
 
 
+def _patience() -> dict[str, Any]:
+    """How long a connection is tried for: once, and not long."""
+    from redis.asyncio.retry import Retry  # noqa: PLC0415 # see the module
+    from redis.backoff import NoBackoff  # noqa: PLC0415 # see the module
+
+    return {"socket_connect_timeout": CONNECT_S, "retry": Retry(NoBackoff(), 0)}
+
+
+def _single(url: str) -> Redis:
+    """A client of one server, not connected yet; raises ValueError or TypeError."""
+    from redis.asyncio import Redis  # noqa: PLC0415 # see the module
+
+    scheme, _, rest = url.partition("://")
+    return Redis.from_url(f"{scheme.replace('valkey', 'redis')}://{rest}", max_connections=2, **_patience())
+
+
+def _sentinels(url: str) -> _Sentinels:
+    """What a `redis+sentinel://` URL says; raises ValueError for what is no number."""
+    netloc, _, path = url.partition("://")[2].partition("?")[0].partition("/")  # `urlsplit` reads one host, not several
+    user, _, hosts = netloc.rpartition("@")
+    name, _, word = user.partition(":")
+    secrets = {key: unquote(value) for key, value in (("username", name), ("password", word)) if value}
+    master, _, database = path.strip("/").partition("/")
+    return _Sentinels([_address(one) for one in hosts.split(",")], unquote(master), int(database or 0), secrets)
+
+
 def _address(host: str) -> tuple[str, int]:
-    name, _, port = host.rpartition(":")
-    return (name.strip("[]"), int(port)) if name else (host.strip("[]"), 26379)
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):  # no port; what is in brackets has colons of its own
+        return host.strip("[]"), 26379
+    return name.strip("[]"), int(port)
 
 
 def _place(name: str, places: dict[str, int]) -> int:

@@ -5,12 +5,14 @@ budget.
 
 A process tells the store what it has spent itself. What processes spent that are no more is told by whoever holds their
 journals now: the same figures from each, so that nothing is counted twice, however many tell them, and however often.
+It is told at the start, and of every process that ends later: a store that lost everything knows it from nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
@@ -33,10 +35,16 @@ from service.ledger.sinks.port import Sink, SinkFault, SinkMissing, Spent
 INDEX_S: Final = 30.0
 """How long the index may take to catch up with what was written before this start."""
 
+SLICE_S: Final = 0.5
+"""How often it is asked meanwhile whether this process stops: a thread that waits would hold its end up."""
+
 START_S: Final = 5.0
 """How long a start waits until budgets can be checked. Without them it refuses what they stand over."""
 
 AGAIN_S: Final = 1.0
+
+WATCH_S: Final = 5.0
+"""How often it is looked whether another process of this data directory has ended: a worker that was renewed, say."""
 
 APART: Final = "limits are set, and several workers can't count together: set COE_REDIS_URL, or run one worker"
 
@@ -76,6 +84,9 @@ class Spending:
         self._clock = clock
         self._sink = sink
         self._counting: asyncio.Task[None] | None = None
+        self._counted = asyncio.Event()
+        self._stop = threading.Event()
+        self._problem = ""
 
     async def open(self, member: str, tags: Callable[[], Collection[str]], *, limited: bool) -> None:
         """Begin to count as `member`, and wait a little for it where `limited`: limits exist.
@@ -90,12 +101,14 @@ class Spending:
             return
         self._counting = asyncio.get_running_loop().create_task(self._count(tags))
         if limited:
-            await asyncio.wait((self._counting,), timeout=START_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._counted.wait(), START_S)
             if isinstance(counters, SharedCounters):
                 await counters.is_ready(START_S)
 
     async def close(self) -> None:
         """Tell the store what is left to tell, and let go of it."""
+        self._stop.set()
         if self._counting is not None:
             self._counting.cancel()
             await asyncio.wait((self._counting,))
@@ -112,33 +125,62 @@ class Spending:
         return None
 
     async def _count(self, tags: Callable[[], Collection[str]]) -> None:
-        """Tell the counters what was spent before, until it is told."""
+        """Tell the counters what was spent before, until it is told; then what others spent, whenever one has ended.
+
+        Somebody has to: a store that loses everything is told of them by us alone.
+        """
+        counters, told = self._limiter.counters, set[str]()
         while True:
             try:
                 at = self._clock.utc()
-                members = await asyncio.to_thread(spent_before, self._data_dir, self._sink, at, tags())
-                await self._limiter.counters.end(members)
+                where = (self._data_dir, self._sink, at, tags(), told, self._stop)
+                members = await asyncio.to_thread(spent_before, *where)
+                await counters.end(members)
             except (NotCounted, StoreLost) as problem:
-                if self._limiter.uncounted != str(problem):
-                    telemetry.logger().warning(telemetry.SPEND_UNCOUNTED, error=str(problem))
-                self._limiter.uncounted = str(problem)
-                await asyncio.sleep(AGAIN_S)
+                why = str(problem)
+            except Exception as fault:  # noqa: BLE001 # a fault of ours: it is told, and it may pass
+                why = f"a fault of the router: {type(fault).__name__} at {telemetry.place_of(fault)}"
             else:
-                self._limiter.uncounted = ""
+                why = ""
+            if why:
+                if self._problem != why:
+                    telemetry.logger().warning(telemetry.SPEND_UNCOUNTED, error=why)
+                self._problem = why
+                if self._limiter.uncounted:  # once it was counted, the store has it
+                    self._limiter.uncounted = why
+                await asyncio.sleep(AGAIN_S)
+                continue
+            self._limiter.uncounted = self._problem = ""
+            self._counted.set()
+            told.update(one.member for one in members)
+            if not isinstance(counters, SharedCounters):
                 return
+            await asyncio.sleep(WATCH_S)
 
 
-def spent_before(data_dir: Path, sink: Sink, at: datetime, tags: Collection[str]) -> list[Ended]:
+def spent_before(
+    data_dir: Path,
+    sink: Sink,
+    at: datetime,
+    tags: Collection[str],
+    told: Collection[str] = (),
+    stop: threading.Event | None = None,
+) -> list[Ended]:
     """What each process of this data directory that is no more has spent in the month of `at`, by counter.
 
-    `tags` are those that are counted. For a thread: it waits for the index, and reads a month of it. Raises NotCounted.
+    `tags` are those that are counted, `told` the processes that were told of before. For a thread: it waits for the
+    index, until `stop`, and reads a month of it. Raises NotCounted.
     """
     month = month_of(day_of(at))
     since = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
     try:
-        dead = swept_writers(journal_dir(data_dir), since.timestamp())
-        if not wait_until_indexed(data_dir, sink, INDEX_S):
-            raise NotCounted("the ledger's index is behind")
+        dead = swept_writers(journal_dir(data_dir), since.timestamp()).difference(told)
+        if not dead:
+            return []  # as nearly always: the index need not be asked
+        due = time.monotonic() + INDEX_S
+        while not wait_until_indexed(data_dir, sink, min(INDEX_S, SLICE_S)):
+            if time.monotonic() >= due or (stop is not None and stop.is_set()):
+                raise NotCounted("the ledger's index is behind")
         rows: list[Spent] = []
         with contextlib.suppress(SinkMissing):
             rows = sink.spent(int(since.timestamp() * 1000))

@@ -10,6 +10,7 @@ from service import __version__
 from service.cli import settings
 from service.cli.check import check
 from service.cli.costs import costs
+from service.cli.economics import economics
 from service.cli.evaluate import evaluate
 from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
@@ -28,7 +29,7 @@ def cli() -> None:
     """One OpenAI-compatible entrance to many models: the cheapest capable one answers, every cent is written down."""
 
 
-for command in (serve, check, route, costs, replay, keys, train, evaluate):
+for command in (serve, check, route, costs, replay, keys, economics, train, evaluate):
     cli.add_command(command)
 
 

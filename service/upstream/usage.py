@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Final, NamedTuple
@@ -23,10 +23,9 @@ from service.upstream.usage_fields import (
     CACHE_KIND,
     COST_UNITS_PER_USD,
     KNOWN,
-    MISSES,
     OWN_KEY,
-    PARTS,
     PLAIN,
+    ROLES,
     UPSTREAM_COST,
     Path,
 )
@@ -168,29 +167,29 @@ def as_lasting(usage: Usage) -> Usage:
 
 
 def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: str | None) -> Usage:
-    prompt = _count(raw, ("prompt_tokens",), required=True)
-    completion = _count(raw, ("completion_tokens",), required=True)
-    total = _count(raw, ("total_tokens",))
+    prompt = _whole(raw.get("prompt_tokens"), "prompt_tokens", required=True)
+    completion = _whole(raw.get("completion_tokens"), "completion_tokens", required=True)
+    total = _whole(raw.get("total_tokens"), "total_tokens")
     if not prompt and not completion and not total:
         raise _Implausible("all_zero")  # every chat has a prompt: this is a placeholder, not a bill
-    parts = _NO_PARTS if PLAIN.issuperset(raw) else _parts(raw, prompt, quirks)
+    told = {} if PLAIN.issuperset(raw) else _leaves(raw)
+    parts = _parts(told, prompt, quirks) if told else _NO_PARTS
     reading = _reading(prompt + completion, total, parts, quirks)
-    doubts = [*parts.doubts, *reading.doubts]
+    doubts = (*parts.doubts, *reading.doubts)
     cache_read, audio = parts.cache_read, parts.audio_in
     fresh = prompt - (0 if reading.cache_beside else parts.cached)
     image = min(parts.image, max(0, fresh - audio))  # of a picture that was cached only the rest is fresh
     if 0 <= fresh < audio <= fresh + cache_read:
         # Some audio was read from the cache. Which price that has is not known: the dearer one.
         cache_read, fresh = cache_read - (audio - fresh), audio
-        doubts.append("parts_overlap")
+        doubts = (*doubts, "parts_overlap")
     fresh -= audio + image
     if fresh < 0:
         raise _Implausible("input_parts_exceed_total")
     visible = completion - reading.inside - parts.audio_out
     if visible < 0:
         raise _Implausible("output_parts_exceed_total")
-    cost, told = _vendor_cost(raw, quirks["usage_cost"] or "cost") if "usage_cost" in quirks else (None, ())
-    unread = () if cost is not None or parts is _NO_PARTS else _unread(raw, quirks)
+    cost, said = _vendor_cost(told, quirks["usage_cost"] or "cost") if "usage_cost" in quirks else (None, ())
     return Usage(
         input=fresh,
         cache_read=cache_read,
@@ -201,45 +200,53 @@ def _read(raw: Mapping[str, object], quirks: Mapping[str, str], service_tier: st
         audio_in=audio,
         audio_out=parts.audio_out,
         image=image,
-        source=UsageSource.PROVIDER if _ESTIMATES.isdisjoint(doubts) else UsageSource.ESTIMATED,
-        flags=(*doubts, *told, *unread),
+        source=UsageSource.ESTIMATED if doubts and not _ESTIMATES.isdisjoint(doubts) else UsageSource.PROVIDER,
+        flags=(*doubts, *said, *(_unread(told, quirks) if cost is None else ())),
         service_tier=service_tier,
         vendor_cost_pusd=cost,
     )
 
 
-def _parts(raw: Mapping[str, object], prompt: int, quirks: Mapping[str, str]) -> _Parts:
+def _parts(told: Mapping[Path, object], prompt: int, quirks: Mapping[str, str]) -> _Parts:
+    """The parts by what they are called. Where several names tell one part, the most counts, but for cache hits."""
+    named = quirks.get("cached_tokens")
+    counts: dict[str, list[int]] = {}
+    for path, value in told.items():
+        role = "own" if named and path == (named,) else ROLES.get(path)
+        if role is not None:
+            counts.setdefault(role, []).append(_whole(value, path[-1]))
     doubts: list[str] = []
-    cache_read = _cache_read(raw, prompt, quirks, doubts)
-    if cache_read and _at(raw, CACHE_KIND) == "ephemeral":
+    cache_read = _cache_read(counts, prompt, doubts)
+    if cache_read and told.get(CACHE_KIND) == "ephemeral":
         doubts.append("cache_read_explicit")
-    write_5m, write_1h = _cache_writes(raw, doubts)
+    write_5m, write_1h = _cache_writes(counts, doubts)
     audio_in, image, reasoning, audio_out = (
-        max(_counts(raw, PARTS[bucket]), default=0) for bucket in ("audio_in", "image", "reasoning", "audio_out")
+        max(counts.get(bucket, _NONE)) for bucket in ("audio_in", "image", "reasoning", "audio_out")
     )
     return _Parts(cache_read, write_5m, write_1h, audio_in, image, reasoning, audio_out, tuple(doubts))
 
 
-def _cache_read(raw: Mapping[str, object], prompt: int, quirks: Mapping[str, str], doubts: list[str]) -> int:
+_NONE: Final = (0,)
+
+
+def _cache_read(counts: Mapping[str, Sequence[int]], prompt: int, doubts: list[str]) -> int:
     """Tokens read from the cache: where its quirk says, else by the usual names; the lowest count when they differ."""
-    named = quirks.get("cached_tokens")
-    own = _counts(raw, ((named,),)) if named else []
-    others = _counts(raw, PARTS["cache_read"])
+    own, others = counts.get("own"), counts.get("cache_read", ())
     told = {*own, *filter(None, others)} if own else set(others)
     cached = min(told, default=0)
     if len(told) > 1:
         doubts.append("cache_counts_disagree")
-    missed = _count(raw, MISSES)
+    missed = max(counts.get("missed", _NONE))
     if missed and missed != prompt - cached:
         doubts.append("cache_misses_disagree")
         cached = min(cached, max(0, prompt - missed))
     return cached
 
 
-def _cache_writes(raw: Mapping[str, object], doubts: list[str]) -> tuple[int, int]:
+def _cache_writes(counts: Mapping[str, Sequence[int]], doubts: list[str]) -> tuple[int, int]:
     """Tokens written to the cache for five minutes and for an hour. A vendor that does not split means five minutes."""
-    sums = {*filter(None, _counts(raw, PARTS["cache_write"]))}
-    for_5m, for_1h = (max(_counts(raw, PARTS[name]), default=0) for name in ("cache_write_5m", "cache_write_1h"))
+    sums = {*filter(None, counts.get("cache_write", ()))}
+    for_5m, for_1h = max(counts.get("cache_write_5m", _NONE)), max(counts.get("cache_write_1h", _NONE))
     split, whole = for_5m + for_1h, max(sums, default=0)
     if len(sums) > 1 or (split and whole and split != whole):
         doubts.append("cache_writes_disagree")
@@ -284,23 +291,34 @@ def _reading(said: int, total: int, parts: _Parts, quirks: Mapping[str, str]) ->
     return declared._replace(reasoning=hidden + total - expected, doubts=("total_above_parts",))
 
 
-def _at(raw: Mapping[str, object], path: Path) -> object:
-    """What stands at a path, `None` where nothing does."""
-    value: object = raw
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+def _leaves(raw: Mapping[str, object]) -> dict[Path, object]:
+    """Everything in a usage object that holds nothing else, by its path, but for nulls."""
+    found: dict[Path, object] = {}
+    for name, value in raw.items():
+        if type(value) is dict:
+            for inner, one in value.items():  # as deep as nearly all of them go
+                if type(one) is dict or type(one) is list:
+                    _gather(one, (name, inner), 2, found)
+                elif one is not None:
+                    found[name, inner] = one
+        elif type(value) is list:
+            _gather(value, (name,), 1, found)
+        elif value is not None:
+            found[name,] = value
+    return found
 
 
-def _counts(raw: Mapping[str, object], paths: Sequence[Path]) -> list[int]:
-    """The counts that are there, in the order of the paths."""
-    return [_count(raw, path) for path in paths if _at(raw, path) is not None]
+def _gather(value: object, path: Path, depth: int, found: dict[Path, object]) -> None:
+    """Leaves further down. Of a list all members stand at the place of the list, and the first that says something."""
+    if isinstance(value, dict | list) and depth < UNREAD_DEPTH_MAX:
+        for name, one in value.items() if isinstance(value, dict) else ((None, one) for one in value):
+            _gather(one, path if name is None else (*path, name), depth + 1, found)
+    elif value is not None and not isinstance(value, dict | list):
+        found[path] = found.get(path) or value
 
 
-def _count(raw: Mapping[str, object], path: Path, *, required: bool = False) -> int:
-    value, name = _at(raw, path), path[-1]
+def _whole(value: object, name: str, *, required: bool = False) -> int:
+    """A count; 0 for none. Raises _Implausible for what can't be one."""
     if type(value) is int and 0 <= value <= TOKENS_MAX:
         return value
     if value is None:
@@ -318,35 +336,33 @@ def _count(raw: Mapping[str, object], path: Path, *, required: bool = False) -> 
     return value
 
 
-def _unread(raw: Mapping[str, object], quirks: Mapping[str, str]) -> tuple[str, ...]:
+def _unread(told: Mapping[Path, object], quirks: Mapping[str, str]) -> tuple[str, ...]:
     """A flag for each number that is not zero and that no table knows: the first few by name."""
+    found = [
+        path
+        for path, value in told.items()
+        if value and path not in KNOWN and isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if not found:
+        return ()
     own = {(field,) for name in ("cached_tokens", "usage_cost") if (field := quirks.get(name))}
-    found = dict.fromkeys(path for path in _numbers(raw, (), 0) if path not in KNOWN and path not in own)
-    names = [_UNSPEAKABLE.sub("_", ".".join(path))[:UNREAD_CHARACTERS_MAX] for path in [*found][:UNREAD_MAX]]
+    found = [path for path in found if path not in own]
+    names = [_UNSPEAKABLE.sub("_", ".".join(path))[:UNREAD_CHARACTERS_MAX] for path in found[:UNREAD_MAX]]
     return tuple(f"unread:{name}" for name in (*names, *(["more"] if len(found) > UNREAD_MAX else [])))
 
 
 _UNSPEAKABLE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def _numbers(value: object, path: Path, depth: int) -> Iterator[Path]:
-    """The paths of numbers that are not zero. Of a list all members stand at the place of the list."""
-    if isinstance(value, dict | list) and depth < UNREAD_DEPTH_MAX:
-        for name, one in value.items() if isinstance(value, dict) else ((None, one) for one in value):
-            yield from _numbers(one, path if name is None else (*path, name), depth + 1)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value:
-        yield path
-
-
-def _vendor_cost(raw: Mapping[str, object], field: str) -> tuple[int | None, tuple[str, ...]]:
+def _vendor_cost(told: Mapping[Path, object], field: str) -> tuple[int | None, tuple[str, ...]]:
     """(the vendor's own figure in pico-USD, flags); no figure where it sends none, or not all of one."""
-    cost = _amount(raw.get(field))
+    cost = _amount(told.get((field,)))
     if cost is None:
         return None, ()
     if (units := COST_UNITS_PER_USD.get(field, 1)) != 1:
         cost /= units
-    if _at(raw, OWN_KEY) is True:
-        upstream = _amount(_at(raw, UPSTREAM_COST))
+    if told.get(OWN_KEY) is True:
+        upstream = _amount(told.get(UPSTREAM_COST))
         if upstream is None:
             return None, ("byok_cost_missing",)
         cost += upstream

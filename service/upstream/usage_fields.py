@@ -86,6 +86,9 @@ PASSED: Final[Mapping[Path, str]] = {
 }
 """Numbers that need no bucket, and why. Any other that is not zero is told in a flag: what it costs is not known."""
 
+ROLES: Final[Mapping[Path, str]] = {MISSES: "missed", **{path: name for name, paths in PARTS.items() for path in paths}}
+"""Path -> what it tells: the tables above, the other way round."""
+
 TOTALS: Final[tuple[Path, ...]] = (("prompt_tokens",), ("completion_tokens",), ("total_tokens",))
 
 KNOWN: Final = frozenset({*TOTALS, *PASSED, *(path for paths in PARTS.values() for path in paths)})

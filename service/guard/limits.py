@@ -64,8 +64,8 @@ class Lease:
     """What one request holds.
 
     `money` has the lines of each attempt that runs, by number, `slots` those of the request; `tokens` are the rates of
-    tokens, filled with `tokens_held` that are still to be corrected. `told` is how messages call whom a counter is for,
-    `marks` are for `x-coe-degraded`, `headers` for the response.
+    tokens, and `guessed` while what they were filled with is still to be corrected. `told` is how messages call whom a
+    counter is for, `marks` are for `x-coe-degraded`, `headers` for the response.
     """
 
     scopes: tuple[_Scope, ...]
@@ -73,7 +73,7 @@ class Lease:
     money: dict[int, tuple[Line, ...]] = field(default_factory=dict)
     slots: tuple[Line, ...] = ()
     tokens: tuple[Line, ...] = ()
-    tokens_held: int = 0
+    guessed: bool = False
     told: dict[Counter, str] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class Limiter:
         lease.slots += tuple(line for line in lines if line.counter.kind == SLOTS)
         rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(_TOKENS))
         if rates:
-            lease.tokens, lease.tokens_held = rates, holds[verdict.taken].tokens
+            lease.tokens, lease.guessed = rates, True
         for line, used in zip(lines, verdict.used, strict=True):
             if line.counter in soft and used > _full(line, soft[line.counter]):
                 lease.marks.add(OVER_BUDGET)
@@ -161,9 +161,8 @@ class Limiter:
             for line in lease.money.pop(attempt, ()):
                 holdings.give_back(line)
             for line in lease.tokens:
-                # Capped as it was reserved: a request larger than the limit itself was let in by filling it up.
-                holdings.correct(line, spent.tokens - min(lease.tokens_held, line.limit))
-            lease.tokens_held = 0
+                holdings.correct(line, spent.tokens - (line.amount if lease.guessed else 0))
+            lease.guessed = False
         day = day_of(spent.at)
         if spent.pusd:
             kept = [tag for tag in tags if tag in caller.tags or tag in self._budget_tags]
@@ -262,7 +261,8 @@ def _asked(scope: _Scope, at: datetime, hold: Hold, *, begun: bool) -> list[tupl
         if limits.requests_per_minute is not None:
             found.append((Counter(RATE, f"r:{scope.name}{_REQUESTS}"), 1, limits.requests_per_minute))
         if limits.tokens_per_minute is not None:
-            amount = min(hold.tokens, limits.tokens_per_minute)
+            # A request larger than the limit itself is let in by filling it up; under a limit of 0 there is nothing.
+            amount = max(1, min(hold.tokens, limits.tokens_per_minute))
             found.append((Counter(RATE, f"r:{scope.name}{_TOKENS}"), amount, limits.tokens_per_minute))
         if limits.concurrency is not None:
             found.append((Counter(SLOTS, f"c:{scope.name}"), 1, limits.concurrency))

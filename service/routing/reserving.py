@@ -25,11 +25,11 @@ def reservations(found: Candidate, model: Model, asked: RequestFeatures) -> tupl
     """
     if found.reserved_pusd is None or asked.output_tokens_max is not None or found.output_tokens_cap:
         return (found,)
-    window = context_of(found.deployment, model)
+    window, limit = context_of(found.deployment, model), output_limit(found.deployment, model)
+    # All of the window: what the input takes of it is an estimate, and where it is too high the answer may be longer.
+    most = min([tokens for tokens in (limit, window) if tokens is not None], default=None)
     left = None if window is None else max(1, window - found.input_tokens)
-    known = [tokens for tokens in (output_limit(found.deployment, model), left) if tokens is not None]
-    most = min(known, default=None)
-    wanted = max(1, found.wanted_tokens) if most is None else min(max(1, found.wanted_tokens), most)
+    wanted = min([max(1, found.wanted_tokens), *[tokens for tokens in (limit, left) if tokens is not None]])
 
     def held(tokens: int, cap: int) -> Candidate:
         worst = worst_cost(found.quote, found.input_tokens, tokens * asked.n, found.worst)

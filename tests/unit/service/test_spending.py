@@ -25,7 +25,7 @@ from service.guard.limits import Hold, Limiter, spend_counters
 from service.house import SystemClock
 from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
-from service.ledger.segments import journal_dir
+from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkFault, Spent
 from service.spending import (
@@ -179,6 +179,8 @@ async def test_an_index_that_can_not_be_asked_is_told_without_its_words(tmp_path
     assert "canary" not in str(caught.value)
     with pytest.raises(NotCounted):
         spent_before(tmp_path / "nowhere", Faulty(), NOW, ())
+    everybody = {one.writer for one in list_segments(journal_dir(tmp_path))}
+    assert spent_before(tmp_path, Faulty(), NOW, (), everybody) == [], "there is nothing to ask it"
 
 
 def test_the_same_rows_give_the_same_shares():

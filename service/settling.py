@@ -177,16 +177,16 @@ class Settler:
         candidate, number, lease = options[0], len(work.attempts) + 1, work.lease
         if lease is not None:
             candidate = options[await self._limiter.reserve(lease, number, at, [_hold(one) for one in options])]
-        who = Identity(
-            attempt_id=new_id("att_"),
-            request_id=work.arrival.request_id,
-            number=number,
-            key_id=caller.key_id,
-            tags=tuple(sorted({*caller.tags, *said})) if said or caller.tags else (),
-            streaming=work.chat.stream,
-        )
-        entry = opening(who, work.decision, candidate, _unix_ms(at))
         try:
+            who = Identity(
+                attempt_id=new_id("att_"),
+                request_id=work.arrival.request_id,
+                number=number,
+                key_id=caller.key_id,
+                tags=tuple(sorted({*caller.tags, *said})) if said or caller.tags else (),
+                streaming=work.chat.stream,
+            )
+            entry = opening(who, work.decision, candidate, _unix_ms(at))
             await self._ledger.append_open(entry)
         except BaseException as problem:
             if lease is not None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from scenery import NOW, a_catalog, a_chat, a_model, decided
 
-from service import telemetry
+from service import settling, telemetry
 from service.domain.access import Caller
+from service.domain.limits import Budget, Limits
 from service.domain.money import Usage
-from service.errors import InvalidRequest, LedgerUnavailable, NotSent, Replied
+from service.errors import BudgetExhausted, InvalidRequest, LedgerUnavailable, NotSent, RateLimited, Replied
+from service.guard.counters import LocalCounters
+from service.guard.limits import Limiter
 from service.ledger.writer import EntryOrderError
 from service.settling import Arrival, Settler, Work, milliseconds, told_as
 
@@ -294,3 +299,176 @@ async def test_what_is_counted_is_what_was_written():
     told = [*settler.counters._series(telemetry.REQUESTS, {}), *settler.counters._series(telemetry.FIRST_CONTENT, {})]
     assert 'coe_requests_total{status="502"} 1' in told
     assert 'coe_first_content_seconds_bucket{le="0.1"} 1' in told
+
+
+# under budgets and limits
+
+
+DAY = f"{NOW:%Y-%m-%d}"
+
+
+def budgeted(ledger, limits, *, clock=None, budgets=(), **body):
+    """(settler, work) of a request whose key has these limits."""
+    clock = clock or Clock()
+    limiter = Limiter(LocalCounters(lambda: int(clock.utc().timestamp() * 1000)), budgets)
+    work = a_work(**body)
+    caller = replace(work.arrival.caller, limits=limits)
+    work.arrival.caller, work.lease = caller, limiter.lease(caller, work.chat.steering.tags)
+    return Settler(ledger, clock, limiter=limiter), work
+
+
+def has(settler, scope="k:key_1", window=DAY):
+    """(settled, held) of a counter of money."""
+    own = settler._limiter.counters.holdings._own.get(f"m:{scope}:{window}")
+    return (0, 0) if own is None else (own.settled, own.held)
+
+
+def running(settler):
+    """How many slots are held."""
+    own = settler._limiter.counters.holdings._own.get("c:k:key_1")
+    return 0 if own is None else own.held
+
+
+def reserving(work, *amounts):
+    """The choice with each of these reservations; each has a cap of its own."""
+    return tuple(
+        replace(work.decision.chosen, reserved_pusd=amount, output_tokens_cap=place)
+        for place, amount in enumerate(amounts)
+    )
+
+
+async def test_an_attempt_is_made_with_the_reservation_that_was_taken():
+    """Its row says it, and its cap is what is sent."""
+    ledger = Ledger()
+    settler, work = budgeted(ledger, Limits(day_pusd=100))
+    attempt = await settler.open(work, reserving(work, 101, 70, 20))
+    assert (attempt.candidate.reserved_pusd, attempt.candidate.output_tokens_cap) == (70, 1)
+    assert (ledger.opened[0].reserved_pusd, work.last, has(settler)) == (70, attempt.candidate, (0, 70))
+
+
+@pytest.mark.parametrize(("limits", "error"), [({"day_pusd": 10}, BudgetExhausted), ({"concurrency": 0}, RateLimited)])
+async def test_who_is_refused_has_no_row(limits, error):
+    """Nothing is held, and the drain waits for nobody."""
+    ledger = Ledger()
+    settler, work = budgeted(ledger, Limits(**limits))
+    with pytest.raises(error):
+        await settler.open(work, reserving(work, 11))
+    assert (ledger.opened, work.attempts, work.last, has(settler)) == ([], [], None, (0, 0))
+    await asyncio.wait_for(settler.settled(), 1)
+
+
+@pytest.mark.parametrize("problem", [LedgerUnavailable("full"), ValueError("a row of 2 MB"), asyncio.CancelledError()])
+async def test_what_can_not_be_opened_holds_nothing(problem):
+    """Its money goes back at once, its slot with the end of the request; nothing is settled."""
+    settler, work = budgeted(Ledger(problem), Limits(day_pusd=100, concurrency=1))
+    with pytest.raises((LedgerUnavailable, InvalidRequest, asyncio.CancelledError)):
+        await settler.open(work, reserving(work, 70))
+    assert (has(settler), running(settler)) == ((0, 0), 1)
+    settler.tell(work, 503)
+    assert running(settler) == 0
+
+
+async def test_a_fault_before_the_row_holds_nothing(monkeypatch):
+    """Of ours: whoever made it, the budget is not the poorer for it."""
+    settler, work = budgeted(Ledger(), Limits(day_pusd=100))
+    monkeypatch.setattr(settling, "opening", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        await settler.open(work, reserving(work, 70))
+    assert has(settler) == (0, 0)
+
+
+async def test_what_it_cost_is_settled_and_the_rest_goes_back():
+    """Before the row is on its way: a crash between the two charges rather too much than too little."""
+    ledger = Ledger()
+    settler, work = budgeted(ledger, Limits(day_pusd=10**12), budgets=(Budget("all", Limits(month_pusd=10**12)),))
+    attempt = await settler.open(work, reserving(work, 10**11))
+    attempt.tally.usage = Usage(input=1_000, output=100)
+    ledger.gate.clear()
+    writing = asyncio.create_task(settler.settle(work, attempt, "complete"))
+    await asyncio.sleep(0)
+    cost = (1_000 * 1 + 100 * 2) * 10**6
+    assert [has(settler), has(settler, "a", DAY[:7]), has(settler, "t:team")] == [(cost, 0)] * 3
+    ledger.gate.set()
+    assert (await writing).cost_pusd == cost
+
+
+async def test_tokens_are_input_and_output_together():
+    """And a failure that is not billed has used none."""
+    settler, work = budgeted(Ledger(), Limits(tokens_per_minute=100_000))
+    first = await settler.open(work, reserving(work, 1))
+    held = settling._hold(first.candidate)
+    assert (
+        held.tokens == first.candidate.input_tokens + first.candidate.output_tokens + first.candidate.reasoning_tokens
+    )
+    await settler.fail(work, first, NotSent("x", cause="connect_refused"))
+    second = await settler.open(work, reserving(work, 1))
+    second.tally.usage = Usage(input=1_000, cache_read=200, output=100, reasoning=50)
+    await settler.settle(work, second, "complete")
+    own = settler._limiter.counters.holdings._own["r:k:key_1:t"]
+    assert own.held == 1_350 - held.tokens, "what is still to be told of the guess"
+
+
+async def test_a_failed_attempt_gives_back_what_it_held_and_the_next_reserves_its_own():
+    """The slot stays with the request until it has ended."""
+    settler, work = budgeted(Ledger(), Limits(day_pusd=100, concurrency=1))
+    first = await settler.open(work, reserving(work, 60))
+    await settler.fail(work, first, Replied("x", cause="http_500", upstream_status=500))
+    assert has(settler) == (0, 0)
+    second = await settler.open(work, reserving(work, 90))
+    assert (has(settler), running(settler), second.entry.attempt_number) == ((0, 90), 1, 2)
+    await settler.settle(work, second, "complete", billed=False)
+    settler.tell(work, 200)
+    settler.tell(work, 200)
+    assert (has(settler), running(settler)) == ((0, 0), 0)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_cancelled_attempt_is_settled_and_gives_back_the_rest(sent):
+    """By whether anything left this machine; also where nobody waits for it."""
+    settler, work = budgeted(Ledger(), Limits(day_pusd=10**12))
+    attempt = await settler.open(work, reserving(work, 10**11))
+    attempt.tally.sent = sent
+    settler.settle_later(work, attempt, "client_left")
+    await settler.settled()
+    spent, held = has(settler)
+    assert (spent > 0, held) == (sent, 0)
+    assert spent == (work.attempts[0].row.cost_pusd or 0)
+
+
+async def test_an_attempt_over_midnight_is_of_the_day_in_which_it_was_opened():
+    """As the ledger has it."""
+
+    class Night(Clock):
+        at = datetime(2026, 11, 30, 23, 59, 59, 999_999, tzinfo=UTC)
+
+        def utc(self):
+            return self.at
+
+    clock = Night()
+    settler, work = budgeted(Ledger(), Limits(day_pusd=10**12), clock=clock)
+    attempt = await settler.open(work, reserving(work, 10**11))
+    clock.at += timedelta(seconds=5)
+    attempt.tally.usage = Usage(input=1_000)
+    row = await settler.settle(work, attempt, "complete")
+    assert row.at_ms > attempt.entry.at_ms
+    assert has(settler, window="2026-11-30") == (row.cost_pusd, 0)
+    assert has(settler, window="2026-12-01") == (0, 0)
+
+
+async def test_without_a_lease_the_spend_counts_all_the_same():
+    """Of the key and its tags: for a budget that comes later, or a replica that has one."""
+    settler, work, attempt = await opened(Ledger(), coe={"tags": ["loose"]})
+    attempt.tally.usage = Usage(input=1_000)
+    row = await settler.settle(work, attempt, "complete")
+    assert [has(settler, one) for one in ("a", "t:team", "k:key_1")] == [(row.cost_pusd, 0)] * 3
+    assert has(settler, "t:loose") == (0, 0)
+
+
+async def test_a_cost_that_nobody_knows_is_no_spend():
+    """It is marked in the ledger; a hard budget lets nobody without a price in."""
+    settler, work = budgeted(Ledger(), Limits(day_pusd=100, soft=True))
+    (option,) = reserving(work, None)
+    attempt = await settler.open(work, (replace(option, quote=None),))
+    attempt.tally.usage = Usage(input=1_000)
+    row = await settler.settle(work, attempt, "complete")
+    assert (row.cost_pusd, has(settler)) == (None, (0, 0))

@@ -76,6 +76,7 @@ def test_before_anything_was_indexed_there_is_nothing_to_ask(sink):
         lambda: sink.decision("d"),
         lambda: sink.attempts("d"),
         lambda: sink.answers(None, None),
+        lambda: sink.spent(0),
     ):
         with pytest.raises(SinkMissing):
             ask()
@@ -271,6 +272,82 @@ def test_other_answers_tell_nothing_of_lengths(sink, open_changes, end_changes):
         lines.append(ended(1, **{"usage": LONG, **end_changes}))
     sink.store(Batch(SEGMENT, 1, lines))
     assert sink.answers(None, None) == []
+
+
+OTHER = "20261121T101500999Z-43-ffffffff.00000.jsonl"
+DAY_MS = 86_400_000
+
+
+def spent(sink, since_ms=0):
+    """{(writer's number, key, tags, day): pico-USD}; each group stands once."""
+    rows = sink.spent(since_ms)
+    found = {(row.writer.split("-")[1], row.key_id, row.tags, row.day): row.pusd for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_what_was_spent_is_told_by_who_opened_it(sink):
+    """By key, tags and the day in which it was opened, also where another process wrote the end."""
+    sink.prepare()
+    late = 1_795_000_000_000 + DAY_MS
+    sink.store(
+        Batch(SEGMENT, 1, [opened(1), opened(2), opened(3, key_id="k", tags=[]), opened(4, key_id="k", at_ms=late)])
+    )
+    sink.store(Batch(SEGMENT, 2, [ended(1), ended(3), ended(4)]))
+    sink.store(Batch(OTHER, 1, [ended(2), opened(5), ended(5)]))
+    first, second = "2026-11-18", "2026-11-19"
+    assert spent(sink) == {
+        ("42", None, ("hr",), first): 1_001 + 1_002,
+        ("42", "k", (), first): 1_003,
+        ("42", "k", ("hr",), second): 1_004,
+        ("43", None, ("hr",), first): 1_005,
+    }
+    assert spent(sink, late) == {("42", "k", ("hr",), second): 1_004}
+    assert spent(sink, late + 1) == {}
+    assert {row.writer for row in sink.spent(late)} == {SEGMENT.removesuffix(".00000.jsonl")}
+
+
+def test_an_end_that_comes_before_its_open_row_counts_once_that_is_there(sink):
+    """Until then nobody knows whose it is, or of when."""
+    sink.prepare()
+    sink.store(Batch(OTHER, 1, [ended(1)]))
+    assert spent(sink) == {}
+    for _ in range(2):
+        sink.store(Batch(SEGMENT, 1, [opened(1)]))
+    assert spent(sink) == {("42", None, ("hr",), "2026-11-18"): 1_001}
+
+
+def test_only_what_costs_something_was_spent(sink):
+    """Neither what still runs, nor what was free or has no known price; a crashed one counts as it was reserved."""
+    sink.prepare()
+    lines = [opened(number) for number in range(1, 5)]
+    lines += [ended(2, cost_pusd=0), ended(3, cost_pusd=None), ended(4, cost_pusd=7, state=EntryState.UNKNOWN)]
+    sink.store(Batch(SEGMENT, 1, lines))
+    assert spent(sink) == {("42", None, ("hr",), "2026-11-18"): 7}
+
+
+def test_what_was_spent_is_summed_exactly_beyond_64_bits(sink):
+    """As every sum of money here."""
+    sink.prepare()
+    large = 4 * 10**18 + 1
+    for number in range(5):
+        sink.store(Batch(SEGMENT, number + 1, [opened(number), ended(number, cost_pusd=large)]))
+    assert spent(sink) == {("42", None, ("hr",), "2026-11-18"): 5 * large}
+
+
+def test_a_rebuilt_sink_tells_the_same_spend(sink):
+    """Whatever order the lines came in, and however often."""
+    sink.prepare()
+    lines = [line for number in range(20) for line in (opened(number, key_id=f"k{number % 3}"), ended(number))]
+    sink.store(Batch(SEGMENT, 1, lines))
+    want = spent(sink)
+    for seed in range(4):
+        sink.clear()
+        shuffled = lines * 2
+        random.Random(seed).shuffle(shuffled)
+        for line in shuffled:
+            sink.store(Batch(SEGMENT if line.kind == "open" else OTHER, 1, [line]))
+        assert spent(sink) == want
 
 
 def test_what_is_stored_survives_closing(sink):

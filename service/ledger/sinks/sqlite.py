@@ -61,7 +61,7 @@ ORDER BY at_ms DESC LIMIT :most
 
 
 _SPENT_SQL = """
-SELECT writers.name, key_id, tags, day, SUM(cost_pusd)
+SELECT writers.name, key_id, tags, day, SUM(cost_pusd >> 32), SUM(cost_pusd & 0xffffffff)
 FROM attempts JOIN writers ON writers.id = attempts.writer
 WHERE at_ms >= :since_ms AND cost_pusd > 0
 GROUP BY 1, 2, 3, 4
@@ -223,8 +223,8 @@ class SqliteSink:
         """See `Sink`."""
         with self._asking() as connection:
             return [
-                Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd)
-                for writer, key_id, tags, day, pusd in connection.execute(_SPENT_SQL, {"since_ms": since_ms})
+                Spent(writer, key_id, tuple(orjson.loads(tags)), day, (high << 32) + low)
+                for writer, key_id, tags, day, high, low in connection.execute(_SPENT_SQL, {"since_ms": since_ms})
             ]
 
     def problems(self) -> list[Problem]:

@@ -183,6 +183,14 @@ async def test_an_index_that_can_not_be_asked_is_told_without_its_words(tmp_path
     assert spent_before(tmp_path, Faulty(), NOW, (), everybody) == [], "there is nothing to ask it"
 
 
+async def test_who_ended_and_whose_files_are_gone_is_told_of_without_spend(tmp_path):
+    """Marks outlive segments that were put away; there is no index then."""
+    name = await a_process(tmp_path, [3])
+    for file in journal_dir(tmp_path).glob("*.jsonl"):
+        file.unlink()
+    assert spent_before(tmp_path, open_sink(tmp_path), NOW, ()) == [Ended(name, [], last=True)]
+
+
 def test_the_same_rows_give_the_same_shares():
     """However they are cut into rows: several of one counter add up."""
     rows = [

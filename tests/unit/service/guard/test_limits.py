@@ -169,6 +169,14 @@ async def test_a_soft_budget_on_the_same_tag_never_lifts_a_hard_one(counters):
         assert "the budget 'hard'" in (await refused(limiter, caller, a_hold(11))).message
 
 
+async def test_of_two_soft_budgets_on_one_tag_the_tighter_marks():
+    """In whatever order they stand."""
+    budgets = [Budget(name, Limits(day_pusd=most, soft=True), "team") for name, most in (("wide", 50), ("tight", 5))]
+    caller = Caller("key_1", "k", frozenset({"team"}))
+    for order in (budgets, budgets[::-1]):
+        assert (await begun(Limiter(LocalCounters(Clock()), order), caller, a_hold(6))).marks == {OVER_BUDGET}
+
+
 # soft
 
 
@@ -291,7 +299,8 @@ async def test_the_first_reservation_that_fits_is_taken(limiter, counters):
 async def test_a_reservation_larger_than_any_budget_is_as_large_as_one(limiter):
     """The counters hold two of them."""
     await refused(limiter, a_caller(day_pusd=PUSD_MAX - 1), a_hold(10**30))
-    await begun(limiter, a_caller(soft=True, day_pusd=1), a_hold(10**30))
+    await begun(limiter, a_caller("two", soft=True, day_pusd=1), a_hold(10**30))
+    assert used(limiter.counters, f"m:k:key_two:{DAY}") == (0, PUSD_MAX)
 
 
 # what is settled, and where

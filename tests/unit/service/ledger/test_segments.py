@@ -45,6 +45,23 @@ def test_unswept_writers_are_those_without_the_mark(tmp_path):
     assert segments.unswept_writers(tmp_path) == []
 
 
+def test_swept_writers_are_those_that_were_alive_since(tmp_path):
+    """By the time of the mark: it comes last. Those without one, drafts and spills are none."""
+    other, third = WRITER.replace("42", "43"), WRITER.replace("42", "44")
+    touch(
+        tmp_path, f"{WRITER}.swept", f"{WRITER}.00000.jsonl", f"{other}.00000.jsonl", f"{third}.spill", "x.swept.draft"
+    )
+    segments.mark_swept(tmp_path, third)
+    assert segments.swept_writers(tmp_path, 0) == {WRITER, third}
+    os.utime(segments.swept_path(tmp_path, WRITER), (1_000, 1_000))
+    assert segments.swept_writers(tmp_path, 1_000) == {WRITER, third}
+    assert segments.swept_writers(tmp_path, 1_001) == {third}
+    segments.mark_swept(tmp_path, WRITER)
+    assert segments.swept_writers(tmp_path, 1_001) == {third}, "a mark that is there stays as it is"
+    with pytest.raises(FileNotFoundError):
+        segments.swept_writers(tmp_path / "missing", 0)
+
+
 def test_a_created_file_is_private_locked_and_whole(tmp_path):
     """Nobody else can lock it until its descriptor is closed, and no draft stays."""
     path = tmp_path / "one"

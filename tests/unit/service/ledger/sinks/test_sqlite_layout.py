@@ -44,6 +44,19 @@ def test_money_is_kept_as_integers(columns):
     connection.close()
 
 
+def test_every_writer_has_one_number():
+    """An attempt names who opened it by a number: names are long, and attempts are many."""
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(layout.SCHEMA)
+    connection.execute("INSERT INTO writers (name) VALUES ('one')")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute("INSERT INTO writers (name) VALUES ('one')")
+    connection.close()
+    assert layout.open_values(Line("open", {"attempt_id": "a"}, "00000000"), 7)["writer"] == 7
+    assert "writer" in layout.OPEN_COLUMNS
+    assert "writers" in layout.TABLES, "emptied with the rest"
+
+
 def test_days_are_utc():
     """The last millisecond of a day belongs to it."""
     assert layout.day_of(1_794_959_999_999) == "2026-11-17"

@@ -12,7 +12,16 @@ import orjson
 from starlette.responses import Response
 
 from service import telemetry
-from service.errors import AllAttemptsFailed, CallerError, CoeError, MethodNotAllowed, NotFound, Replied, RouterError
+from service.errors import (
+    AllAttemptsFailed,
+    CallerError,
+    CoeError,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    Replied,
+    RouterError,
+)
 
 RETRY_AFTER_S = 1
 """What a 503 tells when its cause does not know better: a restart, or a disk that has room again."""
@@ -37,10 +46,13 @@ def _final(problem: CoeError) -> bool:
     """Whether the same request again is of no use, or not the client's to send.
 
     When every attempt failed, the router has done the retrying: an SDK that does it again, twice by default, would
-    treble the calls of an outage. A rate limit passes by itself, and so does a rest: their answers say when.
+    treble the calls of an outage. A rate limit passes by itself, and so does a rest: their answers say when. A limit
+    that no wait helps with brings the header itself.
     """
     if isinstance(problem, AllAttemptsFailed):
         return problem.status not in (429, 503)
+    if isinstance(problem, RateLimited):
+        return False
     return isinstance(problem, CallerError) or (isinstance(problem, Replied) and problem.passthrough)
 
 

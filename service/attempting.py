@@ -154,7 +154,12 @@ class Attempting:
 
         `options` are who is called, with each reservation that would do.
         """
-        attempt = await self._settler.open(work, options)
+        try:
+            attempt = await self._settler.open(work, options)
+        except BaseException:
+            # Refused by a budget, say. Whoever is refused all day must not use up every probe.
+            self.health.unused(work.asked, options[0].deployment.id, leave, self._clock.monotonic())
+            raise
         candidate = attempt.candidate
         chat, tally, name = work.chat, attempt.tally, candidate.deployment.id
         tally.told = work.told

@@ -189,6 +189,12 @@ class Health:
         one.probe_until = now + PROBE_S
         return self._usual._replace(probe=True, rest=one.rest)
 
+    def unused(self, deployment: str, by: Pass, now: float) -> None:
+        """Leave was given and nobody was called: whoever comes next may probe."""
+        one = self._of(deployment, by)
+        if one is not None and one.is_probed(by):
+            one.probe_until = now
+
     def resting(self, deployment: str, now: float) -> Rest | None:
         """Why a deployment is not called as usual now, or `None`."""
         one = self._breakers.get(deployment)

@@ -90,6 +90,11 @@ class Verdicts:
         mine = self._own.admit(key, now)
         return None if mine is None else Leave(everybody, mine)
 
+    def unused(self, asked: Asked, deployment: str, leave: Leave, now: float) -> None:
+        """Leave was given and nobody was called: it is somebody else's."""
+        self._everybody.unused(deployment, leave.everybody, now)
+        self._own.unused(_key(deployment, asked.caller), leave.own, now)
+
     def resting(self, deployment: str, caller: str, now: float) -> Rest | None:
         """Why a deployment is not called as usual for a caller now, or `None`."""
         rest = self._everybody.resting(deployment, now)

@@ -396,7 +396,7 @@ async def test_tokens_are_corrected_by_what_all_attempts_used(limiter, first, se
         Budget("all", Limits(tokens_per_minute=100_000)),
         Budget("t", Limits(tokens_per_minute=250), "t"),
     )
-    caller = a_caller("one", "t", tokens_per_minute=1_000)
+    caller = a_caller("one", "t", tokens_per_minute=1_000, requests_per_minute=50)
     lease = await begun(limiter, caller, [Hold(0, 300)])
     limiter.settle(lease, caller, (), 1, Spent(0, first, NOW))
     await limiter.reserve(lease, 2, NOW, [Hold(0, 300)])
@@ -410,6 +410,8 @@ async def test_tokens_are_corrected_by_what_all_attempts_used(limiter, first, se
     ]
     verdict = await counters.ask(asks)
     assert {fill // MINUTE_MS for fill in verdict.used} == {sum_}
+    (asked,) = (await counters.ask([[Line(Counter(RATE, "r:k:key_one:q"), 0, 50, soft=True)]])).used
+    assert asked == MINUTE_MS, "one request, however many tokens"
 
 
 async def test_a_request_larger_than_the_limit_is_let_in_when_nothing_else_is(limiter, clock):

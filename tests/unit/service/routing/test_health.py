@@ -318,3 +318,20 @@ def test_whatever_happens_rests_end_and_probes_are_apart(moves):
         if by.probe or move in {"answer", "begin"}:
             probed = -100.0
     assert found.admit("a", now + 100) is not None
+
+
+def test_a_probe_that_was_not_made_may_be_made_by_the_next():
+    """Whoever had leave was kept from calling; a pass of another rest says nothing."""
+    found = opened()
+    first = probed(found, REST_S)
+    found.unused("a", first, REST_S)
+    second = probed(found, REST_S)
+    found.failed("a", second, FAULT, REST_S)
+    later = 3 * REST_S
+    third = probed(found, later)
+    found.unused("a", second, later)
+    assert found.admit("a", later) is None, "the third one is out"
+    found.unused("a", USUAL, later)
+    found.unused("b", first, later)
+    assert found.admit("a", later) is None
+    assert found.answered("a", third, later)

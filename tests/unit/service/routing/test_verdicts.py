@@ -56,6 +56,23 @@ def stage():
     return Stage()
 
 
+def test_a_probe_that_nobody_made_is_the_next_ones(stage):
+    """A caller whose budget is gone asks all day: it must not use up every probe."""
+    for number in range(FAILURES_IN_A_ROW):
+        stage.ask(f"caller{number}", NAMES, problem=REFUSED, order=("a",))
+    now = REST_S + 1
+    poor, rich = Asked("dec_poor", "poor"), Asked("dec_rich", "rich")
+    leave = stage.verdicts.admit("a", "poor", now)
+    assert leave.everybody.probe
+    assert stage.verdicts.admit("a", "rich", now) is None
+    stage.verdicts.unused(poor, "a", leave, now)
+    again = stage.verdicts.admit("a", "rich", now)
+    assert again.everybody.probe
+    stage.verdicts.answered(rich, "a", again, now)
+    stage.verdicts.unused(poor, "a", leave, now)  # long after: it says nothing any more
+    assert stage.resting("rich", now) == []
+
+
 @pytest.mark.parametrize("order", [NAMES, *[(name,) for name in NAMES]], ids=["all", *NAMES])
 def test_what_fails_everywhere_is_held_against_its_caller(stage, order):
     """However often; others are let through, with nothing against anybody."""

@@ -9,10 +9,12 @@ import threading
 import time
 
 import pytest
+from redis_server import RedisServer
 from scenery import PATIENCE_S, eventually, start_app
 from stage import registry
 
 from service import telemetry
+from service.domain.money import usd_text
 from service.house import SystemClock
 from service.learned import LENGTHS_FILE, write_lengths
 from service.ledger.sinks.port import SinkDamaged, SinkFault
@@ -28,6 +30,15 @@ def at_home(tmp_path, vendors):
     yield app, file
     if app.thread.is_alive():
         app.stop()
+
+
+@pytest.fixture
+def redis(tmp_path, monkeypatch):
+    """A store of their own, which gathers for a moment only."""
+    monkeypatch.setattr("service.guard.counters.GRACE_MS", 200)
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.kill()
 
 
 def reload(app):
@@ -311,3 +322,167 @@ def test_a_decision_that_is_half_indexed_is_waited_for(at_home, monkeypatch):
     assert waits == [1]
     assert app.house.stored_decision("dec_1") == seen[1]
     assert waits == [1], "what is whole is not waited for"
+
+
+# budgets
+
+
+def budgeted(file, *budgets):
+    """A registry file with these budgets and no others."""
+    text = file.read_text(encoding="utf-8").partition("budgets:")[0]
+    file.write_text(
+        text + "".join(["budgets:\n", *[f"- {{{one}}}\n" for one in budgets]] if budgets else []), encoding="utf-8"
+    )
+
+
+def spent(app):
+    """What the store of this process has for everybody, of today, in pico-USD."""
+    pot = app.house.pipeline.limiter.counters._tallies._pots.get(f"m:a:{time.strftime('%Y-%m-%d', time.gmtime())}")
+    return 0 if pot is None else pot.used
+
+
+def booked(app):
+    """What the ledger has."""
+    return sum(end["cost_pusd"] for _, ends in app.books.attempts() for end in ends)
+
+
+def test_a_reload_swaps_budgets_and_new_ones_know_what_was_spent(at_home):
+    """By whoever asked before; one that is gone limits nobody."""
+    app, file = at_home
+    assert app.chat().status_code == 200
+    cost = booked(app)
+    assert cost > 0
+    budgeted(file, f"name: all, usd_per_day: {cost / 10**12:.12f}")
+    reload(app)
+    refused = app.chat(max_tokens=1)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert " 0 are spent" not in refused.json()["error"]["message"]
+    budgeted(file)
+    reload(app)
+    assert app.chat().status_code == 200
+
+
+def test_a_refused_registry_leaves_the_budgets_that_serve(at_home):
+    """Else a typo would lift them."""
+    app, file = at_home
+    budgeted(file, "name: all, usd_per_day: 0")
+    reload(app)
+    budgeted(file, "name: all, usd_per_day: lots")
+    reload(app)
+    assert app.chat().status_code == 429
+
+
+def test_a_restart_begins_with_what_the_ledger_has(at_home, tmp_path):
+    """Before the first request: the start waits for it where there are budgets."""
+    app, file = at_home
+    budgeted(file, "name: all, usd_per_day: 1")
+    reload(app)
+    for _ in range(3):
+        assert app.chat().status_code == 200
+    before = booked(app)
+    app.stop()
+    again = start_app(tmp_path / "data", file)
+    try:
+        assert again.house.pipeline.limiter.uncounted == ""
+        assert spent(again) == before
+        assert again.chat().status_code == 200
+        assert again.house.troubles() == {}
+    finally:
+        again.stop()
+
+
+def test_what_is_not_counted_yet_is_told_where_there_are_limits(at_home):
+    """In readiness, in metrics, and to whoever is under a hard budget."""
+    app, file = at_home
+    eventually(lambda: app.house.pipeline.limiter.uncounted == "")
+    app.house.pipeline.limiter.uncounted = "the ledger's index is behind"
+    assert (app.house.troubles(), app.chat().status_code) == ({}, 200)
+    budgeted(file, "name: lab, tag: lab, usd_per_day: 1")
+    reload(app)
+    assert app.house.troubles() == {"budgets": "the ledger's index is behind"}
+    assert parts(app) == {"budgets"}
+    refused = app.chat(coe={"tags": ["lab"]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budget_store_unavailable")
+    assert (refused.headers["x-coe-degraded"], refused.headers["retry-after"]) == ("budgets", "1")
+    assert app.chat().status_code == 200
+
+
+def test_tags_of_keys_and_of_budgets_are_counted(at_home):
+    """Of keys whatever they are, of requests only those that a budget names."""
+    app, file = at_home
+    assert app.house._counted_tags() == set()
+    assert not app.house._limited()
+    budgeted(file, "name: lab, tag: lab, usd_per_day: 1", "name: all, usd_per_day: 1")
+    reload(app)
+    assert app.house._counted_tags() == {"lab"}
+    assert app.house._limited()
+    app.house.keys.create("hr", tags=("hr", "team"))
+    assert app.house._counted_tags() == {"lab", "hr", "team"}
+
+
+def test_the_store_is_told_the_rest_before_the_journal_says_that_all_has_ended(at_home, monkeypatch):
+    """Whoever reads that mark tells the store that this process is no more; what came after would be lost."""
+    app, _ = at_home
+    order = []
+
+    def noted(part, name):
+        close = getattr(part, name)
+
+        async def closing():
+            order.append(type(part).__name__)
+            await close()
+
+        monkeypatch.setattr(part, name, closing)
+
+    noted(app.house.pipeline.settler, "settled")
+    noted(app.house.spending, "close")
+    noted(app.house.journal, "close")
+    app.stop()
+    assert order == ["Settler", "Spending", "Journal"]
+
+
+def test_two_routers_over_one_redis_share_a_budget_and_leave_their_totals(tmp_path, vendors, redis):
+    """What one spent the other has not; at rest the store has what both ledgers have, and nothing is held."""
+    file = registry(tmp_path / "p.yaml", vendors({"alpha": Script()}))
+    budgeted(file, "name: all, usd_per_day: 0.01, concurrency: 9")
+    apps = [start_app(tmp_path / name, file, redis_url=redis.url) for name in ("one", "two")]
+    try:
+        assert all(not app.house.troubles() for app in apps)
+        assert [app.chat(model="alpha-model", max_tokens=50).status_code for app in apps * 3] == [200] * 6
+        for app in apps:
+            refused = app.chat(model="alpha-model", max_tokens=8_300)
+            assert refused.status_code == 429
+            assert f"{usd_text(sum(map(booked, apps)))} are spent" in refused.json()["error"]["message"]
+    finally:
+        for app in apps:
+            app.stop()
+    pot = redis.command("HGETALL", f"{{coe}}:m:a:{time.strftime('%Y-%m-%d', time.gmtime())}").split(b"\r\n")
+    kept = dict(zip(pot[2::4], pot[4::4], strict=False))
+    assert int(kept[b"u"]) == sum(map(booked, apps))
+    assert {value for name, value in kept.items() if name.startswith(b"h:")} == {b"0"}
+
+
+def test_a_store_that_is_lost_is_told_and_found(tmp_path, vendors, redis):
+    """Hard budgets wait, others are served and marked; without a restart of ours."""
+    file = registry(tmp_path / "p.yaml", vendors({"alpha": Script()}))
+    budgeted(file, "name: hard, tag: hard, usd_per_day: 1", "name: soft, tag: soft, usd_per_day: 1, soft: true")
+    app = start_app(tmp_path / "data", file, redis_url=redis.url)
+    try:
+        redis.kill()
+        eventually(lambda: app.house.troubles().get("budgets"))
+        begun = time.monotonic()
+        refused, passed = app.chat(coe={"tags": ["hard"]}), app.chat(coe={"tags": ["soft"]})
+        assert time.monotonic() - begun < 2
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budget_store_unavailable")
+        assert (passed.status_code, passed.headers["x-coe-degraded"]) == (200, "budgets")
+        assert "x-coe-degraded" not in app.chat().headers
+        redis.start()
+        begun = time.monotonic()
+        eventually(lambda: not app.house.troubles())
+        assert time.monotonic() - begun < 5
+        assert app.chat(coe={"tags": ["hard"]}).status_code == 200
+        eventually(lambda: app.house.pipeline.limiter.counters.holdings.pending == 0)
+    finally:
+        app.stop()
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    assert int(redis.command("HGET", f"{{coe}}:m:a:{day}", "u").split(b"\r\n")[1]) == booked(app)

@@ -172,10 +172,12 @@ def test_a_callers_own_cap_is_what_is_reserved(limited):
 
 
 def test_without_a_budget_nothing_is_capped(limited):
-    """Nobody has to be held to anything."""
+    """Nobody has to be held to anything; a crash is charged at what nine of ten answers stay under, as ever."""
     app, simulator = limited({"alpha": Script()})
     assert app.chat(model="alpha-model").status_code == 200
     assert caps(simulator) == [None]
+    ((row, _),) = app.books.attempts()
+    assert row["reserved_pusd"] < 10**10
 
 
 # what ended holds nothing

@@ -24,8 +24,9 @@ SLOTS: Final = "c"
 
 MINUTE_MS: Final = 60_000
 
-DRAIN_MS_MAX: Final = 3_600_000
-"""No bucket is fuller than what drains in an hour: with the largest rate that is within the exact doubles of Lua."""
+DRAIN_MS_MAX: Final = 120_000
+"""No bucket is fuller than what drains in two minutes: whoever used more than was held, or went over a soft limit that
+then became hard, waits for a minute and not for an hour."""
 
 FIRST_KEY: Final = 4
 """Keys of the script before those of the counters."""

@@ -9,7 +9,7 @@
 -- Fields of a money counter: u (used by all), s:<member> (settled), h:<member> (held). Of a bucket: level, at.
 -- Of slots: one per member.
 
-local MINUTE_MS, DRAIN_MS_MAX, IDLE_MS, SLOTS_MS = 60000, 3600000, 7200000, 86400000
+local MINUTE_MS, DRAIN_MS_MAX, IDLE_MS, SLOTS_MS = 60000, 120000, 240000, 86400000
 local TAKEN, UNKNOWN, OLD, GATHERING = 0, 1, 2, 3
 
 local message = cjson.decode(ARGV[1])

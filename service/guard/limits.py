@@ -34,12 +34,15 @@ KEPT: Final = timedelta(days=3)
 OVER_BUDGET: Final = "budget"
 """What `x-coe-degraded` says when a soft budget or limit is exceeded."""
 
+CAPPED: Final = "budget_cap"
+"""What it says when an answer may be cut where the budget ends: there was no room for a longer one."""
+
 WITHOUT_STORE: Final = telemetry.PART_BUDGETS
 """What it says when nothing could be counted."""
 
 
 UNCHECKED: Final = "The budget of this request can't be checked at the moment, so nothing was spent"
-SOON: Final[Mapping[str, str]] = {"retry-after": "1"}
+SOON: Final[Mapping[str, str]] = {"retry-after": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ class Limiter:
             lease.begun = True
             return 0
         if self.uncounted and lease.hard_money:
-            raise BudgetStoreUnavailable(f"{UNCHECKED}: what was spent before is still being counted.", headers=SOON)
+            raise BudgetStoreUnavailable(f"{UNCHECKED}. The router's operator sees why in /readyz.", headers=SOON)
         try:
             verdict = await self.counters.ask(asks)
         except StoreLost as lost:
@@ -144,6 +147,8 @@ class Limiter:
             self.refused += 1
             raise _refusal(lease, lines[verdict.line], verdict)
         lease.begun = True
+        if verdict.taken > 0:
+            lease.marks.add(CAPPED)
         lease.money[attempt] = tuple(line for line in lines if line.counter.kind == MONEY)
         lease.slots += tuple(line for line in lines if line.counter.kind == SLOTS)
         rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(_TOKENS))
@@ -283,13 +288,17 @@ def _refusal(lease: Lease, line: Line, verdict: Verdict) -> CoeError:
         return BudgetExhausted(
             f"This request may cost up to {usd_text(line.amount)} USD, and of the {usd_text(line.limit)} USD that "
             f"{who} may spend in the {over} {window} (UTC), {usd_text(used)} are spent or reserved. Ask for a shorter "
-            "answer (`max_tokens`) or a cheaper model, wait for the next one, or have the budget raised.",
+            f"answer (`max_tokens`) or a cheaper model, wait until {end_of(window):%Y-%m-%d %H:%M} UTC, or have it "
+            "raised.",
             headers={"x-should-retry": "false", **lease.headers},
         )
     retry_s = max(1, math.ceil(verdict.retry_ms / 1000))
     headers = {"retry-after": str(retry_s), **lease.headers}
     if verdict.retry_ms == 0:
         headers = {"x-should-retry": "false", **lease.headers}
+    if kind == SLOTS and line.limit == 0:
+        told = f"{who[:1].upper()}{who[1:]} may have no request running: its concurrency is 0."
+        return RateLimited(told, code="concurrency_limit_exceeded", headers=headers)
     if kind == SLOTS:
         told = f"{who[:1].upper()}{who[1:]} has {line.limit} requests running, which is all it may have at once."
         return RateLimited(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -163,7 +163,7 @@ class RedisLink:
         if not running.done():
             problem = f"no reply within {within_s * 1000:.0f} ms"
         elif (error := running.exception()) is not None:
-            problem = type(error).__name__
+            problem = _told(error)
         else:
             return running.result()
         self._give_up(client, running)
@@ -215,7 +215,26 @@ async def _connected(url: str) -> Redis:
             return cast("Redis", sentinel.master_for(found.master))
         return _single(url)
     except Exception as problem:
-        raise StoreLost(type(problem).__name__) from problem
+        raise StoreLost(_told(problem)) from problem
+
+
+_WHY: Final[Mapping[str, str]] = {
+    "AuthenticationError": "user or password of COE_REDIS_URL are wrong or missing",
+    "AuthenticationWrongNumberOfArgsError": "user or password of COE_REDIS_URL are wrong or missing",
+    "ConnectionError": "nobody there, or the connection ended",
+    "InvalidResponse": "what answers there is no Redis",
+    "MasterNotFoundError": "the sentinels know no such master, or none of them answers",
+    "NoPermissionError": "its user may not run scripts on these keys",
+    "ReadOnlyError": "it is a copy that takes no writes",
+    "ResponseError": "it refuses; is the number of the database right?",
+    "TimeoutError": "no connection in time",
+}
+
+
+def _told(error: BaseException) -> str:
+    """What went wrong, by kind: the text of an error may hold the URL."""
+    name = type(error).__name__
+    return f"{_WHY[name]} ({name})" if name in _WHY else name
 
 
 def _patience() -> dict[str, Any]:

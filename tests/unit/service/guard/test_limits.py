@@ -241,8 +241,8 @@ async def test_a_refusal_for_money_says_what_is_left_and_what_to_do(limiter):
     assert problem.headers == {"x-should-retry": "false"}
     assert problem.message == (
         "This request may cost up to 1.000000000001 USD, and of the 5 USD that this API key may spend in the day "
-        "2026-11-22 (UTC), 4 are spent or reserved. Ask for a shorter answer (`max_tokens`) or a cheaper model, wait for "
-        "the next one, or have the budget raised."
+        "2026-11-22 (UTC), 4 are spent or reserved. Ask for a shorter answer (`max_tokens`) or a cheaper model, wait until "
+        "2026-11-23 00:00 UTC, or have it raised."
     )
     monthly = await refused(limiter, a_caller("two", month_pusd=1), a_hold(2))
     assert "in the month 2026-11 (UTC), 0 are spent" in monthly.message
@@ -276,6 +276,24 @@ async def test_a_refusal_for_concurrency_says_so(limiter):
         "The budget 'lab' has 2 requests running, which is all it may have at once. Send the request again when one has "
         "ended."
     )
+
+
+async def test_under_a_concurrency_of_zero_no_wait_helps(limiter):
+    """And it says so: nobody waits for a request to end that never began."""
+    problem = await refused(limiter, a_caller(concurrency=0))
+    assert problem.message == "This API key may have no request running: its concurrency is 0."
+    assert problem.headers["x-should-retry"] == "false"
+
+
+async def test_an_answer_that_may_be_cut_for_the_budget_is_marked(limiter):
+    """The second reservation is the one with a cap."""
+    caller = a_caller(day_pusd=10)
+    lease = limiter.lease(caller, ())
+    assert await limiter.reserve(lease, 1, NOW, [Hold(11, 1), Hold(5, 1)]) == 1
+    assert lease.marks == {"budget_cap"}
+    other = limiter.lease(caller, ())
+    assert await limiter.reserve(other, 1, NOW, [Hold(5, 1), Hold(1, 1)]) == 0
+    assert other.marks == set()
 
 
 async def test_refusals_are_counted(limiter):
@@ -409,7 +427,9 @@ async def test_tokens_are_corrected_by_what_all_attempts_used(limiter, first, se
         ]
     ]
     verdict = await counters.ask(asks)
-    assert {fill // MINUTE_MS for fill in verdict.used} == {sum_}
+    for fill, limit in zip(verdict.used, (1_000, 100_000, 250), strict=True):
+        # A bucket holds two minutes at most: nobody is locked out for longer.
+        assert fill // MINUTE_MS in {sum_, min(sum_, 2 * limit), min(first, 2 * limit) + second}
     (asked,) = (await counters.ask([[Line(Counter(RATE, "r:k:key_one:q"), 0, 50, soft=True)]])).used
     assert asked == MINUTE_MS, "one request, however many tokens"
 
@@ -548,7 +568,7 @@ async def test_without_a_store_only_hard_budgets_refuse(limits, passes):
         assert (problem.status, problem.code, problem.headers) == (
             503,
             "budget_store_unavailable",
-            {"retry-after": "1"},
+            {"retry-after": "2"},
         )
         assert "nothing was spent" in problem.message
         assert limiter.refused == 0, "it is not refused by a limit"
@@ -590,8 +610,8 @@ async def test_until_what_was_spent_before_is_counted_hard_budgets_wait(limiter)
     """Whoever is under none is served."""
     limiter.uncounted = "the ledger's index is behind"
     problem = await refused(limiter, a_caller(day_pusd=10), a_hold(1))
-    assert (problem.status, problem.code, problem.headers) == (503, "budget_store_unavailable", {"retry-after": "1"})
-    assert "still being counted" in problem.message
+    assert (problem.status, problem.code, problem.headers) == (503, "budget_store_unavailable", {"retry-after": "2"})
+    assert "sees why in /readyz" in problem.message
     lease = await begun(limiter, a_caller(day_pusd=10, requests_per_minute=5, soft=True), a_hold(1))
     assert lease.marks == set()
     await begun(limiter, a_caller(requests_per_minute=5))

@@ -107,3 +107,14 @@ def test_a_reservation_is_a_bound():
         rates = candidate.quote.rates_for(candidate.input_tokens)
         cost = candidate.input_tokens * 3 // 2 * rates.input + most * rates.output
         assert one.reserved_pusd >= cost
+
+
+def test_a_cap_of_the_callers_may_be_lowered_and_is_never_raised():
+    """Many clients always send a large one."""
+    candidate, model, asked = found(body={"max_tokens": 8_000})
+    whole, capped = reservations(candidate, model, asked)
+    assert whole == candidate
+    assert capped.output_tokens_cap == candidate.wanted_tokens < 8_000
+    assert capped.reserved_pusd == worst(candidate, candidate.wanted_tokens) < whole.reserved_pusd
+    little, model, asked = found(body={"max_tokens": 20})
+    assert reservations(little, model, asked) == (little,)

@@ -98,6 +98,8 @@ class Spending:
             counters.start(member)
         elif not self._alone:
             self._limiter.uncounted = APART
+            if limited:
+                telemetry.logger().warning(telemetry.SPEND_UNCOUNTED, error=APART)
             return
         self._counting = asyncio.get_running_loop().create_task(self._count(tags))
         if limited:

@@ -293,12 +293,13 @@ def test_what_was_spent_is_told_by_who_opened_it(sink):
     sink.store(
         Batch(SEGMENT, 1, [opened(1), opened(2), opened(3, key_id="k", tags=[]), opened(4, key_id="k", at_ms=late)])
     )
-    sink.store(Batch(SEGMENT, 2, [ended(1), ended(3), ended(4)]))
+    sink.store(Batch(SEGMENT, 2, [ended(1), ended(3), ended(4), opened(6, key_id="k"), ended(6)]))
     sink.store(Batch(OTHER, 1, [ended(2), opened(5), ended(5)]))
     first, second = "2026-11-18", "2026-11-19"
     assert spent(sink) == {
         ("42", None, ("hr",), first): 1_001 + 1_002,
         ("42", "k", (), first): 1_003,
+        ("42", "k", ("hr",), first): 1_006,
         ("42", "k", ("hr",), second): 1_004,
         ("43", None, ("hr",), first): 1_005,
     }

@@ -403,7 +403,7 @@ def test_what_is_not_counted_yet_is_told_where_there_are_limits(at_home):
     assert parts(app) == {"budgets"}
     refused = app.chat(coe={"tags": ["lab"]})
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budget_store_unavailable")
-    assert (refused.headers["x-coe-degraded"], refused.headers["retry-after"]) == ("budgets", "1")
+    assert (refused.headers["x-coe-degraded"], refused.headers["retry-after"]) == ("budgets", "2")
     assert app.chat().status_code == 200
 
 
@@ -444,7 +444,7 @@ def test_the_store_is_told_the_rest_before_the_journal_says_that_all_has_ended(a
 def test_two_routers_over_one_redis_share_a_budget_and_leave_their_totals(tmp_path, vendors, redis):
     """What one spent the other has not; at rest the store has what both ledgers have, and nothing is held."""
     file = registry(tmp_path / "p.yaml", vendors({"alpha": Script()}))
-    budgeted(file, "name: all, usd_per_day: 0.01, concurrency: 9")
+    budgeted(file, "name: all, usd_per_day: 0.002, concurrency: 9")
     apps = [start_app(tmp_path / name, file, redis_url=redis.url) for name in ("one", "two")]
     try:
         assert all(not app.house.troubles() for app in apps)

@@ -283,7 +283,7 @@ async def test_a_router_alone_begins_with_what_its_ledger_has(tmp_path):
     await a_process(tmp_path, [4, 3])
     limiter = Limiter(LocalCounters(lambda: int(NOW.timestamp() * 1000)))
     spending = Spending(limiter, tmp_path, SystemClock(), indexed(tmp_path), alone=True)
-    with pytest.raises(BudgetStoreUnavailable, match="still being counted"):
+    with pytest.raises(BudgetStoreUnavailable, match="can't be checked"):
         await reserve(limiter, 1)
     assert spending.trouble(limited=True) == "it was not counted yet"
     assert spending.trouble(limited=False) is None

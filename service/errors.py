@@ -9,7 +9,9 @@
     |  |- MethodNotAllowed    405  the url exists, the method does not
     |  |- BodyTooLarge        413  the body is over the limit
     |  |- UnsupportedMedia    415  not JSON, or compressed
-    |  `- NoCandidate         422  no deployment can serve the request under its own limits
+    |  |- NoCandidate         422  no deployment can serve the request under its own limits
+    |  |- RateLimited         429  over a rate, or too many at once; Retry-After tells when
+    |  `- BudgetExhausted     429  what it may cost does not fit a budget
     |- UpstreamError               a vendor failed; carries what billing must know
     |  |- NotSent             502  refused, DNS, TLS, connect timeout: the vendor saw nothing
     |  |- NoReply             502  sent, but no answer came: may be billed
@@ -20,6 +22,7 @@
        |- LedgerUnavailable   503  nothing may be spent because it could not be written down
        |- IndexUnavailable    503  the decision that was asked for may be there; it can't be looked up now
        |- KeysUnavailable     503  nobody is let in because keys can't be checked
+       |- BudgetStoreUnavailable  503  a budget that must hold can't be checked
        |- Stopping            503  we are told to stop; another instance, or the next one, takes the request
        `- Overloaded          503  we shed load; Retry-After tells when
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from stage import free_port
 
 START_S = 10.0
 
@@ -45,8 +46,7 @@ class RedisServer:
         self._saves = saves
         self._replica_of = replica_of
         self._options = tuple(options)
-        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 

@@ -5,8 +5,10 @@ The tests' own environment never reaches the router: no provider key, no COE_* s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ import httpx
 from service.simulator import SimulatorThread
 
 ROOT = Path(__file__).resolve().parent.parent
+PORTS = (12_000, 32_000)
 START_S = 30.0
 STOP_S = 45.0
 
@@ -33,10 +36,12 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, below those that the kernel gives to whoever connects: they come and go."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.SystemRandom().randrange(*PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Process(Protocol):

@@ -101,8 +101,8 @@ def test_settings_do_not_change_and_do_not_show_secrets():
 
 def test_a_misspelt_setting_is_noticed():
     """Names that look like ours and are none; anything else in the environment is not our business."""
-    given = {"COE_PROT": "1", "coe_port": "1", "COE_REDIS_URL": "redis://x", "PATH": "/bin", "COE_PORT": "1"}
-    assert unknown_settings(given) == ["COE_PROT", "COE_REDIS_URL"]
+    given = {"COE_PROT": "1", "coe_port": "1", "COE_REDIS_UR": "redis://x", "PATH": "/bin", "COE_PORT": "1"}
+    assert unknown_settings(given) == ["COE_PROT", "COE_REDIS_UR"]
 
 
 def test_every_setting_says_what_it_is():

@@ -76,11 +76,13 @@ class Counters:
         self._attempts: dict[tuple[str, ...], int] = {}
         self._tokens: dict[tuple[str, ...], int] = {}
         self._cost_pusd: dict[tuple[str, ...], int] = {}
+        self._refusals: dict[tuple[str, ...], int] = {}
         self._overhead = Histogram(OVERHEAD_BOUNDS_S)
         self._first_content = Histogram(FIRST_CONTENT_BOUNDS_S)
         self.lag = Histogram(LAG_BOUNDS_S)
         self.lag_max_s = 0.0
         self.clock_jumps = 0
+        self.soft_exceeded = 0
         self.readings_failed = 0
         self.reading_failed_at = -math.inf
 
@@ -101,6 +103,10 @@ class Counters:
             _add(self._cost_pusd, (deployment,), cost_pusd)
         if ttft_ms is not None:
             self._first_content.observe(ttft_ms / 1000)
+
+    def budget_refused(self, code: str) -> None:
+        """A budget or a limit refused an attempt, with this error code."""
+        _add(self._refusals, (code,), 1)
 
     def not_read(self, now: float) -> None:
         """The classifier failed at a request, at `now` in monotonic seconds."""
@@ -133,6 +139,8 @@ class Counters:
             return (f"{name}{_labels(label, (one,))} {value:g}" for one, value in found.items())
         if name == telemetry.LOOP_LAG_MAX:
             return (f"{name} {self.lag_max_s:.6f}",)
+        if name == telemetry.BUDGET_SOFT_EXCEEDED:
+            return (f"{name} {self.soft_exceeded}",)
         histograms = {
             telemetry.OVERHEAD: self._overhead,
             telemetry.FIRST_CONTENT: self._first_content,
@@ -145,6 +153,7 @@ class Counters:
             telemetry.ATTEMPTS: (self._attempts, ("deployment", "ended")),
             telemetry.TOKENS: (self._tokens, ("deployment", "kind")),
             telemetry.COST: (self._cost_pusd, ("deployment",)),
+            telemetry.BUDGET_REFUSALS: (self._refusals, ("code",)),
         }[name]
         shown = usd_text if name == telemetry.COST else str
         return (f"{name}{_labels(labels, values)} {shown(count)}" for values, count in counts.items())

@@ -121,7 +121,7 @@ class Pipeline:
             if isinstance(problem, LedgerUnavailable) and not work.attempts:
                 self._decisions.pop(decision.id, None)  # it went with the open row: nobody will find it later
             problem.headers = {**self.headers(work), **problem.headers}
-            self.settler.tell(work, problem.status)
+            self.settler.tell(work, problem.status, problem)
             raise
         except asyncio.CancelledError:
             self.settler.tell(work, told_as(arrival.cut_by))

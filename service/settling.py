@@ -27,8 +27,9 @@ from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntr
 from service.domain.ids import new_id
 from service.domain.money import PriceQuote
 from service.domain.ports import Clock, LedgerWriter
-from service.errors import Billed, InvalidRequest, LedgerUnavailable, UpstreamError
-from service.guard.limits import Hold, Lease, Limiter, Spent, unlimited
+from service.errors import Billed, CoeError, InvalidRequest, LedgerUnavailable, UpstreamError
+from service.guard.limits import OVER_BUDGET, Hold, Lease, Limiter, Spent, unlimited
+from service.guard.overruns import Overruns
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.recorder import (
     CALLER_STALLED,
@@ -151,6 +152,7 @@ class Settler:
     ) -> None:
         self._ledger = ledger
         self._limiter = limiter or unlimited()
+        self._overruns = Overruns()
         self.counters = Counters()
         self._yardsticks = Yardsticks()
         self._prefixes = prefixes
@@ -176,7 +178,7 @@ class Settler:
         caller, said, at = work.arrival.caller, work.chat.steering.tags, self._clock.utc()
         candidate, number, lease = options[0], len(work.attempts) + 1, work.lease
         if lease is not None:
-            candidate = options[await self._limiter.reserve(lease, number, at, [_hold(one) for one in options])]
+            candidate = options[await self._reserve(work, lease, at, [_hold(one) for one in options])]
         try:
             who = Identity(
                 attempt_id=new_id("att_"),
@@ -200,6 +202,17 @@ class Settler:
         work.attempts.append(Tried(entry))
         work.last = candidate
         return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
+
+    async def _reserve(self, work: Work, lease: Lease, at: datetime, holds: Sequence[Hold]) -> int:
+        """As `Limiter.reserve`, for the next attempt; who is refused is counted, what is over a soft limit is told."""
+        try:
+            taken = await self._limiter.reserve(lease, len(work.attempts) + 1, at, holds)
+        except CoeError as problem:
+            self.counters.budget_refused(str(problem.code))
+            raise
+        if lease.over:
+            self._overruns.tell(work.arrival.caller.key_id, lease.over, at)
+        return taken
 
     async def fail(self, work: Work, attempt: Attempt, problem: UpstreamError) -> None:
         """Settle an attempt that failed: refused when nothing can have been billed, else estimated."""
@@ -266,10 +279,14 @@ class Settler:
         due = attempt.tally.started + attempt.candidate.deployment.provider.timeouts.total_s
         return due - self._clock.monotonic()
 
-    def tell(self, work: Work, status: int) -> None:
-        """One log line for a request that ended: what it was given, never what it said. 499 when its caller left."""
+    def tell(self, work: Work, status: int, problem: CoeError | None = None) -> None:
+        """One log line for a request that ended: what it was given, never what it said. 499 when its caller left.
+
+        `problem` is why it was refused; the code of a vendor's error is the vendor's own word, and is not told.
+        """
         if work.lease is not None:
             self._limiter.release(work.lease)
+            self.counters.soft_exceeded += OVER_BUDGET in work.lease.marks
         if work.last is None:
             with contextlib.suppress(LedgerUnavailable):  # the journal has said so itself, and nothing was spent
                 self._ledger.no_attempt()
@@ -280,9 +297,11 @@ class Settler:
             telemetry.REQUEST,
             request_id=work.arrival.request_id,
             decision_id=work.decision.id,
+            key_id=work.arrival.caller.key_id,
             model=deployment.model,
             provider=deployment.provider.name,
             status=status,
+            code=None if problem is None or isinstance(problem, UpstreamError) else problem.code,
             attempts=len(work.attempts),
             total_ms=milliseconds(now - work.arrival.at),
         )

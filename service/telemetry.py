@@ -47,11 +47,13 @@ FAILPOINT_ARMED = "failpoint_armed"
 COUNTERS_LOST = "counters_lost"
 COUNTERS_FOUND = "counters_found"
 SPEND_UNCOUNTED = "spend_uncounted"
+BUDGET_EXCEEDED = "budget_exceeded"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
     STOPPED: "the router has settled everything and stops",
-    REQUEST: "a request was answered; fields: request_id, decision_id, model, provider, status, attempts, total_ms",
+    REQUEST: "a request has ended; fields: request_id, decision_id, key_id, model, provider, status, code, attempts, "
+    "total_ms",
     ATTEMPT_FAILED: "an attempt failed; fields: request_id, attempt_id, deployment, cause, upstream_status",
     SETTLE_FAILED: "a terminal row could not be written; fields: attempt_id, error",
     RECOVERED: "attempts of a crashed process were closed at start; fields: attempts, segments",
@@ -75,6 +77,7 @@ EVENTS = {
     COUNTERS_LOST: "the store of budgets and limits can't be asked; fields: error",
     COUNTERS_FOUND: "the store of budgets and limits answers, and knows what this process knows",
     SPEND_UNCOUNTED: "what was spent before this start can't be counted yet; fields: error",
+    BUDGET_EXCEEDED: "a soft budget or limit is exceeded; once an hour; fields: key_id, budget, kind",
     FAILPOINT_ARMED: "the router will die, fail or wait on purpose, for a test; fields: point, action",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
@@ -104,6 +107,8 @@ PART_DEGRADED = "coe_part_degraded"
 READINGS_FAILED = "coe_readings_failed_total"
 LOG_DROPPED = "coe_log_lines_dropped_total"
 CLOCK_JUMPS = "coe_clock_jumps_total"
+BUDGET_REFUSALS = "coe_budget_refusals_total"
+BUDGET_SOFT_EXCEEDED = "coe_budget_soft_exceeded_total"
 
 METRICS = {
     REQUESTS: "counter: requests that were decided, by the `status` they ended with (499: the caller left)",
@@ -128,6 +133,8 @@ METRICS = {
     READINGS_FAILED: "counter: requests that the classifier failed at",
     LOG_DROPPED: "counter: lines of the log that nobody read in time",
     CLOCK_JUMPS: "counter: times that the clock of this machine was set by more than a second",
+    BUDGET_REFUSALS: "counter: attempts that a budget or a limit refused, by the `code` of the error",
+    BUDGET_SOFT_EXCEEDED: "counter: requests that went over a soft budget or limit and were let pass",
     STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
     STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
 }

@@ -55,11 +55,16 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Whom limits are for: `name` begins its counters, `told` is how a message calls it."""
+    """Whom limits are for: `name` begins its counters, `told` is for messages, `budget` its name in the registry."""
 
     name: str
     told: str
     limits: Limits
+    budget: str | None = None
+
+
+Over = tuple[Counter, str | None]
+"""A soft limit: its counter, and the budget of the registry that it is of."""
 
 
 @dataclass(slots=True)
@@ -68,7 +73,8 @@ class Lease:
 
     `money` has the lines of each attempt that runs, by number, `slots` those of the request; `tokens` are the rates of
     tokens, and `guessed` while what they were filled with is still to be corrected. `told` is how messages call whom a
-    counter is for, `marks` are for `x-coe-degraded`, `headers` for the response.
+    counter is for, `marks` are for `x-coe-degraded`, `headers` for the response. `over` are the soft limits that are
+    exceeded: the counter, and the registry's name of the budget, `None` where the limit is the key's own.
     """
 
     scopes: tuple[_Scope, ...]
@@ -79,6 +85,7 @@ class Lease:
     guessed: bool = False
     told: dict[Counter, str] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
+    over: set[Over] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -128,7 +135,7 @@ class Limiter:
         With the first attempt of a request its rates and its slots are reserved too. Raises `BudgetExhausted`,
         `RateLimited` or `BudgetStoreUnavailable`, and then nothing is held.
         """
-        soft: dict[Counter, int] = {}
+        soft: dict[Over, int] = {}
         asks = [_lines(lease, at, hold, soft) for hold in holds]
         if not asks[0]:
             lease.begun = True
@@ -154,8 +161,10 @@ class Limiter:
         rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(_TOKENS))
         if rates:
             lease.tokens, lease.guessed = rates, True
-        for line, used in zip(lines, verdict.used, strict=True):
-            if line.counter in soft and used > _full(line, soft[line.counter]):
+        if soft:
+            used = {line.counter: one for line, one in zip(lines, verdict.used, strict=True)}
+            lease.over = {over for over, limit in soft.items() if used[over[0]] > _full(over[0], limit)}
+            if lease.over:
                 lease.marks.add(OVER_BUDGET)
         return verdict.taken
 
@@ -233,26 +242,35 @@ def _money(scope: str, window: str) -> Counter:
 
 def _scope_of(budget: Budget) -> _Scope:
     if budget.tag is None:
-        return _Scope("a", f"the budget {budget.name!r}", budget.limits)
-    return _Scope(f"t:{budget.tag}", f"the budget {budget.name!r}", budget.limits)
+        return _Scope("a", f"the budget {budget.name!r}", budget.limits, budget.name)
+    return _Scope(f"t:{budget.tag}", f"the budget {budget.name!r}", budget.limits, budget.name)
 
 
-def _full(line: Line, limit: int) -> int:
+def _full(counter: Counter, limit: int) -> int:
     """A limit as `Verdict.used` counts it."""
-    return limit * MINUTE_MS if line.counter.kind == RATE else limit
+    return limit * MINUTE_MS if counter.kind == RATE else limit
 
 
-def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Counter, int]) -> list[Line]:
+def measure_of(counter: Counter) -> str:
+    """What a counter of a limit counts by: `day` or `month`, `requests` or `tokens`, or `concurrency`."""
+    if counter.kind == MONEY:
+        return "day" if counter.name.rpartition(":")[2].count("-") == 2 else "month"
+    if counter.kind == RATE:
+        return "requests" if counter.name.endswith(_REQUESTS) else "tokens"
+    return "concurrency"
+
+
+def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> list[Line]:
     """Everything that an attempt is held against, each counter once: by its strictest hard limit, where there is one.
 
-    Soft limits are noted in `soft`, the least of each counter.
+    Soft limits are noted in `soft`.
     """
     found: dict[Counter, Line] = {}
     for scope in lease.scopes:
         for counter, amount, limit in _asked(scope, at, hold, begun=lease.begun):
             line = Line(counter, amount, limit, scope.limits.soft)
             if scope.limits.soft:
-                soft[counter] = min(limit, soft.get(counter, limit))
+                soft[counter, scope.budget] = limit
             before = found.get(counter)
             if before is None or (before.soft, before.limit) > (line.soft, line.limit):
                 found[counter] = line

@@ -59,7 +59,8 @@ def test_settings():
 
 
 def test_log_events():
-    """Every event with every field that its definition names."""
+    """Every event with every field that its definition names, once."""
+    assert len(names("logs.md")) == len(set(names("logs.md")))
     told = {row[0]: set(re.findall(r"`(\w+)`", "`" + row[2] + "`" if len(row) > 2 else "")) for row in rows("logs.md")}
     assert set(told) == set(telemetry.EVENTS)
     for event, meaning in telemetry.EVENTS.items():
@@ -68,7 +69,8 @@ def test_log_events():
 
 
 def test_metrics():
-    """Every metric with its meaning."""
+    """Every metric with its meaning, once."""
+    assert len(names("metrics.md")) == len(telemetry.METRICS)
     assert {row[0]: row[1] for row in rows("metrics.md")} == telemetry.METRICS
 
 

@@ -96,6 +96,19 @@ def test_requests_attempts_tokens_and_money():
     assert found['coe_first_content_seconds_bucket{le="+Inf"}'] == "3"
 
 
+def test_what_budgets_refused_and_what_went_over():
+    """By the code of the error; what went over and passed is one number, also while it is 0."""
+    counters = Counters()
+    assert told(counters.text(GAUGES))["coe_budget_soft_exceeded_total"] == "0"
+    for code in ("insufficient_quota", "rate_limit_exceeded", "insufficient_quota"):
+        counters.budget_refused(code)
+    counters.soft_exceeded += 2
+    found = told(counters.text(GAUGES))
+    assert found['coe_budget_refusals_total{code="insufficient_quota"}'] == "2"
+    assert found['coe_budget_refusals_total{code="rate_limit_exceeded"}'] == "1"
+    assert found["coe_budget_soft_exceeded_total"] == "2"
+
+
 def test_a_histogram_is_cumulative():
     """A bound counts what equals it."""
     histogram = Histogram((1.0, 2.0))

@@ -16,6 +16,7 @@ import openai
 import pytest
 from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 
+from service import telemetry
 from service.domain.access import Caller
 from service.domain.limits import Limits, day_of
 from service.errors import BudgetExhausted, LedgerUnavailable, NotSent, RateLimited, Replied
@@ -82,6 +83,23 @@ def test_a_budget_that_is_gone_refuses_before_anything_is_sent(limited):
     decision = app.get(f"/v1/decisions/{reply.headers['x-coe-decision-id']}").json()
     assert decision["attempts"] == []
     assert app.chat().status_code == 200
+
+
+def test_a_refusal_leaves_a_trace(limited, capfd):
+    """In the log by key and code, in the metrics by code, and what went over a soft budget beside it."""
+    app, _ = limited({"alpha": Script()})
+    telemetry.configure("INFO")
+    capfd.readouterr()
+    for tag in ("nothing", "mild", "mild", "rich"):
+        ask(app, tag, model="alpha-model")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    told = [(one["status"], one["key_id"], one["code"]) for one in lines if one["event"] == telemetry.REQUEST]
+    assert told == [(429, None, "insufficient_quota"), *[(200, None, None)] * 3]
+    over = [(one["budget"], one["kind"]) for one in lines if one["event"] == telemetry.BUDGET_EXCEEDED]
+    assert over == [("mild", "day")]
+    page = app.get("/metrics").text
+    assert 'coe_budget_refusals_total{code="insufficient_quota"} 1\n' in page
+    assert "coe_budget_soft_exceeded_total 2\n" in page
 
 
 def test_a_stream_is_refused_as_a_whole_answer_is(limited):

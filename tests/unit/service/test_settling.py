@@ -245,6 +245,26 @@ def test_a_caller_that_left_is_told_as_499_whatever_came_of_it(gone, status, cap
 
 
 @pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (None, None),
+        (BudgetExhausted("full"), "insufficient_quota"),
+        (RateLimited("full", code="concurrency_limit_exceeded"), "concurrency_limit_exceeded"),
+        (LedgerUnavailable("full"), "ledger_unavailable"),
+        (Replied("x", cause="bad", upstream_status=400, code="what hello said", passthrough=True), None),
+    ],
+)
+def test_the_log_says_whose_request_it_was_and_why_it_was_refused(problem, code, capsys):
+    """By id and code: no name of a key, and no word of a vendor, who may quote the prompt."""
+    telemetry.configure("INFO")
+    Settler(Ledger(), Clock()).tell(a_work(), 429, problem)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["key_id"], line["code"]) == ("key_1", code)
+    told = {one.strip() for one in telemetry.EVENTS[telemetry.REQUEST].partition("fields: ")[2].split(",")}
+    assert set(line) == told | {"event", "level", "timestamp"}
+
+
+@pytest.mark.parametrize(
     ("ended", "status"),
     [
         ("complete", 200),
@@ -355,6 +375,32 @@ async def test_who_is_refused_has_no_row(limits, error):
         await settler.open(work, reserving(work, 11))
     assert (ledger.opened, work.attempts, work.last, has(settler)) == ([], [], None, (0, 0))
     await asyncio.wait_for(settler.settled(), 1)
+
+
+async def test_what_is_refused_and_what_goes_over_is_counted(capsys):
+    """A refusal by its code; what is over soft limits once a request, whatever becomes of its attempts, and in the log."""
+    telemetry.configure("INFO")
+    settler, work = budgeted(Ledger(), Limits(day_pusd=10))
+    with pytest.raises(BudgetExhausted):
+        await settler.open(work, reserving(work, 11))
+    settler.tell(work, 429)
+    assert list(settler.counters._series(telemetry.BUDGET_REFUSALS, {})) == [
+        'coe_budget_refusals_total{code="insufficient_quota"} 1'
+    ]
+    assert settler.counters.soft_exceeded == 0
+    capsys.readouterr()
+    soft = Budget("warning", Limits(month_pusd=10, soft=True), "team")
+    settler, work = budgeted(Ledger(), Limits(), budgets=(soft,))
+    for _ in range(2):
+        attempt = await settler.open(work, reserving(work, 11))
+        await settler.fail(work, attempt, NotSent("x", cause="connect_refused"))
+    assert settler.counters.soft_exceeded == 0
+    settler.tell(work, 502)
+    assert settler.counters.soft_exceeded == 1
+    assert list(settler.counters._series(telemetry.BUDGET_REFUSALS, {})) == []
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (told,) = [line for line in lines if line["event"] == telemetry.BUDGET_EXCEEDED]
+    assert (told["key_id"], told["budget"], told["kind"], told["level"]) == ("key_1", "warning", "month", "warning")
 
 
 @pytest.mark.parametrize("problem", [LedgerUnavailable("full"), ValueError("a row of 2 MB"), asyncio.CancelledError()])

@@ -15,7 +15,17 @@ from service.guard import limits as module
 from service.guard.counters import LocalCounters, StoreLost
 from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter, Line
 from service.guard.holdings import Holdings
-from service.guard.limits import KEPT, OVER_BUDGET, WITHOUT_STORE, Hold, Limiter, Spent, spend_counters, unlimited
+from service.guard.limits import (
+    KEPT,
+    OVER_BUDGET,
+    WITHOUT_STORE,
+    Hold,
+    Limiter,
+    Spent,
+    measure_of,
+    spend_counters,
+    unlimited,
+)
 
 DOLLAR = 10**12
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -167,6 +177,30 @@ async def test_a_soft_budget_on_the_same_tag_never_lifts_a_hard_one(counters):
         assert (await begun(limiter, caller, a_hold(5))).marks == set()
         assert (await begun(limiter, caller, a_hold(5))).marks == {OVER_BUDGET}
         assert "the budget 'hard'" in (await refused(limiter, caller, a_hold(11))).message
+
+
+async def test_what_is_over_is_told_by_counter_and_budget(limiter):
+    """Of several soft limits on one counter each that is exceeded, beside a hard one too; never one that is only full."""
+    limiter.budgets = (
+        Budget("tight", Limits(day_pusd=5, soft=True), "team"),
+        Budget("wide", Limits(day_pusd=15, soft=True), "team"),
+        Budget("hard", Limits(day_pusd=100), "team"),
+    )
+    caller = a_caller("one", "team", day_pusd=15, requests_per_minute=2, soft=True)
+    day, own = spend_counters("key_one", ["team"], DAY)[2::2]
+    over = [(await begun(limiter, caller, a_hold(pusd))).over for pusd in (5, 5, 10)]
+    assert over[0] == set()
+    assert over[1] == {(day, "tight")}
+    requests = Counter(RATE, "r:k:key_one:q")
+    assert over[2] == {(day, "tight"), (day, "wide"), (own, None), (requests, None)}
+
+
+def test_each_counter_has_its_measure():
+    """In a word of ours, whatever a tag is called."""
+    day, month = spend_counters(None, ["2026-11-22:q"], DAY)[2:]
+    words = [measure_of(one) for one in (day, month, Counter(RATE, "r:a:q"), Counter(RATE, "r:t:x:q:t"))]
+    assert words == ["day", "month", "requests", "tokens"]
+    assert measure_of(Counter(SLOTS, "c:a")) == "concurrency"
 
 
 async def test_of_two_soft_budgets_on_one_tag_the_tighter_marks():

@@ -114,7 +114,21 @@ def parse_moment(text: str, now: datetime, *, option: str, is_end: bool) -> date
 
 
 def catch_up(data_dir: Path, sink: Sink) -> None:
-    """Bring the index of a data directory up to date, or wait for the router that does; says so when neither works."""
+    """As `update`; ends with what to do when the index can't be had at all."""
+    try:
+        update(data_dir, sink)
+    except OSError as problem:
+        what = f"The index in {data_dir} can't be written ({problem.strerror}). Run this as the router's user."
+        fail(what, EX_CANTCREAT)
+    except SinkFault as problem:
+        refuse_index(problem)
+
+
+def update(data_dir: Path, sink: Sink) -> None:
+    """Bring the index of a data directory up to date, or wait for the router that does; says so when neither works.
+
+    Raises OSError when nothing is indexed and nothing can be, SinkFault when the index can't be used.
+    """
     try:
         with Indexer(data_dir, sink, _tell_discard) as indexer:
             _index(indexer)
@@ -124,11 +138,8 @@ def catch_up(data_dir: Path, sink: Sink) -> None:
     except OSError as problem:
         # A reader without the right to write may still see what is indexed.
         if not _indexed(sink):
-            what = f"The index in {data_dir} can't be written ({problem.strerror}). Run this as the router's user."
-            fail(what, EX_CANTCREAT)
+            raise
         click.echo(f"Note: the index can't be updated ({problem.strerror}); the newest rows may be missing.", err=True)
-    except SinkFault as problem:
-        refuse_index(problem)
     finally:
         sink.close()
 

@@ -5,7 +5,8 @@ Where on the path: beside it. The command writes `<data_dir>/keys.jsonl`; a runn
 Invariants
 1. The secret goes to stdout once, in `create`; everything said about it goes to stderr, so that `$(coe keys create …)`
    is the secret alone. No other command can print one, because none is kept.
-2. `list` writes nothing: it neither makes a data directory nor a pepper.
+2. `list` makes neither a data directory nor a pepper. Where a key has a budget it brings the index of the ledger up to
+   date; else it writes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import click
 from service.catalog.problems import unknown
 from service.cli.limits import Said, changed, limit_options, limits_row
 from service.cli.settings import DATA_DIR, PROVIDERS, exits, read_catalog, read_settings
+from service.cli.spent import NOTHING, Spend, spend_cells, spend_row, spent_by_key
 from service.config import environ
 from service.domain.limits import NO_LIMITS
 from service.errors import InvalidRequest, NotFound, RegistryError
@@ -36,6 +38,7 @@ LIFETIME_DAYS_MAX = 36_500
 
 _LIFETIME = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[dh])")
 _COLUMNS = ("ID", "NAME", "KEY", "TAGS", "MODELS", "POLICIES", "LIMITS", "CREATED", "EXPIRES", "STATUS")
+_SPEND_COLUMNS = ("TODAY", "THIS MONTH")
 
 
 def _store(data_dir: Path) -> KeyStore:
@@ -136,15 +139,23 @@ def limit(*, key: str, soft: bool | None, data_dir: Path, **said: Unpack[Said]) 
 @click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @DATA_DIR
 def show(*, shape: str, data_dir: Path) -> None:
-    """List every key ever made: never its secret, only how it begins."""
+    """List every key ever made: never its secret, only how it begins; with what it spent where it has a budget."""
+    now = datetime.now(UTC)
     with exits():
         # Without a key file there is no need of a pepper, and `load_pepper` would make one (invariant 2).
         records = _store(data_dir).list() if (data_dir / KEYS_FILE).exists() else ()
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        budgeted = any(record.limits.money for record in records)
+        spent = spent_by_key(data_dir, now) if budgeted else {}
+    now_ms = int(now.timestamp() * 1000)
+    spends = [None if spent is None else spent.get(record.id, NOTHING) for record in records]
+    each = list(zip(records, spends, strict=True))
     if shape == "json":
-        click.echo(json.dumps([_row(record, now_ms) for record in records], ensure_ascii=False, indent=2))
+        click.echo(json.dumps([_row(record, now_ms, spend) for record, spend in each], ensure_ascii=False, indent=2))
+    elif budgeted:
+        cells = [(*_cells(record, now_ms), *spend_cells(record.limits, spend)) for record, spend in each]
+        click.echo(_table((*_COLUMNS, *_SPEND_COLUMNS), cells))
     elif records:
-        click.echo(_table([_cells(record, now_ms) for record in records]))
+        click.echo(_table(_COLUMNS, [_cells(record, now_ms) for record in records]))
     else:
         click.echo(f"No keys in {data_dir} yet: make one with `coe keys create --name NAME`.", err=True)
 
@@ -186,7 +197,7 @@ def _instant(at_ms: int | None) -> str | None:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _row(record: KeyRecord, now_ms: int) -> dict[str, object]:
+def _row(record: KeyRecord, now_ms: int, spend: Spend | None) -> dict[str, object]:
     return {
         "id": record.id,
         "name": record.name,
@@ -195,6 +206,7 @@ def _row(record: KeyRecord, now_ms: int) -> dict[str, object]:
         "models": list(record.models),
         "policies": list(record.policies),
         "limits": limits_row(record.limits),
+        **spend_row(record.limits, spend),
         "created_at": _instant(record.created_ms),
         "expires_at": _instant(record.expires_ms),
         "revoked_at": _instant(record.revoked_ms),
@@ -218,8 +230,8 @@ def _cells(record: KeyRecord, now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    every = [_COLUMNS, *rows]
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    every = [columns, *rows]
     widths = [max(width(cell) for cell in column) for column in zip(*every, strict=True)]
     return "\n".join(
         "  ".join(cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths, strict=True)).rstrip()

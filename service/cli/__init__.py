@@ -14,6 +14,7 @@ from service.cli.economics import economics
 from service.cli.evaluate import evaluate
 from service.cli.exits import EX_USAGE
 from service.cli.keys import keys
+from service.cli.ledger import ledger
 from service.cli.replay import command as replay
 from service.cli.route import route
 from service.cli.serve import serve
@@ -29,7 +30,7 @@ def cli() -> None:
     """One OpenAI-compatible entrance to many models: the cheapest capable one answers, every cent is written down."""
 
 
-for command in (serve, check, route, costs, replay, keys, economics, train, evaluate):
+for command in (serve, check, route, costs, ledger, replay, keys, economics, train, evaluate):
     cli.add_command(command)
 
 

@@ -35,7 +35,9 @@ _SEAL_BYTES = len(_SEAL_HEAD) + 8 + len(_SEAL_TAIL)
 
 _RECORD: Final = re.compile(
     rb'\{"v":1,"t":"decision","e":(?=\{"id":"([!#-\[\]-~]++)","request_id":"[!#-\[\]-~]*+",'
-    rb'"key_id":(?:null|"([!#-\[\]-~]++)"),"created_ms":([0-9]{1,15}),")'
+    rb'"key_id":(?:null|"([!#-\[\]-~]++)"),"created_ms":([0-9]{1,15}),"'
+    rb'(?:at":"[^"\\]*+","requested":"[^"\\]*+","policy":"[^"\\]*+","route":(?:null|"[^"\\]*+"),'
+    rb'"plan":(null|"[ !#-\[\]-~]*+"),)?+)'
 )
 """How a decision record begins as the router writes it: what an index needs of it stands in front."""
 
@@ -75,16 +77,19 @@ def decode(raw: bytes) -> Line:
 
 
 def skim(raw: bytes) -> Line:
-    """As `decode`, but of a decision record as the router writes it only `id`, `key_id` and `created_ms` are read.
+    """As `decode`, but of a decision record as the router writes it only a few fields are read.
 
-    The checksum says that the rest is what was written. Records are the longest lines, and an index keeps them as text.
+    They are `id`, `key_id`, `created_ms` and, in records of today's form, `plan`. The checksum says that the rest is
+    what was written. Records are the longest lines, and an index keeps them as text.
     """
     payload, seal = _unsealed(raw)
     found = _RECORD.match(payload)
     if found is None:
         return _parsed(payload, seal)
     key_id = None if found[2] is None else found[2].decode("ascii")
-    body = {"id": found[1].decode("ascii"), "key_id": key_id, "created_ms": int(found[3])}
+    body: dict[str, object] = {"id": found[1].decode("ascii"), "key_id": key_id, "created_ms": int(found[3])}
+    if found[4] is not None:
+        body["plan"] = None if found[4] == b"null" else found[4][1:-1].decode("ascii")
     return Line("decision", body, seal, payload[found.end() :])
 
 

@@ -64,7 +64,10 @@ def everything(sink):
     numbers = [number for number in range(30) if sink.attempts(f"d{number}")]
     attempts = {number: sink.attempts(f"d{number}") for number in numbers}
     decisions = {number: sink.decision(f"d{number}") for number in numbers}
-    return sums, attempts, decisions, sink.problems(), sink.checkpoints()
+    audit = sink.audit()
+    assert audit.differences == ()
+    spent = sorted(sink.spent(0), key=str)
+    return sums, attempts, decisions, spent, audit, sink.problems(), sink.checkpoints()
 
 
 def test_before_anything_was_indexed_there_is_nothing_to_ask(sink):
@@ -77,6 +80,7 @@ def test_before_anything_was_indexed_there_is_nothing_to_ask(sink):
         lambda: sink.attempts("d"),
         lambda: sink.answers(None, None),
         lambda: sink.spent(0),
+        sink.audit,
     ):
         with pytest.raises(SinkMissing):
             ask()
@@ -213,6 +217,43 @@ def test_a_failed_batch_changes_nothing(sink):
     assert everything(sink) == want
     sink.store(Batch(SEGMENT, 200, [opened(2), ended(2)]))
     assert sink.checkpoints() == {SEGMENT: 200}
+
+
+def test_what_was_spent_is_told_by_writer_key_tags_and_day(sink):
+    """From an instant on, to the last pico-dollar; what cost nothing, and what nobody is known to have begun, is not."""
+    sink.prepare()
+    day, other = 86_400_000, SEGMENT.replace("-42-", "-43-")
+    first = 1_795_000_000_000
+    lines = [
+        *(opened(1, key_id="k"), ended(1, cost_pusd=2**62)),
+        *(opened(2, key_id="k"), ended(2, cost_pusd=2**62)),
+        *(opened(3, key_id="k", at_ms=first + day), ended(3)),
+        *(opened(4, tags=[]), ended(4)),
+        *(opened(5), ended(5, cost_pusd=0)),
+        ended(6),
+        opened(7),
+    ]
+    sink.store(Batch(SEGMENT, 1, lines))
+    sink.store(Batch(other, 1, [opened(8, key_id="k"), ended(8)]))
+    names = [segment.partition(".")[0] for segment in (SEGMENT, other)]
+    late = (names[0], "k", ("hr",), "2026-11-19", 1_003)
+    assert sorted(sink.spent(first + 4), key=str) == sorted(
+        [late, (names[0], None, (), "2026-11-18", 1_004), (names[1], "k", ("hr",), "2026-11-18", 1_008)], key=str
+    )
+    assert (names[0], "k", ("hr",), "2026-11-18", 2**63) in sink.spent(first)
+    assert sink.spent(first + day) == [late]
+    assert len(sink.spent(first)) == 4
+
+
+def test_an_audit_counts_what_is_there(sink):
+    """Beginnings, ends, who has not ended what, and the money; all of the last batch or nothing of it."""
+    sink.prepare()
+    sink.store(Batch(SEGMENT, 900, [opened(1), ended(1), opened(2), ended(3)]))
+    found = sink.audit()
+    assert (found.attempts, found.opened, found.ended) == (3, 2, 2)
+    assert (found.cost_pusd, found.differences) == (1_001 + 1_003, ())
+    assert found.running == {SEGMENT.partition(".")[0]: 1}
+    assert found.checkpoints == {SEGMENT: 900}
 
 
 LENGTH = {

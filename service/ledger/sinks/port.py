@@ -11,7 +11,7 @@ Every sink
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -121,6 +121,24 @@ class Spent(NamedTuple):
     pusd: int
 
 
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an index says of itself, all of one moment.
+
+    `attempts` are its rows; of `opened` and `ended` many the beginning and the end is known. `running` counts, by who
+    wrote it (the empty name: nobody knows), those that have begun and not ended. `differences` are rollups that are not
+    the sums of the rows, told for people.
+    """
+
+    checkpoints: Mapping[str, int]
+    attempts: int
+    opened: int
+    ended: int
+    running: Mapping[str, int]
+    cost_pusd: int
+    differences: tuple[str, ...]
+
+
 class Sink(Protocol):
     """An index of the journal. Filling is for one thread at a time; asking is safe from any thread.
 
@@ -179,6 +197,10 @@ class Sink(Protocol):
 
     def problems(self) -> list[Problem]:
         """All damage found so far; raises SinkMissing."""
+        ...
+
+    def audit(self, progress: Callable[[int, int], None] | None = None) -> Audit:
+        """Hold what the sink adds up against its rows; `progress` is told (done, total). Raises SinkMissing."""
         ...
 
     def close(self) -> None:

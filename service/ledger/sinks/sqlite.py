@@ -5,6 +5,7 @@ Where on the path: beside it; see `port` for what a sink must do.
 Invariants
 1. WAL with synchronous=FULL: an indexed batch survives a power cut (NORMAL would lose acknowledged rows).
 2. One connection fills, under a lock; every question opens its own read-only connection, so that asking never waits.
+3. The rollups change in the transaction that changes the attempts, so that no question sees one without the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ from service.errors import ConfigurationError
 from service.ledger.lines import Line
 from service.ledger.segments import FILE_MODE
 from service.ledger.sinks import sqlite_layout as layout
+from service.ledger.sinks import sqlite_reports as reports
+from service.ledger.sinks import sqlite_rollup as rollup
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
+    Audit,
     Batch,
     CostSums,
     Problem,
@@ -35,7 +39,8 @@ from service.ledger.sinks.port import (
     SinkMissing,
     Spent,
 )
-from service.ledger.sinks.sqlite_sums import sums_of, sums_query
+from service.ledger.sinks.sqlite_audit import audit
+from service.ledger.sinks.sqlite_folding import Rollup
 
 DAMAGED = ".damaged"
 """Added to the name of a file that is no database any more; the next one that is damaged takes its place."""
@@ -44,6 +49,8 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 LOOK_EVERY = 100_000
 """Steps of SQLite from one look at the clock to the next: some milliseconds."""
+
+TABLES = (*layout.TABLES, *rollup.TABLES)
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
@@ -60,14 +67,6 @@ ORDER BY at_ms DESC LIMIT :most
 """
 
 
-_SPENT_SQL = """
-SELECT writers.name, key_id, tags, day, SUM(cost_pusd >> 32), SUM(cost_pusd & 0xffffffff)
-FROM attempts JOIN writers ON writers.id = attempts.writer
-WHERE at_ms >= :since_ms AND cost_pusd > 0
-GROUP BY 1, 2, 3, 4
-"""
-
-
 class SqliteSink:
     """See the module. `location` is the file's path; nothing is opened before `prepare` or the first question."""
 
@@ -75,6 +74,7 @@ class SqliteSink:
         """`location` relative to the working directory or absolute."""
         self.path = Path(location)
         self._filling: sqlite3.Connection | None = None
+        self._rollup = Rollup()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -100,6 +100,7 @@ class SqliteSink:
                     "file away and it is built again, or make its directory writable"
                 ) from error
             self._filling = connection
+            self._rollup.forget()  # another process may have filled the file meanwhile
 
     def damage(self, within_s: float) -> str | None:
         """See `Sink`: every page and row, on a connection of its own, which remembers nothing that was read before."""
@@ -129,6 +130,7 @@ class SqliteSink:
     def _lay_out(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
         with _transaction(connection):
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found == layout.SCHEMA_VERSION:
@@ -138,9 +140,9 @@ class SqliteSink:
                     f"the ledger index {self.path} has layout {found}, this program knows {layout.SCHEMA_VERSION}; "
                     "run the newer program, or move the file away and it is built again from the journal"
                 )
-            for table in layout.TABLES:
+            for table in TABLES:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in layout.SCHEMA.split(";"):
+            for statement in (*layout.SCHEMA.split(";"), *rollup.SCHEMA.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {layout.SCHEMA_VERSION}")
 
@@ -152,13 +154,16 @@ class SqliteSink:
     def store(self, batch: Batch) -> None:
         """See `Sink`; what raises leaves everything as it was."""
         whole, others = _whole_attempts(batch.lines)
-        with self._lock, _transaction(self._open()) as connection:
+        with self._changing() as connection:
             writer = _writer_id(connection, batch.segment)
+            (last,) = connection.execute("SELECT COALESCE(MAX(id), 0) FROM attempts").fetchone()
             before = connection.total_changes
             connection.executemany(layout.PUT_WHOLE, [layout.whole_values(*lines, writer) for lines in whole])
             if connection.total_changes - before < len(whole):
                 # Some were there already. Each line by itself changes nothing where it was taken a moment ago.
                 others = batch.lines
+            changed = {str(line.body.get("attempt_id")) for line in others if line.kind in ("open", "terminal")}
+            self._rollup.begin(connection, batch.lines, changed, last)
             connection.executemany(
                 layout.PUT_DECISION, [layout.decision_values(line) for line in batch.lines if line.kind == "decision"]
             )
@@ -171,6 +176,7 @@ class SqliteSink:
                     values = layout.terminal_values(line)
                     connection.execute(layout.NOTE_SECOND_TERMINAL, values)
                     connection.execute(layout.PUT_TERMINAL, values)
+            self._rollup.finish(connection, changed, last)
             connection.executemany(
                 "INSERT OR IGNORE INTO problems VALUES (?, ?, ?)",
                 [(problem.segment, problem.offset, problem.what) for problem in batch.problems],
@@ -179,17 +185,16 @@ class SqliteSink:
 
     def clear(self) -> None:
         """See `Sink`."""
-        with self._lock, _transaction(self._open()) as connection:
-            for table in layout.TABLES:
+        with self._changing() as connection:
+            self._rollup.forget()
+            for table in TABLES:
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  # Names are literals of the layout.
 
     def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
         """See `Sink`; raises ValueError for an unknown grouping."""
-        query = sums_query(by)
+        reports.check_grouping(by)
         with self._asking() as connection:
-            connection.row_factory = sqlite3.Row
-            rows = connection.execute(query, {"since_ms": since_ms, "until_ms": until_ms}).fetchall()
-        return [sums_of(row, len(by)) for row in rows if row["attempts"]]
+            return reports.sums(connection, by, since_ms, until_ms)
 
     def decision(self, decision_id: str) -> dict[str, object] | None:
         """See `Sink`."""
@@ -209,7 +214,7 @@ class SqliteSink:
             connection.row_factory = sqlite3.Row
             query = "SELECT * FROM attempts WHERE decision_id = ? ORDER BY attempt_number, at_ms, attempt_id"
             rows = connection.execute(query, (decision_id,)).fetchall()
-        return [dict(row) for row in rows]
+        return [{name: row[name] for name in row.keys() if name != "id"} for row in rows]  # noqa: SIM118  # A row is no mapping: iterating it gives its values.
 
     def answers(self, since_ms: int | None, until_ms: int | None) -> list[AnswerLength]:
         """See `Sink`."""
@@ -222,16 +227,19 @@ class SqliteSink:
     def spent(self, since_ms: int) -> list[Spent]:
         """See `Sink`."""
         with self._asking() as connection:
-            return [
-                Spent(writer, key_id, tuple(orjson.loads(tags)), day, (high << 32) + low)
-                for writer, key_id, tags, day, high, low in connection.execute(_SPENT_SQL, {"since_ms": since_ms})
-            ]
+            return reports.spent(connection, since_ms)
 
     def problems(self) -> list[Problem]:
         """See `Sink`."""
         with self._asking() as connection:
             rows = connection.execute("SELECT segment, offset, what FROM problems ORDER BY segment, offset, what")
             return [Problem(*row) for row in rows]
+
+    def audit(self, progress: Callable[[int, int], None] | None = None) -> Audit:
+        """See `Sink`."""
+        with self._asking() as connection:
+            connection.execute("PRAGMA temp_store = DEFAULT")  # a busy day is sorted: not all of it in memory
+            return audit(connection, progress)
 
     def close(self) -> None:
         """See `Sink`."""
@@ -249,6 +257,17 @@ class SqliteSink:
         return f"{self.path.absolute().as_uri()}?mode=ro"
 
     @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, and nobody else meanwhile."""
+        with self._lock:
+            try:
+                with _transaction(self._open()) as connection:
+                    yield connection
+            except BaseException:
+                self._rollup.forget()
+                raise
+
+    @contextmanager
     def _asking(self) -> Iterator[sqlite3.Connection]:
         """A read-only connection of its own: a snapshot that neither waits for filling nor holds it up."""
         if not self.path.exists():
@@ -257,6 +276,8 @@ class SqliteSink:
             _faults(),
             closing(sqlite3.connect(self._read_only(), uri=True, timeout=BUSY_S, isolation_level=None)) as connection,
         ):
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("BEGIN")
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found != layout.SCHEMA_VERSION:
                 raise SinkMissing(f"the ledger index {self.path} isn't built for this program yet")

@@ -10,6 +10,7 @@ that the result doesn't depend on the order of reading.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -18,7 +19,7 @@ import orjson
 from service.domain.money import BUCKETS
 from service.ledger.lines import Line
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Kept in `user_version`. The index is rebuilt when it changes: there are no migrations of what can be derived."""
 
 OPEN_COLUMNS = (
@@ -75,7 +76,8 @@ TERMINAL_COLUMNS = (
 
 SCHEMA = """
 CREATE TABLE attempts (
-    attempt_id TEXT PRIMARY KEY,
+    id INTEGER PRIMARY KEY,
+    attempt_id TEXT NOT NULL UNIQUE,
     at_ms INTEGER NOT NULL,          -- dispatch, or the end where the open row is damaged
     day TEXT NOT NULL,               -- of at_ms, UTC
     request_id TEXT, decision_id TEXT, attempt_number INTEGER, opened_ms INTEGER, key_id TEXT, requested_model TEXT,
@@ -97,7 +99,7 @@ CREATE TABLE attempts (
 );
 CREATE INDEX attempts_at ON attempts (at_ms);
 CREATE INDEX attempts_decision ON attempts (decision_id);
-CREATE TABLE decisions (id TEXT PRIMARY KEY, key_id TEXT, at_ms INTEGER, json TEXT NOT NULL);
+CREATE TABLE decisions (id TEXT PRIMARY KEY, key_id TEXT, at_ms INTEGER, plan, json TEXT NOT NULL);
 CREATE TABLE writers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE checkpoint (segment TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE problems (segment TEXT, offset INTEGER, what TEXT, PRIMARY KEY (segment, offset, what));
@@ -147,7 +149,9 @@ PUT_WHOLE = (
 )
 """Both halves of an attempt at once, where the table has neither; else nothing. Values in the order of its columns."""
 
-PUT_DECISION = "INSERT OR REPLACE INTO decisions (id, key_id, at_ms, json) VALUES (:id, :key_id, :at_ms, :json)"
+PUT_DECISION = (
+    "INSERT OR REPLACE INTO decisions (id, key_id, at_ms, plan, json) VALUES (:id, :key_id, :at_ms, :plan, :json)"
+)
 
 
 def open_values(line: Line, writer: int) -> dict[str, object]:
@@ -209,8 +213,15 @@ def decision_values(line: Line) -> dict[str, object]:
         "id": body.get("id"),
         "key_id": key_id if isinstance(key_id, str) else None,
         "at_ms": _integer(body.get("created_ms", body.get("at_ms"))),
+        "plan": _plan(body if "plan" in body or not line.text else orjson.loads(line.text)),
         "json": line.text.decode("utf-8") if line.text else _json(body),
     }
+
+
+def _plan(record: Mapping[str, object]) -> str | int | float | None:
+    """The plan of a decision as costs are grouped by it; what is no name is told as JSON."""
+    plan = record.get("plan")
+    return plan if plan is None or isinstance(plan, str | int | float) else _json(plan)
 
 
 def day_of(at_ms: int) -> str:

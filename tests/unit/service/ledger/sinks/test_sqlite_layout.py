@@ -28,7 +28,7 @@ def test_every_field_of_the_ledger_has_a_column(columns):
     fields = {name for entry in (OpenEntry, TerminalEntry) for name in entry._fields}
     assert fields - RENAMED <= columns.keys()
     halves = set(layout.OPEN_COLUMNS) | set(layout.TERMINAL_COLUMNS)
-    assert halves | {"attempt_id", "at_ms", "day"} == set(columns)
+    assert halves | {"id", "attempt_id", "at_ms", "day"} == set(columns)
     assert not set(layout.OPEN_COLUMNS) & set(layout.TERMINAL_COLUMNS)
 
 

@@ -149,6 +149,9 @@ class Lost:
             more.write("- {name: soft, tag: soft, usd_per_day: 1000, soft: true}\n")
         url = f"redis://127.0.0.1:{self.line.port}/0"
         self.router = start_router(home / "data", file, COE_REDIS_URL=url)
+        due = time.monotonic() + BACK_S
+        while self._readiness() != "ready" and time.monotonic() < due:  # a new store gathers first
+            time.sleep(0.1)
         self._answers: dict[str, list[Answer]] = {}
         self._stop = threading.Event()
         self.troubles: Mapping[str, tuple[Callable[[], None], Callable[[], None]]] = {

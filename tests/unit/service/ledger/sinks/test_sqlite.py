@@ -125,14 +125,14 @@ def test_damage_inside_is_damage_and_a_mistake_of_ours_is_not(tmp_path):
     sink = SqliteSink(str(path))
     sink.prepare()
     sink.store(Batch("s", 1, [row(number) for number in range(2_000)]))
+    with pytest.raises(sqlite3.ProgrammingError), sink._asking() as connection:
+        connection.execute("SELECT ?", ())
     sink.close()
     content = bytearray(path.read_bytes())
     content[8_192:200_000] = b"\xa5" * (200_000 - 8_192)
     path.write_bytes(content)
     with pytest.raises(SinkDamaged):
         sink.sums((), None, None)
-    with pytest.raises(sqlite3.ProgrammingError), sink._asking() as connection:
-        connection.execute("SELECT ?", ())
 
 
 def test_all_of_it_is_looked_through(tmp_path):

@@ -46,12 +46,12 @@ CASES = {
     "usage twice": answers(Script(usage_place=UsagePlace.TWICE), "settled"),
     "no end event": answers(Script(done=False), "settled"),
     "an error in the stream": Case(
-        Script(fault=Fault.ERROR_EVENT, fault_after=1, chunks=8, error_message=KEY),
+        Script(fault=Fault.ERROR_EVENT, fault_after=1, chunks=8, chunk_delay_s=0.5, error_message=KEY),
         (502, "error_in_200", "refused"),
         (200, "error_in_200", "estimated"),
     ),
     "a line that is no JSON": Case(
-        Script(fault=Fault.BROKEN_JSON, fault_after=1, chunks=8, chunk_delay_s=0.1),  # not in the same breath
+        Script(fault=Fault.BROKEN_JSON, fault_after=1, chunks=8, chunk_delay_s=0.5),  # not in the same breath
         (502, "malformed_answer", "estimated"),
         (200, "malformed_answer", "estimated"),
     ),

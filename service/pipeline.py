@@ -5,11 +5,10 @@ Where on the path: `api` has parsed the body and `guard` knows the caller; what 
 Invariants
 1. No upstream byte before the attempt's open row is as durable as promised.
 2. Fallback only while nothing of an answer has reached the caller.
-3. A stream ends with `[DONE]` only after the vendor finished and the row is written; else with an error event.
-4. A request keeps the registry it began with; a reload swaps `catalog` and `learned`, each whole.
-5. All attempts of a request together stay under its cost ceiling and its deadline.
-6. Every answer and every error says in `x-coe-*` headers what was decided, once something was.
-7. An attempt that is cut says by what: the caller, its deadline, a router that stops, or a fault of ours.
+3. A request keeps the registry it began with; a reload swaps `catalog` and `learned`, each whole.
+4. All attempts of a request together stay under its cost ceiling and its deadline.
+5. Every answer and every error says in `x-coe-*` headers what was decided, once something was.
+6. An attempt that is cut says by what: the caller, its deadline, a router that stops, or a fault of ours.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from service.domain.ids import new_id
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
-from service.errors import CoeError, LedgerUnavailable, Stopping, UpstreamError
+from service.errors import CoeError, LedgerUnavailable, Stopping
 from service.failing import too_slow
 from service.guard.limits import Limiter, unlimited
 from service.ledger.lines import decode
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE, INTERNAL_ERROR, ROUTER_STOPPING, Tried
+from service.ledger.recorder import INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.reading import NOTHING_LEARNED, UNREAD, read_request
 from service.resuming import Resuming, may_be_resumed
 from service.routing.explain import record
@@ -48,11 +47,11 @@ from service.routing.retrying import TRIES_MAX
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
 from service.settling import Arrival, Settler, Work, told_as
-from service.stream_events import DONE_EVENT, error_event, explaining_event, explanation, resumed_event
+from service.stream_events import explanation, resumed_event
+from service.stream_reply import StreamReply
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
 from service.upstream.splice import Told
-from service.upstream.stream import AnswerStream, Put
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
@@ -301,92 +300,6 @@ class Pipeline:
         self._decisions[decision.id] = (line, work.attempts, work.costs)
         while len(self._decisions) > DECISIONS_KEPT:
             self._decisions.popitem(last=False)
-
-
-class StreamReply:
-    """A stream that was committed: its first content is there. Drive `forward`; always call `abandon` in the end."""
-
-    def __init__(self, pipeline: Pipeline, work: Work, catalog: Catalog, found: Answered, stream: AnswerStream) -> None:
-        """`catalog` is the registry that the request began with."""
-        self._pipeline = pipeline
-        self._work = work
-        self._catalog = catalog
-        self._attempt = found.attempt
-        self._leave = found.leave
-        self._stream = stream
-        self._ended = False
-        self.headers: Mapping[str, str] = pipeline.headers(work)
-
-    @property
-    def left_s(self) -> float:
-        """How much of the attempt's total time is left, in seconds; without end once the attempt is over."""
-        if self._ended:
-            return math.inf
-        return self._pipeline.settler.left_s(self._attempt)
-
-    def left(self) -> None:
-        """Note that the caller has left."""
-        self._work.arrival.gone = True
-        self._work.arrival.cut_by = CLIENT_LEFT
-
-    async def forward(self, put: Put) -> bytes | None:
-        """As `AnswerStream.forward`; then, settled, `[DONE]`, or an error event and nothing after it."""
-        if self._ended:
-            return None
-        try:
-            refused = await self._stream.forward(put)
-        except UpstreamError as problem:
-            return await self._broke(put, problem)
-        if refused is not None:
-            return refused
-        self._pipeline.attempting.finished(self._work, self._attempt, self._leave)
-        await self._end(COMPLETE)
-        return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
-
-    async def _broke(self, put: Put, problem: UpstreamError) -> bytes | None:
-        """Settle what broke; the error event that ends it, or as `forward`, when somebody goes on with it."""
-        pipeline, work = self._pipeline, self._work
-        pipeline.attempting.broke(work, self._attempt, self._leave, problem)
-        self._ended = True
-        try:
-            await pipeline.settler.settle(work, self._attempt, problem.cause)
-            await self._stream.aclose()
-            resumed = await pipeline.resume(work, self._catalog, self._attempt.candidate)
-        except BaseException:
-            pipeline.settler.tell(work, told_as(problem.cause))
-            raise
-        if resumed is None:
-            pipeline.settler.tell(work, told_as(problem.cause))
-            return error_event(problem)
-        found, announcement = resumed
-        assert isinstance(found.answer, AnswerStream)  # noqa: S101 # a request that streams is answered by a stream
-        self._attempt, self._leave, self._stream, self._ended = found.attempt, found.leave, found.answer, False
-        return await self.forward(put) if put(announcement) else announcement
-
-    async def abandon(self, ended: str = CLIENT_LEFT) -> None:
-        """Let go of the upstream; before the end, settle what was used, estimated if need be, as `ended`.
-
-        May be called at any time and more than once. A caller that hangs up on `[DONE]` comes here with everything
-        settled and the connection still in hand.
-        """
-        if self._ended:
-            await self._stream.aclose()
-            return
-        ended = COMPLETE if self._attempt.tally.complete else ended
-        self._ended = True
-        settling = self._pipeline.settler.settle_later(self._work, self._attempt, ended)
-        try:
-            await self._stream.aclose()
-        finally:
-            self._pipeline.settler.tell(self._work, told_as(ended))
-            await asyncio.shield(settling)
-
-    async def _end(self, ended: str) -> None:
-        self._ended = True
-        try:
-            await self._pipeline.settler.settle(self._work, self._attempt, ended)
-        finally:
-            self._pipeline.settler.tell(self._work, told_as(ended))
 
 
 def _barred(work: Work) -> frozenset[str]:

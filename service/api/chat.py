@@ -31,8 +31,9 @@ from service.domain.chat import ChatRequest
 from service.errors import CoeError, Stopping
 from service.house import House
 from service.ledger.recorder import CLIENT_LEFT
-from service.pipeline import StreamReply, WholeReply
+from service.pipeline import WholeReply
 from service.settling import Arrival
+from service.stream_reply import StreamReply
 
 CHAT_PATH: Final = "/v1/chat/completions"
 

@@ -26,8 +26,9 @@ from service.api.errors import plain, plain_value, render
 from service.config import OnDisconnect
 from service.errors import Broken, Stopping
 from service.ledger.recorder import CALLER_STALLED, CLIENT_LEFT, INTERNAL_ERROR, ROUTER_STOPPING
-from service.pipeline import StreamReply, WholeReply
+from service.pipeline import WholeReply
 from service.stream_events import error_event
+from service.stream_reply import StreamReply
 from service.upstream.stream import Put
 
 SEND_S = 30.0

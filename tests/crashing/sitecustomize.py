@@ -11,13 +11,13 @@ import os
 import threading
 from typing import Any
 
-from service import house, pipeline, settling, telemetry
+from service import house, pipeline, settling, stream_reply, telemetry
 
 SECRETS = " ".join(os.environ.get(name, "") for name in ("ALPHA_KEY", "COE_ADMIN_KEY", "COE_KEY_PEPPER"))
 _METRICS_BROKEN = threading.Event()
 
 _answer, _decide = pipeline.Pipeline.answer, pipeline.Pipeline.decide
-_forward, _tell = pipeline.StreamReply.forward, settling.Settler.tell
+_forward, _tell = stream_reply.StreamReply.forward, settling.Settler.tell
 _metrics, _stored, _reload = house.House.metrics, house.House.stored_decision, house.House.reload
 
 
@@ -96,6 +96,6 @@ async def _broken_reload(self: Any) -> None:
 
 
 pipeline.Pipeline.answer, pipeline.Pipeline.decide = _broken_answer, _broken_decide  # type: ignore[method-assign]
-pipeline.StreamReply.forward, settling.Settler.tell = _broken_forward, _broken_tell  # type: ignore[method-assign]
+stream_reply.StreamReply.forward, settling.Settler.tell = _broken_forward, _broken_tell  # type: ignore[method-assign]
 house.House.metrics, house.House.stored_decision = _broken_metrics, _broken_stored  # type: ignore[method-assign]
 house.House.reload = _broken_reload  # type: ignore[method-assign]

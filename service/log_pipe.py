@@ -117,10 +117,11 @@ def without_waiting(descriptor: int) -> Put:
     if stat.S_ISSOCK(kind):
         shared = socket.socket(fileno=os.dup(descriptor))
         return lambda content: shared.send(content, socket.MSG_DONTWAIT)
-    if stat.S_ISFIFO(kind):
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
         with contextlib.suppress(OSError):  # no such directory on this system: then it is looked at before each write
             # Opened again, it has flags of its own.
-            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+            own = os.open(f"/proc/self/fd/{descriptor}", flags)
             return lambda content: os.write(own, content)
     if stat.S_ISREG(kind):
         return lambda content: os.write(descriptor, content)
@@ -128,7 +129,10 @@ def without_waiting(descriptor: int) -> Put:
 
 
 def _when_writable(descriptor: int, content: bytes) -> int:
-    """For terminals: so much as a descriptor that is writable takes at once."""
+    """Where it can't be opened again: so much as a descriptor that is writable takes at once.
+
+    A terminal with less room than that does not quite promise it.
+    """
     if not select.select([], [descriptor], [], 0)[1]:
         raise BlockingIOError
     return os.write(descriptor, content[: select.PIPE_BUF])

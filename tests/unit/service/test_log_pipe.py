@@ -55,10 +55,10 @@ def ends(request):
         ours.close()
 
 
-def fill(put):
+def fill(put, size=4_096):
     """Put until nothing more is taken."""
     while True:
-        put(b"y" * 4_096)
+        put(b"y" * size)
 
 
 def all_of(reading):
@@ -135,6 +135,18 @@ def test_a_terminal_takes_a_line():
     assert os.read(ours, 100) == b"line\r\n"
     with pytest.raises(BlockingIOError):
         fill(put)
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("size", [1, 100, 1_000, 2_600, 4_000])
+def test_a_terminal_with_less_room_than_a_line_takes_the_rest_later(size):
+    """Writable, for a terminal, is not room for all: such a write would wait for whoever reads."""
+    ours, theirs = os.openpty()
+    put = without_waiting(theirs)
+    with pytest.raises(BlockingIOError):
+        fill(put, size)
+    assert os.read(ours, 1)
     os.close(ours)
     os.close(theirs)
 

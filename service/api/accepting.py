@@ -17,8 +17,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-PER_TURN: Final = 64
-"""Accepting one takes some 50 microseconds: three milliseconds of a turn. Where several workers listen on one socket, a
+PER_TURN: Final = 128
+"""Accepting one takes some 50 microseconds: six milliseconds of a turn. Where several workers listen on one socket, a
 worker that took everything at once would leave nothing to the others."""
 
 

@@ -21,18 +21,21 @@ from typing import Final, NamedTuple
 
 from service import telemetry
 
-PER_TURN: Final = 16
-"""Requests begun in one turn of the loop: some ten milliseconds of work."""
+PER_TURN: Final = 8
+"""Requests begun in one turn of the loop: some ten milliseconds of work. Refusals are written between two turns; with
+sixteen, one in a hundred came after more than a tenth of a second."""
 
 QUEUE_MAX: Final = 512
-"""Half a second of work: longer than a client's own retry would take, waiting is no favour."""
+"""Of a burst that comes out of nothing: half a second of work. Longer than a client's own retry takes, waiting is no
+favour."""
 
-QUEUE_S: Final = 1.0
-"""Who has waited so long is refused: the machine is slower than it should be."""
+QUEUE_S: Final = 5.0
+"""Who has waited so long is refused: the machine all but stands. With one second here, the slowest hundredth of all
+refusals was of those who had waited it: late, and in vain."""
 
-LINE_S: Final = 0.5
-"""The line is as long as what was begun of late in so much time: on a slow machine `QUEUE_MAX` would take longer than
-`QUEUE_S`, and who is refused after a second had better been told at once."""
+LINE_S: Final = 0.25
+"""The line is as long as what was begun of late in so much time: on a slow machine `QUEUE_MAX` would take
+seconds, and who is refused in the end had better been told at once."""
 
 PACE_S: Final = 0.1
 """How long the pace is looked at before it is believed."""

@@ -6,7 +6,7 @@ Dead vendors, cuts at any byte, registries and clocks and workers that change un
     .venv/bin/python tests/chaos.py --seed 20261122 --case 731                    # one cut again, alone
     .venv/bin/python tests/chaos.py --seed 20261122 --recording FILE --case 17    # one power cut again
 
-The parts are those of `PARTS`; `--fast`, `--cuts` and so on say how many (of `kills`, `stops`, `points` and `power` for
+The parts are those of `PARTS`; `--fast`, `--cuts` and so on say how many (of `kills`, `writers`, `stops`, `points` and `power` for
 each sync mode; of `overspend` rounds of 500 requests).
 
 Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
@@ -52,6 +52,7 @@ COUNTS = {
     "store": 2,
     "overspend": 10,
     "kills": 60,
+    "writers": 400,
     "stops": 5,
     "points": 1,
     "power": 5_000,
@@ -157,6 +158,7 @@ PARTS: Mapping[str, Callable[[Path, argparse.Namespace], Told]] = {
     "store": lambda home, asked: lost_store.told(home / "store", asked.store),
     "overspend": lambda home, asked: overspend.told(home / "overspend", asked.overspend, asked.seed),
     "kills": lambda home, asked: endings.kills(home, asked.kills, asked.seed),
+    "writers": lambda _, asked: endings.writers(asked.writers, asked.seed),
     "stops": lambda home, asked: endings.stops(home, asked.stops, asked.seed),
     "points": lambda home, asked: endings.points(home, asked.points, asked.seed),
     "power": lambda home, asked: endings.power(home, asked.power, asked.seed),

@@ -5,7 +5,9 @@ Each part gives a table and whatever was not as promised. `chaos.py` calls them 
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -46,6 +48,30 @@ def kills(home: Path, cycles: int, seed: int) -> Told:
         lines.append(
             f"| `{sync}` | {counts['killed under load']} | {counts['killed while starting']} | {counts['attempts']:,} | "
             f"{counts['requests that vendors saw']:,} | {states} | {len(found.wrong)} |"
+        )
+    return "\n".join(lines), wrong
+
+
+def writers(cycles: int, seed: int) -> Told:
+    """Writers alone, killed at any instant: so many of each sync mode."""
+    lines = [
+        (
+            "| COE_JOURNAL_SYNC | killed at work | while starting | attempts | settled, unknown | ends from a spill | "
+            "not as promised |"
+        ),
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    wrong = []
+    for sync in SYNCS:
+        program = [sys.executable, str(Path(__file__).with_name("writer_kills.py")), "--sync", sync]
+        asked = [*program, "--cycles", str(cycles), "--seed", str(seed)]
+        done = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=False)  # our own program
+        told = json.loads(done.stdout.splitlines()[-1])
+        counts = Counter(told["counts"])
+        wrong += [f"writers, {sync}: {one}" for one in told["wrong"]]
+        lines.append(
+            f"| `{sync}` | {counts['killed at work']:,} | {counts['killed while starting']:,} | {counts['attempts']:,} | "
+            f"{counts['settled']:,}, {counts['unknown']:,} | {counts['ends from a spill']:,} | {len(told['wrong'])} |"
         )
     return "\n".join(lines), wrong
 

@@ -43,6 +43,7 @@ from service.reading import NOTHING_LEARNED, UNREAD, read_request
 from service.resuming import Resuming, may_be_resumed
 from service.routing.explain import record
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes, chain_of
+from service.routing.prepared import prepared
 from service.routing.retrying import TRIES_MAX
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
@@ -166,6 +167,8 @@ class Pipeline:
         if chain is not NO_CHAIN:
             warm = self._prefixes.warm(chain, self._clock.monotonic())
             known = replace(known, warm_tokens=warm, marked=chain.marked)
+        if prepared(catalog).engines:
+            known = replace(known, busy=self.settler.load.busy())
         decision_id, at = new_id("dec_"), self._clock.utc()
         budgeted = caller.budgeted(catalog.budgets, chat.steering.tags)
         around = Circumstances(decision_id, at, caller, known, learned.lengths, budgeted)

@@ -47,6 +47,7 @@ from service.ledger.recorder import (
 from service.ledger.writer import EntryOrderError
 from service.metrics import Counters
 from service.routing.health import Rest
+from service.routing.load import Load
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
 from service.routing.verdicts import Asked
 from service.upstream.splice import Told
@@ -155,6 +156,7 @@ class Settler:
         self._overruns = Overruns()
         self.counters = Counters()
         self._yardsticks = Yardsticks()
+        self.load = Load()
         self._prefixes = prefixes
         self.watch = watch
         self._clock = clock
@@ -199,6 +201,7 @@ class Settler:
         if self.watch is not None and not work.attempts:
             self.watch.decided(work.decision)
         self._open.add(entry.attempt_id)
+        self.load.begun(entry.attempt_id, candidate.deployment)
         work.attempts.append(Tried(entry))
         work.last = candidate
         return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
@@ -232,6 +235,7 @@ class Settler:
     ) -> TerminalEntry:
         """Write the terminal row and return it. `billed` false books 0; `final` marks the attempt that answered."""
         now, tally, candidate = self._clock.monotonic(), attempt.tally, attempt.candidate
+        self.load.ended(attempt.entry.attempt_id)
         yardstick = self._yardsticks.of(candidate.deployment.id)
         attached = work.chat.sizes.attached
         usage = tally.usage_or_estimate(candidate.input_tokens, yardstick, attached=attached) if billed else None

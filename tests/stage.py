@@ -176,7 +176,7 @@ SOURCE = "source: made up for a test, checked: 2026-11-21"
 def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
     """A small registry over simulated vendors: one model each, the first the cheapest. Prices are easy to multiply.
 
-    `changes` are extra lines for the file (`extra=`) and settings per provider (`timeouts=`, `quirks=` by name).
+    `changes` are extra lines for the file (`models=`, `extra=`) and settings per provider (`timeouts=`, `quirks=` by name).
     """
     timeouts = changes.get("timeouts", "{connect_s: 2, first_token_s: 2, idle_s: 2, total_s: 20}")
     quirks: Mapping[str, str] = changes.get("quirks", {})
@@ -234,6 +234,7 @@ def registry(path: Path, simulator: SimulatorThread, **changes: Any) -> Path:
             "        prices: [{from: 2026-01-01, currency: USD, input: 10, output: 50, source: made up, checked: 2026-11-21}]",
         ]
     lines += [
+        changes.get("models", "").strip("\n"),
         "policies:",
         "  balanced: {objective: min_cost, min_quality: 0.80, relative_to_best: 0.90}",
         "  cheap: {objective: min_cost, min_quality: 0.60}",

@@ -240,6 +240,7 @@ def _engine(path: Path, entry: SelfHostedEntry, problems: Problems) -> SelfHoste
         input_tokens_per_s=entry.input_tokens_per_s,
         output_tokens_per_s=entry.output_tokens_per_s,
         utilization_ppm=int(share * 1_000_000),
+        concurrency=entry.concurrency,
     )
     if engine.pusd_per_token > MAX_USD_PER_MILLION * PICO_PER_TOKEN:
         problems.at(path, f"comes to more than {MAX_USD_PER_MILLION} USD per 1M tokens; check its speed and price")

@@ -151,3 +151,6 @@ class SelfHostedEntry(Entry):
     utilization: Annotated[Decimal, Number(Decimal(0), Decimal(1), above=True, decimals=6)] | None = Field(
         None, description="Share of full load that is really used, above 0 up to 1. Absent: 1."
     )
+    concurrency: Annotated[int, Whole(1, 100_000)] | None = Field(
+        None, description="Requests at once at full load. With it, routing prices the engine by how busy it is."
+    )

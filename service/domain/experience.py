@@ -26,7 +26,8 @@ class Experience:
     `qualities` maps registry models to P(acceptable) in steps (`decision.QUALITY_STEPS`), as a quality artefact judges
     the text; empty without one. `unknown_ground`: the artefact has seen too little like it, so the worst plausible
     intent counts. `warm_tokens` maps deployment ids to how many tokens of the prompt they hold in their cache.
-    `marked`: the request says itself what is to be cached. `artefact` names who judged.
+    `marked`: the request says itself what is to be cached. `artefact` names who judged. `busy` maps the ids of engines
+    of one's own to how many requests are at work there, none being left out; `None`: nobody knows.
     """
 
     qualities: Mapping[str, int] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Experience:
     warm_tokens: Mapping[str, int] = field(default_factory=dict)
     marked: bool = False
     artefact: str = ""
+    busy: Mapping[str, int] | None = None
 
     def plain(self) -> dict[str, object]:
         """As JSON values, only what is known: `{}` for nothing."""
@@ -48,6 +50,8 @@ class Experience:
             told["marked"] = True
         if self.artefact:
             told["artefact"] = self.artefact
+        if self.busy is not None:
+            told["busy"] = dict(self.busy)
         return told
 
 
@@ -59,7 +63,7 @@ def from_plain(told: object) -> Experience:
     """The experience that `plain` told. Raises ExperienceError for anything else."""
     if not isinstance(told, dict):
         raise ExperienceError("the experience is not an object")
-    unknown = told.keys() - {"qualities", "unknown_ground", "warm_tokens", "marked", "artefact"}
+    unknown = told.keys() - {"qualities", "unknown_ground", "warm_tokens", "marked", "artefact", "busy"}
     if unknown:
         raise ExperienceError(f"the experience has no field {min(map(str, unknown))!r}")
     return Experience(
@@ -68,6 +72,7 @@ def from_plain(told: object) -> Experience:
         warm_tokens=_counts(told, "warm_tokens"),
         marked=_flag(told, "marked"),
         artefact=str(told.get("artefact", "")),
+        busy=_counts(told, "busy") if "busy" in told else None,
     )
 
 

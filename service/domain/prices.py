@@ -106,16 +106,23 @@ class PriceVersion:
 _NOT_PRICED: Final = frozenset({"start", "end", "source", "checked"})
 """Fields of a version that change no price."""
 
+_NO_PRICE_OF_ENGINE: Final = frozenset({"concurrency"})
+"""The same of an engine."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelfHosted:
-    """An engine of one's own: what it costs to keep, and how much it can do at full load (tokens per second)."""
+    """An engine of one's own: what it costs to keep, and how much it can do at full load (tokens per second).
+
+    `concurrency` is how many requests it answers at once at that load; it changes who is chosen, and no price.
+    """
 
     gpus: int
     pusd_per_gpu_hour: int
     input_tokens_per_s: int
     output_tokens_per_s: int
     utilization_ppm: int = 1_000_000
+    concurrency: int | None = None
 
     @property
     def pusd_per_token(self) -> int:
@@ -196,7 +203,7 @@ class PriceBook:
         if self.self_hosted is None:
             return None
         rate = self.self_hosted.pusd_per_token
-        version, digest = f"{self.deployment}@self_hosted", fingerprint(self.self_hosted)
+        version, digest = f"{self.deployment}@self_hosted", fingerprint(self.self_hosted, _NO_PRICE_OF_ENGINE)
         return PriceQuote(version=version, rates=Rates(input=rate, output=rate), digest=digest)
 
     def _quote_of(self, version: PriceVersion) -> PriceQuote | None:

@@ -15,9 +15,10 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -47,6 +48,8 @@ from service.routing.prefixes import BLOCK_TOKENS, split, writes_of
 from service.routing.quality import judged
 from service.routing.quotes import FREE, SUM_MOST, Flags, Quotes, Whole
 from service.routing.shortlist import Out, Shortlist, reasons_of
+
+NO_LOADS: Final[Mapping[int, tuple[int | None, str]]] = MappingProxyType({})
 
 COLUMNS_FROM: Final = 40
 """So many able ones are worth columns: one operation on a column costs as much as on a few rows."""
@@ -83,7 +86,8 @@ class Entrants(NamedTuple):
 
     `out` holds the reason of each, and whether only a limit stood against it, so that it has a cost to tell. Tuples,
     because there is one for every deployment of the registry and most are never looked at. `columns` are the figures as
-    columns, an unknown cost being `UNPRICED`, where they were made in columns.
+    columns, an unknown cost being `UNPRICED`, where they were made in columns. `loads` are the engines of one's own
+    whose cost here is that of their load (`load.py`): what they are expected to cost, and a text about it.
     """
 
     measure: Measure
@@ -93,6 +97,7 @@ class Entrants(NamedTuple):
     costs: Sequence[int | None]
     out: Sequence[Out]
     columns: tuple[Whole, Whole] | None = None
+    loads: Mapping[int, tuple[int | None, str]] = NO_LOADS
 
     def figures(self) -> Figures:
         """What a policy ranks."""
@@ -111,7 +116,8 @@ class Entrants(NamedTuple):
         """The able one at a place, whole: with its quote, its reservation and the cap that holds a ceiling."""
         deployment, model = self.able[place]
         measure = self.measure
-        figures = self.qualities[place], self.costs[place]
+        cost, busy = self.loads.get(place, (self.costs[place], ""))
+        figures = self.qualities[place], cost
         found = candidate(
             deployment,
             model,
@@ -119,7 +125,7 @@ class Entrants(NamedTuple):
             measure.at,
             known=measure.known,
             below=below,
-            reason=reason,
+            reason=f"{reason}; {busy}" if busy else reason,
             figures=figures,
         )
         if measure.ceiling_pusd is not None:

@@ -87,7 +87,7 @@ def reasoned(decision: Decision) -> dict[str, object]:
 
 def _named(decision: Decision) -> list[dict[str, object]]:
     """The choice with all it is told with, and the next few by their figures."""
-    ranked = decision.ranked
+    ranked, loaded = decision.ranked, decision.experience.busy is not None
     told = [_told(ranked[0], decision.features.n, full=False)]
     for rank in range(1, min(RANKED_KEPT, len(ranked))):
         place = ranked.order[rank]
@@ -95,7 +95,7 @@ def _named(decision: Decision) -> list[dict[str, object]]:
             {
                 "deployment": ranked.able[place][0].id,
                 "quality": ranked.qualities[place] / QUALITY_STEPS,
-                "expected_cost_usd": _exact(ranked.costs[place]),
+                "expected_cost_usd": _exact(ranked[rank].expected_cost_pusd if loaded else ranked.costs[place]),
             }
         )
     return told

@@ -41,10 +41,12 @@ Value = TypeVar("Value")
 class Prepared:
     """The parts, each filled by its owner through `keep`."""
 
-    __slots__ = ("addresses", "everybody", "names", "rules", "shortlists", "versions")
+    __slots__ = ("addresses", "engines", "everybody", "names", "rules", "shortlists", "versions")
 
     def __init__(self, catalog: Catalog) -> None:
         self.everybody: tuple[Deployment, ...] = tuple(catalog.deployments())
+        rooms = ((one.id, one.prices.self_hosted) for one in self.everybody)
+        self.engines = {name: own.concurrency for name, own in rooms if own is not None and own.concurrency is not None}
         self.addresses: dict[str, Address] = {}
         self.rules: dict[tuple[str, str | None, int], Rules] = {}
         self.names: Mapping[str, Mapping[str, frozenset[str]]] | None = None

@@ -20,6 +20,7 @@ from service.routing.capable import demands_of, emptied_by
 from service.routing.entrants import Entrants, Measure, enter
 from service.routing.estimate import forecast
 from service.routing.lengths import Lengths
+from service.routing.load import under_load
 from service.routing.policies import POLICIES
 from service.routing.prepared import prepared
 from service.routing.rules import Rules, rules_for
@@ -93,6 +94,7 @@ def weigh(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Circ
         entrants = enter(shortlist, measure._replace(demands=demands))
     if not entrants.able:
         raise _nobody(asked, [reason for _, _, reason, _ in entrants.out], rules, catalog)
+    entrants = under_load(entrants, ready.engines)
     ranking = entrants.ranked(POLICIES[rules.spec.objective], rules.spec)
     return Weighed(asked, intent, catalog, around, rules, meant, entrants, ranking)
 

@@ -20,10 +20,14 @@ def serving(tmp_path: Path, vendors: Callable[..., SimulatorThread]) -> Iterator
     """`serving({vendor: script}, extra=..., **settings)` gives the app over these vendors and their simulator."""
     running: list[Serving] = []
 
-    def start(scripts: Any, *, extra: str = "", quirks: Any = None, **settings: Any) -> tuple[Serving, SimulatorThread]:
+    def start(
+        scripts: Any, *, extra: str = "", quirks: Any = None, models: str = "", **settings: Any
+    ) -> tuple[Serving, SimulatorThread]:
         simulator = vendors(scripts)
         number = len(running)
-        file = registry(tmp_path / f"r{number}.yaml", simulator, timeouts=QUICK, extra=extra, quirks=quirks or {})
+        file = registry(
+            tmp_path / f"r{number}.yaml", simulator, timeouts=QUICK, extra=extra, quirks=quirks or {}, models=models
+        )
         running.append(start_app(tmp_path / f"d{number}", file, **settings))
         return running[-1], simulator
 

@@ -45,7 +45,7 @@ def a_book(draw):
     if kind < 0.08:
         return PriceBook("b")
     if kind < 0.16:
-        return PriceBook("b", self_hosted=SelfHosted(8, 3_490_000_000_000, 3_000, 300, 600_000))
+        return PriceBook("b", self_hosted=SelfHosted(8, 3_490_000_000_000, 3_000, 300, 600_000, draw.choice([None, 4])))
 
     def rates():
         put = draw.randrange(0, 5_000_000)
@@ -166,6 +166,7 @@ def surroundings(draw, number, catalog, lengths):
         unknown_ground=draw.random() < 0.2,
         warm_tokens={name: draw.randrange(4_000) for name in draw.sample(ids, 1)},
         marked=draw.random() < 0.2,
+        busy=draw.choice([None, {}, dict.fromkeys(ids, draw.randrange(9))]),
     )
     at = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(microseconds=draw.randrange(27 * 86_400 * 10**6))
     return Circumstances(

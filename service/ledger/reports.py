@@ -92,7 +92,7 @@ def cost_report(
     totals = sink.sums((), since_ms, until_ms)
     if not totals:
         return CostReport(grouping, (), None, ())
-    comparable = totals[0].compared_requests > 0
+    comparable = totals[0].configured.requests > 0
     total = _row((), totals[0], comparable=comparable)
     rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms)]
     overlapping = sum(row.attempts for row in rows) > total.attempts
@@ -114,8 +114,8 @@ def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:
         attempts=sums.attempts,
         tokens=sums.tokens,
         cost_pusd=sums.cost_pusd,
-        baseline_pusd=sums.baseline_pusd if comparable else None,
-        saved_pusd=sums.baseline_pusd - sums.compared_pusd if comparable else None,
+        baseline_pusd=sums.configured.baseline_pusd if comparable else None,
+        saved_pusd=sums.configured.baseline_pusd - sums.configured.cost_pusd if comparable else None,
         estimated_share=round(share, SHARE_DIGITS),
         unpriced_attempts=sums.unpriced_attempts,
         open_attempts=sums.open_attempts,

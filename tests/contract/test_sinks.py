@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -51,9 +53,15 @@ def decided(number):
     return decode(encode("decision", {"id": f"d{number}", "key_id": "k", "plan": "single"})[:-1])
 
 
+@pytest.fixture
+def place(tmp_path):
+    """Where a sink lies."""
+    return str(tmp_path / "index")
+
+
 @pytest.fixture(params=sorted(SINKS))
-def sink(request, tmp_path):
-    made = SINKS[request.param](str(tmp_path / "index"))
+def sink(request, place):
+    made = SINKS[request.param](place)
     yield made
     made.close()
 
@@ -173,8 +181,8 @@ def test_sums_are_exact_beyond_64_bits(sink):
     for by in ((), ("model",), ("day", "tag")):
         (sums,) = sink.sums(by, None, None)
         assert sums.cost_pusd == want
-        assert sums.compared_pusd == want
-        assert sums.baseline_pusd == 1_000 * big
+        assert sums.configured.cost_pusd == want
+        assert sums.configured.baseline_pusd == 1_000 * big
 
 
 def test_the_range_is_half_open(sink):
@@ -418,3 +426,40 @@ def test_a_ledger_url_chooses_the_sink(tmp_path):
         with pytest.raises(ConfigurationError, match="sqlite:///") as refused:
             open_sink(tmp_path, url)
         assert "geheim" not in str(refused.value)
+
+
+ANOTHER_BASELINE = """
+import importlib.util
+import sys
+
+import service.ledger
+
+# Before anything derives its columns from it.
+where = service.ledger.__path__[0] + "/sinks/port.py"
+spec = importlib.util.spec_from_file_location("service.ledger.sinks.port", where)
+port = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(port)
+port.BASELINES = (*port.BASELINES, port.Baseline("strongest", "strongest_pusd"))
+
+from service.ledger.lines import Line
+from service.ledger.sinks import SINKS, sqlite_folding
+
+sqlite_folding.SETTLE_ROWS = 3  # some are in the rollups, some wait
+sink = SINKS[sys.argv[1]](sys.argv[2])
+sink.prepare()
+for number in range(5):
+    opened = {"attempt_id": f"a{number}", "decision_id": f"d{number // 2}", "at_ms": 10**12, "model": "m"}
+    ended = {"attempt_id": f"a{number}", "state": "settled", "at_ms": 10**12, "cost_pusd": 3, "final": number % 2 == 1}
+    ended |= {"strongest_pusd": 100 + number, "baseline_pusd": 7}
+    sink.store(port.Batch("w.00000.jsonl", number, [Line("open", opened, "0"), Line("terminal", ended, "0")]))
+(found,) = sink.sums(("model",), None, None)
+assert sink.audit().differences == ()
+print(sorted((name, *figures) for name, figures in found.baselines.items()))
+"""
+
+
+def test_one_line_in_the_table_is_one_baseline_more(sink, place, request):
+    """Columns, rollups, reports and audit follow from it, in every sink."""
+    command = [sys.executable, "-c", ANOTHER_BASELINE, request.node.callspec.params["sink"], place]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "[('baseline', 2, 14, 12), ('strongest', 2, 204, 12)]\n", done.stderr

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.ledger.lines import encode, skim
-from service.ledger.sinks import sqlite_folding
+from service.ledger.sinks import rollup, sqlite_folding
 from service.ledger.sinks import sqlite_reports as reports
-from service.ledger.sinks import sqlite_rollup as rollup
 from service.ledger.sinks.port import GROUPINGS, Batch
 from service.ledger.sinks.sqlite import SqliteSink
 

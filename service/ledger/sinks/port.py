@@ -11,7 +11,7 @@ Every sink
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -33,6 +33,14 @@ GROUPINGS = (
 )
 """What costs can be grouped by. Days are UTC. An attempt with two tags stands in the group of each."""
 
+
+def check_grouping(by: Iterable[str]) -> None:
+    """Raise ValueError for an unknown grouping."""
+    for name in by:
+        if name not in GROUPINGS:
+            raise ValueError(f"costs can't be grouped by {name!r}; choose from {', '.join(GROUPINGS)}")
+
+
 TOKEN_COLUMNS = (
     "input_tokens",
     "cache_read_tokens",
@@ -44,7 +52,24 @@ TOKEN_COLUMNS = (
     "audio_out_tokens",
     "image_tokens",
 )
-"""The usage buckets as columns: a bucket's name and its unit."""
+"""The usage buckets as columns: a bucket's name and its unit. Each is added up over the attempts of a group."""
+
+
+class Baseline(NamedTuple):
+    """What a request is compared with: `column`, of a terminal row, is what it would have cost so, in pico-USD."""
+
+    name: str
+    column: str
+
+
+BASELINES = (Baseline("baseline", "baseline_pusd"),)
+"""One line here is one baseline more: every sink derives its columns and its sums from this table.
+
+The field must be in `TerminalEntry`, too. The first one is the configured baseline.
+"""
+
+LAYOUT = 5 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)
+"""The version of every sink's tables. It rises with each measure; raise the first figure for any other change."""
 
 
 ANSWERS_MAX = 1_000_000
@@ -82,15 +107,26 @@ class Batch:
     problems: Sequence[Problem] = ()
 
 
+class Compared(NamedTuple):
+    """Requests whose cost under a baseline is known, what they would have cost so, and what they cost; pico-USD.
+
+    A request is compared when its baseline is known and every attempt of it is priced. Its baseline counts once;
+    `cost_pusd` is what all attempts of these requests cost, plus what crashed attempts of any request were charged:
+    those bought nothing, so they count against the savings.
+    """
+
+    requests: int
+    baseline_pusd: int
+    cost_pusd: int
+
+
 @dataclass(frozen=True, slots=True)
 class CostSums:
     """One group of attempts, added up; money in pico-USD, `keys` in the order asked for.
 
     `billable_attempts` have ended and may stand on an invoice (all but `refused`); `guessed_attempts` are those of them
-    whose usage is not the provider's own number. `unpriced_attempts` have ended with an unknown cost.
-    A request is compared when its baseline is known and every attempt of it is priced: `baseline_pusd` is the sum of
-    the baselines of compared requests, counted once each, and `compared_pusd` what these requests cost, plus what
-    crashed attempts were charged: those bought nothing, so they count against the savings.
+    whose usage is not the provider's own number. `unpriced_attempts` have ended with an unknown cost. `baselines` has
+    an entry for each of `BASELINES`, by name.
     """
 
     keys: tuple[str | None, ...]
@@ -101,11 +137,14 @@ class CostSums:
     billable_attempts: int
     guessed_attempts: int
     unpriced_attempts: int
-    compared_requests: int
     tokens: Mapping[str, int]
     cost_pusd: int
-    baseline_pusd: int
-    compared_pusd: int
+    baselines: Mapping[str, Compared]
+
+    @property
+    def configured(self) -> Compared:
+        """What came of the configured baseline."""
+        return self.baselines[BASELINES[0].name]
 
 
 class Spent(NamedTuple):

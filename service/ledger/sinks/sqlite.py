@@ -23,11 +23,10 @@ import orjson
 
 from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
-from service.ledger.lines import Line
 from service.ledger.segments import FILE_MODE
+from service.ledger.sinks import halves
 from service.ledger.sinks import sqlite_layout as layout
 from service.ledger.sinks import sqlite_reports as reports
-from service.ledger.sinks import sqlite_rollup as rollup
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
     Audit,
@@ -38,6 +37,7 @@ from service.ledger.sinks.port import (
     SinkFault,
     SinkMissing,
     Spent,
+    check_grouping,
 )
 from service.ledger.sinks.sqlite_audit import audit
 from service.ledger.sinks.sqlite_folding import Rollup
@@ -49,8 +49,6 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 LOOK_EVERY = 100_000
 """Steps of SQLite from one look at the clock to the next: some milliseconds."""
-
-TABLES = (*layout.TABLES, *rollup.TABLES)
 
 BUSY_S = 5.0
 """How long a statement waits for another process's transaction; a batch takes milliseconds."""
@@ -140,9 +138,9 @@ class SqliteSink:
                     f"the ledger index {self.path} has layout {found}, this program knows {layout.SCHEMA_VERSION}; "
                     "run the newer program, or move the file away and it is built again from the journal"
                 )
-            for table in TABLES:
+            for table in layout.TABLES:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in (*layout.SCHEMA.split(";"), *rollup.SCHEMA.split(";")):
+            for statement in layout.SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {layout.SCHEMA_VERSION}")
 
@@ -153,27 +151,27 @@ class SqliteSink:
 
     def store(self, batch: Batch) -> None:
         """See `Sink`; what raises leaves everything as it was."""
-        whole, others = _whole_attempts(batch.lines)
+        whole, others = halves.whole_attempts(batch.lines)
         with self._changing() as connection:
             writer = _writer_id(connection, batch.segment)
             (last,) = connection.execute("SELECT COALESCE(MAX(id), 0) FROM attempts").fetchone()
             before = connection.total_changes
-            connection.executemany(layout.PUT_WHOLE, [layout.whole_values(*lines, writer) for lines in whole])
+            connection.executemany(layout.PUT_WHOLE, [halves.whole_values(*lines, writer) for lines in whole])
             if connection.total_changes - before < len(whole):
                 # Some were there already. Each line by itself changes nothing where it was taken a moment ago.
                 others = batch.lines
             changed = {str(line.body.get("attempt_id")) for line in others if line.kind in ("open", "terminal")}
             self._rollup.begin(connection, batch.lines, changed, last)
             connection.executemany(
-                layout.PUT_DECISION, [layout.decision_values(line) for line in batch.lines if line.kind == "decision"]
+                layout.PUT_DECISION, [halves.decision_values(line) for line in batch.lines if line.kind == "decision"]
             )
             for line in others:
                 if line.kind == "open":
-                    values = layout.open_values(line, writer)
+                    values = halves.open_values(line, writer)
                     connection.execute(layout.NOTE_SECOND_OPEN, values)
                     connection.execute(layout.PUT_OPEN, values)
                 elif line.kind == "terminal":
-                    values = layout.terminal_values(line)
+                    values = halves.terminal_values(line)
                     connection.execute(layout.NOTE_SECOND_TERMINAL, values)
                     connection.execute(layout.PUT_TERMINAL, values)
             self._rollup.finish(connection, changed, last)
@@ -187,12 +185,12 @@ class SqliteSink:
         """See `Sink`."""
         with self._changing() as connection:
             self._rollup.forget()
-            for table in TABLES:
+            for table in layout.TABLES:
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  # Names are literals of the layout.
 
     def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
         """See `Sink`; raises ValueError for an unknown grouping."""
-        reports.check_grouping(by)
+        check_grouping(by)
         with self._asking() as connection:
             return reports.sums(connection, by, since_ms, until_ms)
 
@@ -317,22 +315,6 @@ def _fault(error: Exception) -> SinkFault | None:
     return SinkFault(str(error)) if isinstance(error, sqlite3.OperationalError) else None
 
 
-def _whole_attempts(lines: Sequence[Line]) -> tuple[list[tuple[Line, Line]], Sequence[Line]]:
-    """(the two lines of each attempt that has exactly both of them here, the other lines of attempts)."""
-    found: dict[object, list[Line]] = {}
-    for line in lines:
-        if line.kind in ("open", "terminal"):
-            found.setdefault(line.body.get("attempt_id"), []).append(line)
-    whole: list[tuple[Line, Line]] = []
-    others: list[Line] = []
-    for its_lines in found.values():
-        if [line.kind for line in its_lines] == ["open", "terminal"]:
-            whole.append((its_lines[0], its_lines[1]))
-        else:
-            others += its_lines
-    return whole, others
-
-
 def _answer(row: Sequence[Any]) -> AnswerLength:
     """A row of `_ANSWERS_SQL`, whose last column is whether the answer was cut."""
     model, intent, effort, visible, reasoning, last, choices, cut = row
@@ -341,7 +323,7 @@ def _answer(row: Sequence[Any]) -> AnswerLength:
 
 def _writer_id(connection: sqlite3.Connection, segment: str) -> int:
     """The number of the writer of a segment, whose file is named after it."""
-    name = (segment.partition(".")[0],)
+    name = (halves.writer_of(segment),)
     connection.execute("INSERT OR IGNORE INTO writers (name) VALUES (?)", name)
     (found,) = connection.execute("SELECT id FROM writers WHERE name = ?", name).fetchone()
     return int(found)

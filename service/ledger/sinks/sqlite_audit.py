@@ -1,6 +1,6 @@
 """Whether the SQLite sink's rollups say what its attempts say: the same sums, worked out again in another way.
 
-Where on the path: below `sinks.sqlite`, behind `coe ledger verify`. What `sqlite_rollup` does request by request in
+Where on the path: below `sinks.sqlite`, behind `coe ledger verify`. What `rollup` does request by request in
 Python is done here by window functions over all attempts of a day, so that a mistake in one is not one in the other.
 """
 
@@ -10,38 +10,38 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from service.ledger.sinks.port import TOKEN_COLUMNS, Audit
-from service.ledger.sinks.sqlite_layout import day_of
-from service.ledger.sinks.sqlite_rollup import (
-    COUNTS,
-    DIMENSIONS,
-    HOUR_MS,
-    LEFT_OUT,
-    LEVELS,
-    LOW,
-    LOW_BITS,
-    MONEY,
-    Level,
-)
-
-DAY_HOURS: Final = 24
+from service.ledger.sinks.halves import day_of
+from service.ledger.sinks.port import BASELINES, TOKEN_COLUMNS, Audit, Baseline
+from service.ledger.sinks.rollup import COUNTS, DAY_HOURS, DIMENSIONS, HOUR_MS, LEVELS, MONEY, Level
+from service.ledger.sinks.sqlite_layout import LEFT_OUT, LOW, LOW_BITS
 
 DIFFERENCES_MAX: Final = 100
 """Differences that are told one by one."""
 
 Progress = Callable[[int, int], None]
 
+
+def _picked(one: Baseline) -> str:
+    return f"pick_{one.name} = its_pick_{one.name} AND NOT unpriced"
+
+
 _TO_SUM: Final = (
     *("1", "first", "first_model", "first_provider", "first_both", "billable"),
     "billable AND usage_source IS NOT 'provider'",
     "cost_pusd IS NULL",
-    "pick = its_pick AND NOT unpriced",
+    *map(_picked, BASELINES),
     *TOKEN_COLUMNS,
 )
 _TO_PAY: Final = (
     "cost_pusd",
-    "CASE WHEN pick = its_pick AND NOT unpriced THEN baseline_pusd END",
-    "CASE WHEN (its_pick IS NOT NULL AND NOT unpriced) OR state = 'unknown' THEN cost_pusd END",
+    *(
+        value
+        for one in BASELINES
+        for value in (
+            f"CASE WHEN {_picked(one)} THEN {one.column} END",
+            f"CASE WHEN (its_pick_{one.name} IS NOT NULL AND NOT unpriced) OR state = 'unknown' THEN cost_pusd END",
+        )
+    ),
 )
 
 
@@ -59,22 +59,29 @@ def _money(value: str) -> str:
 
 
 _NAMED: Final = ", ".join(DIMENSIONS)
-_PICK: Final = """CASE WHEN final = 1 AND baseline_pusd IS NOT NULL
-    THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END"""
+_PICKS: Final = ", ".join(
+    f"CASE WHEN final = 1 AND {one.column} IS NOT NULL "
+    f"THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END AS pick_{one.name}"
+    for one in BASELINES
+)
+_ITS_PICKS: Final = ", ".join(
+    f"MAX(pick_{one.name}) OVER (PARTITION BY request) AS its_pick_{one.name}" for one in BASELINES
+)
+_BASELINE_COLUMNS: Final = ", ".join(f"a.{one.column}" for one in BASELINES)
 
 _ATTEMPTS: Final = f"""
 SELECT start, {_NAMED}, by_writer, {", ".join(f"COALESCE(SUM({value}), 0)" for value in _TO_SUM)},
     {", ".join(_money(value) for value in _TO_PAY)}
 FROM (
     SELECT *, {_first()} AS first, {_first("model")} AS first_model, {_first("provider")} AS first_provider,
-        {_first("model", "provider")} AS first_both, MAX(pick) OVER (PARTITION BY request) AS its_pick,
+        {_first("model", "provider")} AS first_both, {_ITS_PICKS},
         MAX(cost_pusd IS NULL) OVER (PARTITION BY request) AS unpriced
     FROM (
         SELECT COALESCE(a.decision_id, a.attempt_id) AS request, a.attempt_id, a.at_ms / {HOUR_MS} AS start,
             COALESCE(a.writer, 0) AS by_writer, a.model, a.provider, a.intent, a.language, a.key_id, a.tags, a.policy,
             a.requested_model, d.plan, CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END AS simulated,
-            a.state, a.state <> 'refused' AS billable, a.usage_source, a.cost_pusd, a.baseline_pusd,
-            {_PICK} AS pick, {", ".join(f"a.{column}" for column in TOKEN_COLUMNS)}
+            a.state, a.state <> 'refused' AS billable, a.usage_source, a.cost_pusd, {_BASELINE_COLUMNS},
+            {_PICKS}, {", ".join(f"a.{column}" for column in TOKEN_COLUMNS)}
         FROM attempts AS a LEFT JOIN decisions AS d ON d.id = a.decision_id
         WHERE a.id NOT IN ({LEFT_OUT}) AND a.at_ms >= :first * {HOUR_MS} AND a.at_ms < :last * {HOUR_MS}
     )

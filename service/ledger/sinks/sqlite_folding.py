@@ -1,6 +1,6 @@
 """The rollups of the SQLite sink kept up with the attempts, in the transactions that store those.
 
-Where on the path: below `sinks.sqlite`; what a request adds is told by `sqlite_rollup`.
+Where on the path: below `sinks.sqlite`; what a request adds is told by `rollup`.
 
 New and changed attempts wait until some thousands have come together, and are then added at once: most are the only one
 of their request, and SQLite adds those up by itself, without holding up other threads of ours. Of a request that is in
@@ -18,20 +18,9 @@ from typing import Any, Final
 import orjson
 
 from service.ledger.lines import Line
-from service.ledger.sinks.port import TOKEN_COLUMNS
-from service.ledger.sinks.sqlite_rollup import (
-    COUNTS,
-    DIMENSIONS,
-    HOUR_MS,
-    KEYS,
-    LEVELS,
-    LOW,
-    LOW_BITS,
-    SUMS,
-    TOKENS_MAX,
-    Row,
-    added,
-)
+from service.ledger.sinks.port import BASELINES, TOKEN_COLUMNS, Baseline
+from service.ledger.sinks.rollup import COUNTS, DIMENSIONS, HOUR_MS, KEYS, LEVELS, MONEY, TOKENS_MAX, Row, added
+from service.ledger.sinks.sqlite_layout import LOW, LOW_BITS, SUMS
 
 SETTLE_ROWS = 4_000
 """Attempts that wait until they are added: a report reads those one by one, in some ten milliseconds."""
@@ -48,8 +37,10 @@ _TOKENS: Final = tuple(f"a.{column}" for column in TOKEN_COLUMNS)
 _COLUMNS: Final = (
     "COALESCE(a.decision_id, a.attempt_id)",
     *("a.id", "a.attempt_id", "a.at_ms", "COALESCE(a.writer, 0)", "a.state", "a.usage_source", "a.final"),
-    *("a.attempt_number", "a.cost_pusd", "a.baseline_pusd", *_DIMENSIONS, *_TOKENS),
+    *("a.attempt_number", "a.cost_pusd", *(f"a.{baseline.column}" for baseline in BASELINES), *_DIMENSIONS, *_TOKENS),
 )
+_AT_DIMENSIONS: Final = 10 + len(BASELINES)
+_AT_TOKENS: Final = _AT_DIMENSIONS + len(DIMENSIONS)
 _ROWS: Final = (
     f"SELECT {', '.join(_COLUMNS)} FROM json_each(?) AS asked "  # noqa: S608  # Names are literals of this package.
     "CROSS JOIN attempts AS a ON {found} LEFT JOIN decisions AS d ON d.id = a.decision_id"
@@ -74,19 +65,29 @@ _MAKE_SINGLE: Final = (
     f"(id INTEGER PRIMARY KEY, start, dimensions, writer, name, {', '.join(SUMS)})"
 )
 _BILLABLE: Final = "a.state <> 'refused'"
-_COMPARED: Final = "(a.final = 1 AND a.baseline_pusd IS NOT NULL AND a.cost_pusd IS NOT NULL)"
-_BASELINE: Final = f"CASE WHEN {_COMPARED} THEN a.baseline_pusd ELSE 0 END"
-_COST_COMPARED: Final = f"CASE WHEN {_COMPARED} OR a.state = 'unknown' THEN COALESCE(a.cost_pusd, 0) ELSE 0 END"
+
+
+def _compared(baseline: Baseline) -> dict[str, str]:
+    """Of an attempt that is the only one of its request, by the names of `COUNTS` and `MONEY`."""
+    compared = f"(a.final IS 1 AND a.{baseline.column} IS NOT NULL AND a.cost_pusd IS NOT NULL)"
+    charged = f"{compared} OR a.state = 'unknown'"
+    return {
+        f"{baseline.name}_requests": compared,
+        baseline.name: f"CASE WHEN {compared} THEN a.{baseline.column} ELSE 0 END",
+        f"{baseline.name}_compared": f"CASE WHEN {charged} THEN COALESCE(a.cost_pusd, 0) ELSE 0 END",
+    }
+
+
+_BASELINES: Final = ", ".join(f"{sql} AS {name}" for one in BASELINES for name, sql in _compared(one).items())
 _SINGLE: Final = f"""
 INSERT INTO single SELECT id, start, (SELECT id FROM dimensions WHERE dimensions.name = found.name), writer, name,
     1, 1, 1, 1, 1, {", ".join(SUMS[5 : len(COUNTS)])},
-    {", ".join(f"{name} >> {LOW_BITS}, {name} & {LOW}" for name in ("cost", "baseline", "compared"))}
+    {", ".join(f"{name} >> {LOW_BITS}, {name} & {LOW}" for name in MONEY)}
 FROM (
     SELECT a.id, a.at_ms / {HOUR_MS} AS start, COALESCE(a.writer, 0) AS writer,
         json_array({", ".join(_DIMENSIONS)}) AS name, {_BILLABLE} AS billable,
         {_BILLABLE} AND a.usage_source IS NOT 'provider' AS guessed, a.cost_pusd IS NULL AS unpriced,
-        {_COMPARED} AS compared_requests, {", ".join(_TOKENS)},
-        COALESCE(a.cost_pusd, 0) AS cost, {_BASELINE} AS baseline, {_COST_COMPARED} AS compared
+        {", ".join(_TOKENS)}, COALESCE(a.cost_pusd, 0) AS cost, {_BASELINES}
     FROM waiting CROSS JOIN attempts AS a ON a.id = waiting.id LEFT JOIN decisions AS d ON d.id = a.decision_id
     WHERE a.state <> 'open' AND a.at_ms >= 0 AND COALESCE(a.cost_pusd, 0) >= 0
         AND {" AND ".join(f"{token} BETWEEN 0 AND {TOKENS_MAX >> 4}" for token in _TOKENS)}
@@ -224,15 +225,9 @@ def _requests(connection: sqlite3.Connection, decisions: set[str], lone: set[str
     for query, asked in ((_OF_DECISIONS, decisions), (_LONE, lone)):
         if asked:
             for row in connection.execute(query, (_list(asked),)):
-                dimensions, tokens = row[11:21], row[21:]
-                identity, attempt, at_ms, writer, state, source, final, number, cost, baseline = row[1:11]
-                found.setdefault(row[0], []).append(
-                    Row(
-                        *(identity, attempt, at_ms, writer, state, source, final, number, cost, baseline),
-                        dimensions=dimensions,
-                        tokens=tokens,
-                    )
-                )
+                baselines, dimensions = row[10:_AT_DIMENSIONS], row[_AT_DIMENSIONS:_AT_TOKENS]
+                figures: tuple[Any, ...] = (*row[1:10], baselines, dimensions, row[_AT_TOKENS:])
+                found.setdefault(row[0], []).append(Row(*figures))
     return found.values()
 
 

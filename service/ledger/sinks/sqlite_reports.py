@@ -13,20 +13,30 @@ Invariant: money is summed in two halves of 32 bits that Python puts together: S
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import add
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import orjson
 
-from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, CostSums, Spent
-from service.ledger.sinks.sqlite_layout import day_of
-from service.ledger.sinks.sqlite_rollup import HOUR_MS, LEFT_OUT, LEVELS, LOW, LOW_BITS, MONEY, Level
+from service.ledger.sinks.halves import day_of
+from service.ledger.sinks.port import BASELINES, TOKEN_COLUMNS, Baseline, CostSums, Spent, check_grouping
+from service.ledger.sinks.rollup import (
+    COUNTED,
+    DAY_HOURS,
+    HOUR_MS,
+    MONEY,
+    Groups,
+    Piece,
+    Totals,
+    merge,
+    pieces,
+    requests_column,
+    told,
+)
+from service.ledger.sinks.sqlite_layout import LEFT_OUT, LOW, LOW_BITS
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """Instants that stand for no bound."""
-
-_DAY_HOURS: Final = 24
 
 _GROUP_SQL: Mapping[str, str] = {
     "model": "a.model",
@@ -44,17 +54,26 @@ _GROUP_SQL: Mapping[str, str] = {
 
 _ROLLED_SQL: Mapping[str, str] = {
     **_GROUP_SQL,
-    "day": "s.day",
     "plan": "a.plan",
     "simulated": "a.simulated",
 }
 """The same of a row of `dimensions`."""
 
+
+def _baseline_sql(one: Baseline) -> dict[str, str]:
+    picked = f"a.pick_{one.name} = r.pick_{one.name} AND r.unpriced = 0"
+    charged = f"(r.pick_{one.name} IS NOT NULL AND r.unpriced = 0) OR a.state = 'unknown'"
+    return {
+        one.name: f"CASE WHEN {picked} THEN a.{one.column} END",
+        f"{one.name}_compared": f"CASE WHEN {charged} THEN a.cost_pusd END",
+    }
+
+
 _MONEY_SQL: Mapping[str, str] = {
     "cost": "a.cost_pusd",
-    "baseline": "CASE WHEN a.pick = r.pick AND r.unpriced = 0 THEN a.baseline_pusd END",
-    "compared": "CASE WHEN (r.pick IS NOT NULL AND r.unpriced = 0) OR a.state = 'unknown' THEN a.cost_pusd END",
+    **{name: sql for one in BASELINES for name, sql in _baseline_sql(one).items()},
 }
+"""By the names of `MONEY`, in their order."""
 
 _COUNTS_SQL: Mapping[str, str] = {
     "requests": "COUNT(DISTINCT a.request)",
@@ -64,30 +83,40 @@ _COUNTS_SQL: Mapping[str, str] = {
     "billable": "COALESCE(SUM(a.state NOT IN ('open', 'refused')), 0)",
     "guessed": "COALESCE(SUM(a.state NOT IN ('open', 'refused') AND a.usage_source IS NOT 'provider'), 0)",
     "unpriced": "COALESCE(SUM(a.state <> 'open' AND a.cost_pusd IS NULL), 0)",
-    "compared_requests": "COALESCE(SUM(a.pick = r.pick AND r.unpriced = 0), 0)",
+    **{
+        f"{one.name}_requests": f"COALESCE(SUM(a.pick_{one.name} = r.pick_{one.name} AND r.unpriced = 0), 0)"
+        for one in BASELINES
+    },
 }
-"""In the order of `CostSums`."""
+"""By the names of `COUNTED`, in their order."""
 
-_PICK = """CASE WHEN final = 1 AND baseline_pusd IS NOT NULL
-    THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END"""
+_PICKS = {
+    f"pick_{one.name}": f"CASE WHEN final = 1 AND {one.column} IS NOT NULL "
+    "THEN printf('%012d:%s', COALESCE(attempt_number, 0), attempt_id) END"
+    for one in BASELINES
+}
 
-_ALL = f"SELECT *, COALESCE(decision_id, attempt_id) AS request, {_PICK} AS pick FROM attempts"  # noqa: S608  # As below.
+_ALL = (
+    "SELECT *, COALESCE(decision_id, attempt_id) AS request, "  # noqa: S608  # As below.
+    f"{', '.join(f'{pick} AS {name}' for name, pick in _PICKS.items())} FROM attempts"
+)
 
-# `pick` names the one attempt of a request whose baseline counts: the last of its final ones. A request is known by its
+# A pick names the one attempt of a request whose baseline counts: the last of its final ones. A request is known by its
 # decision, an id of ours: the request id may be the caller's, and two callers may send the same.
 _SCOPE_SQL = f"""
 WITH a AS (
     {_ALL} WHERE {{scope}}
 ),
 r AS (
-    SELECT COALESCE(decision_id, attempt_id) AS request, MAX({_PICK}) AS pick,
+    SELECT COALESCE(decision_id, attempt_id) AS request,
+        {", ".join(f"MAX({pick}) AS {name}" for name, pick in _PICKS.items())},
         MAX(state <> 'open' AND cost_pusd IS NULL) AS unpriced
     FROM attempts
     WHERE decision_id IN (SELECT decision_id FROM a)
         OR (decision_id IS NULL AND attempt_id IN (SELECT attempt_id FROM a))
     GROUP BY 1
 )
-"""  # noqa: S608  # Literals of this file.
+"""  # noqa: S608  # Literals of this package.
 
 _IN_RANGE = "(at_ms >= :since_ms AND at_ms < :until_ms)"
 _ROLLED = f"id NOT IN ({LEFT_OUT})"
@@ -96,19 +125,6 @@ _LEFT_OVER = (
     f"UNION ALL {_ALL} WHERE at_ms >= :since_ms AND at_ms < :first_ms AND {_ROLLED} "
     f"UNION ALL {_ALL} WHERE at_ms >= :last_ms AND at_ms < :until_ms AND {_ROLLED}"
 )
-
-Totals = tuple[int, ...]
-"""The counts of `_COUNTS_SQL`, the tokens, and the money of `_MONEY_SQL`, of one group."""
-
-Groups = Iterator[tuple[tuple[Any, ...], Totals]]
-
-
-class Piece(NamedTuple):
-    """Periods [start, stop) of a level."""
-
-    level: Level
-    start: int
-    stop: int
 
 
 def sums(
@@ -123,11 +139,11 @@ def sums(
     found: dict[tuple[Any, ...], Totals] = {}
     folded = dict(connection.execute("SELECT level, before FROM folded"))
     for piece in pieces(first, last, folded, by_day="day" in by):
-        _merge(found, _rolled(connection, by, piece))
+        merge(found, _rolled(connection, by, piece))
     bounds = {"first_ms": first * HOUR_MS, "last_ms": last * HOUR_MS}
     bounds = {name: min(max(value, since), until) for name, value in bounds.items()}
-    _merge(found, _asked(connection, by, _LEFT_OVER, {"since_ms": since, "until_ms": until, **bounds}))
-    return _told(found)
+    merge(found, _asked(connection, by, _LEFT_OVER, {"since_ms": since, "until_ms": until, **bounds}))
+    return told(found)
 
 
 def plain_sums(
@@ -139,82 +155,41 @@ def plain_sums(
         "since_ms": _FIRST if since_ms is None else since_ms,
         "until_ms": _LAST if until_ms is None else until_ms,
     }
-    return _told(dict(_asked(connection, by, _IN_RANGE, bounds)))
+    return told(dict(_asked(connection, by, _IN_RANGE, bounds)))
 
 
-def check_grouping(by: Iterable[str]) -> None:
-    """Raise ValueError for an unknown grouping."""
-    for name in by:
-        if name not in _GROUP_SQL:
-            raise ValueError(f"costs can't be grouped by {name!r}; choose from {', '.join(GROUPINGS)}")
-
-
-def pieces(first: int, last: int, folded: Mapping[str, int], *, by_day: bool) -> Iterator[Piece]:
-    """The hours [first, last) as periods of the coarsest levels that have them; `folded` says how far each goes."""
-    levels = [level for level in LEVELS if not by_day or level.hours <= _DAY_HOURS]
-    yield from _split(first, last, levels, folded)
-
-
-def _split(first: int, last: int, levels: Sequence[Level], folded: Mapping[str, int]) -> Iterator[Piece]:
-    *finer, level = levels
-    start, stop = -(-first // level.hours), last // level.hours
-    if finer:
-        stop = min(stop, folded.get(level.table, 0))
-    if start < stop:
-        yield Piece(level, start, stop)
-        ranges = ((first, start * level.hours), (stop * level.hours, last))
-    else:
-        ranges = ((first, last), (last, last))
-    for its_first, its_last in ranges:
-        if finer and its_first < its_last:
-            yield from _split(its_first, its_last, finer, folded)
-
-
-def _rolled(
-    connection: sqlite3.Connection, by: Sequence[str], piece: Piece
-) -> Iterator[tuple[tuple[Any, ...], Totals]]:
-    """(keys, totals) of each group of a piece.
-
-    Two steps: rows are added up by number first, so that names and tags are looked at once for each set of dimensions.
-    """
-    requests = (
-        "requests"
-        + {
-            (True, True): "_by_both",
-            (True, False): "_by_model",
-            (False, True): "_by_provider",
-            (False, False): "",
-        }["model" in by, "provider" in by]
-    )
-    counts = (requests, "attempts", "billable", "guessed", "unpriced", "compared_requests", *TOKEN_COLUMNS)
+def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> Groups:
+    """(keys, totals) of each group of a piece."""
+    counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("billable") :], *TOKEN_COLUMNS)
     columns = (*counts, *(f"{name}_{half}" for name in MONEY for half in ("high", "low")))
-    day = f"start * {piece.level.hours} / {_DAY_HOURS}" if "day" in by else "0"
-    inner = ", ".join(["dimensions", f"{day} AS day", *(f"SUM({column}) AS {column}" for column in columns)])
-    keys = [f"{_ROLLED_SQL[name]} AS key_{number}" for number, name in enumerate(by)]
+    found = f"{piece.level.table} WHERE start >= ? AND start < ?"
+    if by and "day" not in by:
+        # In two steps: names and tags are looked at once for each set of dimensions. By day there are as many sets.
+        inner = ", ".join(["dimensions", *(f"SUM({column}) AS {column}" for column in columns)])
+        found = f"(SELECT {inner} FROM {found} GROUP BY 1)"  # noqa: S608  # Literals of this package.
+    else:
+        found = f"(SELECT * FROM {found})"  # noqa: S608  # As above.
+    # A level's own number of its period is the order in which its rows lie: nothing is sorted then.
+    day = "s.start" if piece.level.hours == DAY_HOURS else f"s.start * {piece.level.hours} / {DAY_HOURS}"
+    keys = [day if name == "day" else _ROLLED_SQL[name] for name in by]
     summed = [*(f"SUM(s.{column})" for column in columns), "SUM((a.simulated = 'true') * s.attempts)"]
     tags = " LEFT JOIN json_each(a.tags) AS t" if "tag" in by else ""
-    grouping = f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
     query = (
-        f"SELECT {', '.join([*keys, *summed])} FROM "  # noqa: S608  # Literals of this file.
-        f"(SELECT {inner} FROM {piece.level.table} WHERE start >= ? AND start < ? GROUP BY 1, 2) AS s "
-        f"JOIN dimensions AS a ON a.id = s.dimensions{tags}{grouping}"
+        f"SELECT {', '.join([*keys, *summed])} FROM {found} AS s "  # noqa: S608  # As above.
+        f"CROSS JOIN dimensions AS a ON a.id = s.dimensions{tags}{_grouping(by)}"
     )
     days = [number for number, name in enumerate(by) if name == "day"]
-    width = len(by)
+    width, last = len(by), len(counts)
     for row in connection.execute(query, (piece.start, piece.stop)):
-        found, values = list(row[:width]), row[width:]
-        if not values[1]:
-            continue
-        for number in days:
-            found[number] = day_of(found[number] * _DAY_HOURS * HOUR_MS)
-        money = values[len(counts) : -1]
-        yield (
-            tuple(found),
-            (
-                *(values[0], values[1], 0, values[-1], *values[2 : len(counts)]),
-                *_whole(money),
-            ),
-        )
+        named, values = list(row[:width]), row[width:]
+        if values[1]:
+            for number in days:
+                named[number] = day_of(named[number] * DAY_HOURS * HOUR_MS)
+            yield tuple(named), (*values[:2], 0, values[-1], *values[2:last], *_whole(values[last:-1]))
+
+
+def _grouping(by: Sequence[str]) -> str:
+    return f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
 
 
 def _asked(connection: sqlite3.Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int]) -> Groups:
@@ -230,10 +205,9 @@ def _asked(connection: sqlite3.Connection, by: Sequence[str], scope: str, bounds
         tables += " LEFT JOIN json_each(a.tags) AS t"
     if "plan" in by:
         tables += " LEFT JOIN decisions AS d ON d.id = a.decision_id"
-    grouping = f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
     figures = ", ".join([*keys, *_COUNTS_SQL.values(), *tokens, *money])
     # Every piece is a literal of this file, chosen by name; the instants are bound.
-    query = f"{_SCOPE_SQL.format(scope=scope)} SELECT {figures} FROM {tables}{grouping}"  # noqa: S608  # See above.
+    query = f"{_SCOPE_SQL.format(scope=scope)} SELECT {figures} FROM {tables}{_grouping(by)}"  # noqa: S608  # See above.
     halves = len(by) + len(_COUNTS_SQL) + len(tokens)
     for row in connection.execute(query, bounds):
         if row[len(by) + 1]:
@@ -245,26 +219,6 @@ def _asked(connection: sqlite3.Connection, by: Sequence[str], scope: str, bounds
 
 def _whole(halves: Sequence[int]) -> Iterator[int]:
     return ((high << LOW_BITS) + low for high, low in zip(halves[::2], halves[1::2], strict=True))
-
-
-def _merge(found: dict[tuple[Any, ...], Totals], more: Groups) -> None:
-    for keys, totals in more:
-        before = found.get(keys)
-        found[keys] = totals if before is None else tuple(map(add, before, totals))
-
-
-def _told(found: Mapping[tuple[Any, ...], Totals]) -> list[CostSums]:
-    """In the order of the keys, so that the same attempts give the same list however they came to be stored."""
-    at = len(_COUNTS_SQL)
-    rest = at + len(TOKEN_COLUMNS)
-    told = []
-    for keys, totals in sorted(found.items(), key=lambda one: [(key is not None, str(key)) for key in one[0]]):
-        counts: tuple[Any, ...] = totals[:at]
-        money: tuple[Any, ...] = totals[rest:]
-        tokens = dict(zip(TOKEN_COLUMNS, totals[at:rest], strict=True))
-        figures = (*counts, tokens, *money)
-        told.append(CostSums(keys, *figures))
-    return told
 
 
 _SPENT_SQL = """
@@ -291,7 +245,7 @@ def spent(connection: sqlite3.Connection, since_ms: int) -> list[Spent]:
     for piece in pieces(first, _LAST // HOUR_MS, folded, by_day=True):
         query = _SPENT_ROLLED_SQL.format(hours=piece.level.hours, table=piece.level.table)
         for writer, key_id, tags, day, high, low in connection.execute(query, piece[1:]):
-            _count(found, (writer, key_id, tags, day_of(day * _DAY_HOURS * HOUR_MS)), high, low)
+            _count(found, (writer, key_id, tags, day_of(day * DAY_HOURS * HOUR_MS)), high, low)
     for scope, last in ((f"a.id IN ({LEFT_OUT})", _LAST), (f"a.id NOT IN ({LEFT_OUT})", first * HOUR_MS)):
         query = _SPENT_SQL.format(scope=f"{scope} AND a.at_ms >= ? AND a.at_ms < ?")
         for *who, high, low in connection.execute(query, (since_ms, last)):

@@ -51,7 +51,7 @@ def test_what_holds_has_no_difference(sink):
         ("UPDATE rollup_hours SET start = 1 WHERE start = 264", "rollup_hours: 1 sums of 1970-01-01"),
         ("UPDATE rollup_days SET requests = 0 WHERE start = 11", "rollup_days: 2 sums"),
         ("DELETE FROM rollup_days WHERE start = 11", "rollup_days: 1 sums"),
-        ("UPDATE rollup_blocks SET compared_low = 3 WHERE start = 0", "rollup_blocks: "),
+        ("UPDATE rollup_blocks SET baseline_compared_low = 3 WHERE start = 0", "rollup_blocks: "),
         ("UPDATE folded SET before = 41 WHERE level = 'rollup_days'", "rollup_days: 1 sums"),
         ("INSERT INTO apart SELECT id FROM attempts WHERE attempt_id = 'a91'", "1 requests are in the rollups"),
         ("INSERT INTO waiting SELECT id FROM attempts WHERE attempt_id = 'a2'", "rollup_hours: 1 sums of 1970-01-12"),

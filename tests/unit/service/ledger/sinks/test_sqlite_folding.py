@@ -7,8 +7,9 @@ import pytest
 from service.ledger.lines import decode, encode
 from service.ledger.sinks import sqlite_folding as module
 from service.ledger.sinks.port import Batch, Problem
+from service.ledger.sinks.rollup import HOUR_MS, LEVELS
 from service.ledger.sinks.sqlite import SqliteSink
-from service.ledger.sinks.sqlite_rollup import HOUR_MS, LEFT_OUT, LEVELS
+from service.ledger.sinks.sqlite_layout import LEFT_OUT
 
 SEGMENT = "20261121T101500123Z-42-0a1b2c3d.00000.jsonl"
 DAY = 24 * HOUR_MS

@@ -1,38 +1,39 @@
-"""Which parts a report is put together from; that they add up right is tests/properties/test_rollups.py."""
+"""Reports of the SQLite sink beside the plain query; random histories are in tests/properties/test_rollups.py."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from service.ledger.sinks.sqlite_reports import check_grouping, pieces
-from service.ledger.sinks.sqlite_rollup import LEVELS
-
-HOURS = st.integers(0, 5_000)
-
-
-@given(HOURS, HOURS, st.integers(0, 5_000), st.booleans())
-def test_pieces_are_each_hour_once(first, more, newest, by_day):
-    """Nothing is left out and nothing counts twice, and no coarser period is asked that is not over."""
-    folded = {level.table: newest // level.hours for level in LEVELS[1:]}
-    found = []
-    for piece in pieces(first, first + more, folded, by_day=by_day):
-        assert piece.level is LEVELS[0] or piece.stop <= folded[piece.level.table]
-        assert not by_day or piece.level.hours <= 24
-        found += range(piece.start * piece.level.hours, piece.stop * piece.level.hours)
-    assert sorted(found) == list(range(first, first + more))
+from service.ledger.lines import decode, encode
+from service.ledger.sinks import sqlite_folding
+from service.ledger.sinks import sqlite_reports as module
+from service.ledger.sinks.port import Batch
+from service.ledger.sinks.rollup import HOUR_MS
+from service.ledger.sinks.sqlite import SqliteSink
 
 
-def test_a_year_is_a_few_dozen_pieces_of_the_coarsest():
-    """What makes a report on everything quick: blocks, and days and hours only at the ends."""
-    folded = {level.table: 10**9 for level in LEVELS[1:]}
-    asked = [(piece.level.hours, piece.stop - piece.start) for piece in pieces(5, 5 + 8_760, folded, by_day=False)]
-    assert dict(asked)[768] == 10
-    assert sum(count for _, count in asked) < 100
+@pytest.fixture
+def sink(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_folding, "SETTLE_ROWS", 1)
+    made = SqliteSink(str(tmp_path / "ledger.sqlite"))
+    made.prepare()
+    yield made
+    made.close()
 
 
-def test_an_unknown_grouping_is_refused():
-    """By name, with those that there are."""
-    with pytest.raises(ValueError, match="'colour'; choose from model"):
-        check_grouping(("model", "colour"))
+def lines(number, at_ms):
+    opened = {"attempt_id": f"a{number}", "decision_id": f"d{number}", "at_ms": at_ms, "model": "small"}
+    ended = {"attempt_id": f"a{number}", "state": "settled", "at_ms": at_ms, "cost_pusd": number, "final": True}
+    return [decode(encode(kind, body)[:-1]) for kind, body in (("open", opened), ("terminal", ended))]
+
+
+@pytest.mark.parametrize("by", [(), ("model",), ("day",), ("day", "model")])
+def test_a_range_that_cuts_hours_is_put_together(sink, by):
+    """Whole hours from the rollups, the two ends from the attempts: the same as from the attempts alone."""
+    stored = [line for number in range(200) for line in lines(number, number * HOUR_MS // 4)]
+    sink.store(Batch("w.00000.jsonl", 1, stored))
+    with sink._asking() as connection:
+        for bounds in ((None, None), (HOUR_MS // 2, 30 * HOUR_MS + 1), (1, HOUR_MS), (5, 6)):
+            found = module.sums(connection, by, *bounds)
+            assert found == module.plain_sums(connection, by, *bounds)
+        assert sum(row.cost_pusd for row in module.sums(connection, by, None, None)) == sum(range(200))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.ledger.sinks.port import TOKEN_COLUMNS
-from service.ledger.sinks.sqlite_rollup import COUNTS, DIMENSIONS, HOUR_MS, MONEY, TOKENS_MAX, Row, added
+from service.ledger.sinks.port import BASELINES, TOKEN_COLUMNS
+from service.ledger.sinks.rollup import COUNTS, DIMENSIONS, HOUR_MS, LEVELS, MONEY, TOKENS_MAX, Row, added, pieces
 
 NAMES = (*COUNTS, *MONEY)
 
@@ -21,7 +23,7 @@ def row(attempt="a1", model="small", provider="p", **changes):
         "final": 1,
         "attempt_number": 1,
         "cost_pusd": 7,
-        "baseline_pusd": 20,
+        "baselines": (20,) * len(BASELINES),
         "dimensions": (model, provider, *("same",) * (len(DIMENSIONS) - 2)),
         "tokens": (1,) * len(TOKEN_COLUMNS),
     }
@@ -39,7 +41,7 @@ def test_one_attempt_is_a_request():
     (one,) = added([row(at_ms=6 * HOUR_MS - 1)])
     assert (one.hour, one.writer, one.dimensions[:2]) == (5, 3, ("small", "p"))
     assert figures([row()], *COUNTS[:6]) == [(1, 1, 1, 1, 1, 1)]
-    assert figures([row()], "cost", "baseline", "compared", "compared_requests") == [(7, 20, 7, 1)]
+    assert figures([row()], "cost", "baseline", "baseline_compared", "baseline_requests") == [(7, 20, 7, 1)]
 
 
 def test_of_several_attempts_each_counts_for_what_it_is_first_at():
@@ -56,14 +58,14 @@ def test_of_several_attempts_each_counts_for_what_it_is_first_at():
 def test_the_last_final_attempt_has_the_baseline():
     """By its number, then by its id; what the others cost is compared with it, too."""
     rows = [row("a1", attempt_number=2), row("a2", attempt_number=10), row("a3", final=0, attempt_number=11)]
-    assert figures(rows, "baseline", "compared", "compared_requests") == [(0, 7, 0), (20, 7, 1), (0, 7, 0)]
+    assert figures(rows, "baseline", "baseline_compared", "baseline_requests") == [(0, 7, 0), (20, 7, 1), (0, 7, 0)]
 
 
 def test_an_attempt_without_a_price_leaves_its_request_uncompared():
     """A cost that nobody knows is none that could be saved; a crash counts against the savings all the same."""
     rows = [row("a1", cost_pusd=None), row("a2"), row("a3", state="unknown", final=0)]
-    assert figures(rows, "unpriced", "baseline", "compared") == [(1, 0, 0), (0, 0, 0), (0, 0, 7)]
-    assert figures([row(cost_pusd=None)], "unpriced", "cost", "baseline", "compared") == [(1, 0, 0, 0)]
+    assert figures(rows, "unpriced", "baseline", "baseline_compared") == [(1, 0, 0), (0, 0, 0), (0, 0, 7)]
+    assert figures([row(cost_pusd=None)], "unpriced", "cost", "baseline", "baseline_compared") == [(1, 0, 0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,26 @@ def test_a_request_of_two_hours_or_two_keys_stands_apart():
     assert added([row("a1"), row("a2", at_ms=6 * HOUR_MS)]) is None
     assert added([row("a1"), row("a2", dimensions=("small", "p", *("other",) * (len(DIMENSIONS) - 2)))]) is None
     assert added([row("a1"), row("a2", "large", "q", at_ms=6 * HOUR_MS - 1)]) is not None
+
+
+HOURS = st.integers(0, 5_000)
+
+
+@given(HOURS, HOURS, st.integers(0, 5_000), st.booleans())
+def test_pieces_are_each_hour_once(first, more, newest, by_day):
+    """Nothing is left out and nothing counts twice, and no coarser period is asked that is not over."""
+    folded = {level.table: newest // level.hours for level in LEVELS[1:]}
+    found = []
+    for piece in pieces(first, first + more, folded, by_day=by_day):
+        assert piece.level is LEVELS[0] or piece.stop <= folded[piece.level.table]
+        assert not by_day or piece.level.hours <= 24
+        found += range(piece.start * piece.level.hours, piece.stop * piece.level.hours)
+    assert sorted(found) == list(range(first, first + more))
+
+
+def test_a_year_is_a_few_dozen_pieces_of_the_coarsest():
+    """What makes a report on everything quick: blocks, and days and hours only at the ends."""
+    folded = {level.table: 10**9 for level in LEVELS[1:]}
+    asked = [(piece.level.hours, piece.stop - piece.start) for piece in pieces(5, 5 + 8_760, folded, by_day=False)]
+    assert dict(asked)[768] == 10
+    assert sum(count for _, count in asked) < 100

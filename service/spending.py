@@ -27,10 +27,11 @@ from service.errors import ConfigurationError
 from service.guard.counters import LocalCounters, SharedCounters, StoreLost
 from service.guard.counting import Counter, Ended, Share
 from service.guard.limits import Limiter, spend_counters
-from service.guard.redis_link import RedisLink, check_url
+from service.guard.redis_link import SETTING, RedisLink
 from service.ledger.indexer import wait_until_indexed
 from service.ledger.segments import journal_dir, swept_writers
 from service.ledger.sinks.port import Sink, SinkFault, SinkMissing, Spent
+from service.redis_client import check_url
 
 INDEX_S: Final = 30.0
 """How long the index may take to catch up with what was written before this start."""
@@ -52,7 +53,7 @@ APART: Final = "limits are set, and several workers can't count together: set CO
 def refuse_apart(settings: Settings, *, limited: bool) -> None:
     """Raise ConfigurationError when limits exist that each of several workers would count for itself."""
     if settings.redis_url is not None:
-        check_url(settings.redis_url.get_secret_value())
+        check_url(settings.redis_url.get_secret_value(), SETTING)
     elif limited and settings.workers > 1:
         raise ConfigurationError(
             f"Budgets or limits are set, and {settings.workers} workers would each count them for itself. Set "

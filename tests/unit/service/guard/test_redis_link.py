@@ -19,12 +19,11 @@ import pytest
 from redis_server import RedisServer, need_redis
 from stage import free_port
 
-from service.errors import ConfigurationError
 from service.guard import counters as counters_module
 from service.guard.counters import ASK_S, SharedCounters, StoreLost
 from service.guard.counting import MONEY, RATE, SLOTS, Counter, Ended, Line, Message, Reply, Share, State
 from service.guard.holdings import SHARES_PER_MESSAGE
-from service.guard.redis_link import RedisLink, _reply, _sentinels, check_url
+from service.guard.redis_link import RedisLink, _reply
 
 SECRET = "s3cret/canary@%"
 FAR_MS = time.time_ns() // 1_000_000 + 10**9
@@ -116,68 +115,6 @@ def told_by(problem):
 def descriptors():
     """How many files and sockets this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-# which URLs
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://h",
-        "redis://:pw@h:6379/3?socket_timeout=2",
-        "rediss://user:pw@h",
-        "unix:///tmp/redis.sock?db=2",
-        "valkey://h:1",
-        "valkeys://h",
-        "redis+sentinel://h/mymaster",
-        "redis+sentinel://u:p@h:26379,h2,[::1]:5,[::2]/mymaster/2",
-        "redis+cluster://h:7000",
-    ],
-)
-def test_urls_that_can_be_meant(url):
-    """Nothing is connected for it."""
-    check_url(url)
-    RedisLink(url, "test")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost:6379",
-        "http://h",
-        "redis:/h",
-        "redis://h:port",
-        "redis://h:99999",
-        "redis+cluster://h:port",
-        "redis://h?socket_timeout=soon",
-        "redis://h?no_such_option=1",
-        "redis+sentinel://h:26379",
-        "redis+sentinel://h:26379/",
-        "redis+sentinel:///mymaster",
-        "redis+sentinel://h,,h2/mymaster",
-        "redis+sentinel://h:port/mymaster",
-        "redis+sentinel://h/mymaster/first",
-    ],
-)
-def test_urls_that_can_not_be_meant_are_refused_at_the_start(url):
-    """In words that name the setting, and neither the URL nor what is in it."""
-    url = url.replace("://h", "://user:canary@h")
-    for check in (check_url, lambda one: RedisLink(one, "test")):
-        with pytest.raises(ConfigurationError, match="COE_REDIS_URL") as caught:
-            check(url)
-        assert "canary" not in str(caught.value)
-
-
-def test_what_a_url_of_sentinels_says():
-    """Several hosts, ports left out, addresses in brackets, names and secrets percent-encoded."""
-    found = _sentinels(f"redis+sentinel://us%40er:{quote(SECRET, safe='')}@a:1,b,[::1]:5,[::2]/my%20master/2")
-    assert found.hosts == [("a", 1), ("b", 26379), ("::1", 5), ("::2", 26379)]
-    assert (found.master, found.database) == ("my master", 2)
-    assert found.secrets == {"username": "us@er", "password": SECRET}
-    assert _sentinels("redis+sentinel://:pw@h/m").secrets == {"password": "pw"}
-    assert _sentinels("redis+sentinel://h/m").secrets == {}
 
 
 # what is said

@@ -26,8 +26,9 @@ from service.domain.ports import Clock
 from service.errors import ConfigurationError
 from service.guard.counters import LocalCounters, SharedCounters, StoreLost
 from service.guard.counting import Counter, Ended, Share
-from service.guard.limits import Limiter, spend_counters
+from service.guard.limits import Limiter
 from service.guard.redis_link import SETTING, RedisLink
+from service.guard.scopes import spend_counters
 from service.ledger.indexer import wait_until_indexed
 from service.ledger.segments import journal_dir, swept_writers
 from service.ledger.sinks.port import Sink, SinkFault, SinkMissing, Spent
@@ -69,8 +70,7 @@ def open_counters(settings: Settings) -> LocalCounters | SharedCounters:
     """The counters of a process; raises ConfigurationError for a URL that can't be used. Nothing is connected yet."""
     if settings.redis_url is not None:
         return SharedCounters(RedisLink(settings.redis_url.get_secret_value(), settings.redis_prefix))
-    began_ms, began = time.time_ns() // 1_000_000, time.monotonic()
-    return LocalCounters(lambda: began_ms + int((time.monotonic() - began) * 1000))
+    return LocalCounters.from_now()
 
 
 class Spending:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
@@ -108,6 +109,12 @@ class LocalCounters:
         self._now_ms = now_ms
         self._tallies = Tallies()
         self._number = 0
+
+    @classmethod
+    def from_now(cls) -> LocalCounters:
+        """Counters by the machine's clock as it is now, whatever it is set to later."""
+        began_ms, began = time.time_ns() // 1_000_000, time.monotonic()
+        return cls(lambda: began_ms + int((time.monotonic() - began) * 1000))
 
     async def ask(self, ask: Ask) -> Verdict:
         """See `Counters`."""

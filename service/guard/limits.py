@@ -14,22 +14,33 @@ Invariants
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from service import telemetry
 from service.domain.access import Caller
-from service.domain.limits import PUSD_MAX, Budget, Limits, day_of, end_of, month_of
+from service.domain.limits import PUSD_MAX, Budget, Limits, day_of, end_of
 from service.domain.money import usd_text
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, CoeError, RateLimited
 from service.guard.counters import Counters, LocalCounters, StoreLost
 from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter, Line, Verdict
-
-KEPT: Final = timedelta(days=3)
-"""How long a window is kept that is over: an attempt that began in it may run for an hour, a replica may be away."""
+from service.guard.scopes import (
+    REQUESTS,
+    TOKENS,
+    Scope,
+    budgets_of,
+    full,
+    measure_of,
+    rates_and_slots,
+    scope_of,
+    scope_of_key,
+    scopes_of,
+    spend_counters,
+    window_of,
+)
+from service.guard.standing import Standing, standings
 
 OVER_BUDGET: Final = "budget"
 """What `x-coe-degraded` says when a soft budget or limit is exceeded."""
@@ -42,6 +53,7 @@ WITHOUT_STORE: Final = telemetry.PART_BUDGETS
 
 
 UNCHECKED: Final = "The budget of this request can't be checked at the moment, so nothing was spent"
+UNKNOWN: Final = "What budgets have left is not known at the moment"
 SOON: Final[Mapping[str, str]] = {"retry-after": "2"}
 
 
@@ -51,16 +63,6 @@ class Hold:
 
     pusd: int
     tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """Whom limits are for: `name` begins its counters, `told` is for messages, `budget` its name in the registry."""
-
-    name: str
-    told: str
-    limits: Limits
-    budget: str | None = None
 
 
 Over = tuple[Counter, str | None]
@@ -77,7 +79,7 @@ class Lease:
     exceeded: the counter, and the registry's name of the budget, `None` where the limit is the key's own.
     """
 
-    scopes: tuple[_Scope, ...]
+    scopes: tuple[Scope, ...]
     begun: bool = False
     money: dict[int, tuple[Line, ...]] = field(default_factory=dict)
     slots: tuple[Line, ...] = ()
@@ -104,7 +106,6 @@ class Limiter:
         self._budget_tags: frozenset[str] = frozenset()
         self._tidy_day = ""
         self.uncounted = ""  # why what was spent before this process is not known yet
-        self.refused = 0
         self.budgets = tuple(budgets)
 
     @property
@@ -121,13 +122,8 @@ class Limiter:
         """An empty lease for a request with these tags of its own; `None` where no limit applies."""
         if not caller.limits.any and not self._budgets:
             return None
-        scopes = []
-        if caller.limits.any and caller.key_id is not None:
-            scopes.append(_Scope(f"k:{caller.key_id}", "this API key", caller.limits))
-        if self._budgets:
-            tags = caller.tags.union(said) if said else caller.tags
-            scopes += [_scope_of(one) for one in self._budgets if one.applies_to(tags)]
-        return Lease(tuple(scopes)) if scopes else None
+        scopes = scopes_of(caller, said, self._budgets)
+        return Lease(scopes) if scopes else None
 
     async def reserve(self, lease: Lease, attempt: int, at: datetime, holds: Sequence[Hold]) -> int:
         """Reserve one of `holds`, in order of preference, for an attempt that opens at `at`; its place.
@@ -151,19 +147,18 @@ class Limiter:
         if not lease.begun:
             lease.headers.update(_rates_told(lines, verdict))
         if verdict.taken < 0:
-            self.refused += 1
             raise _refusal(lease, lines[verdict.line], verdict)
         lease.begun = True
         if verdict.taken > 0:
             lease.marks.add(CAPPED)
         lease.money[attempt] = tuple(line for line in lines if line.counter.kind == MONEY)
         lease.slots += tuple(line for line in lines if line.counter.kind == SLOTS)
-        rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(_TOKENS))
+        rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(TOKENS))
         if rates:
             lease.tokens, lease.guessed = rates, True
         if soft:
             used = {line.counter: one for line, one in zip(lines, verdict.used, strict=True)}
-            lease.over = {over for over, limit in soft.items() if used[over[0]] > _full(over[0], limit)}
+            lease.over = {over for over, limit in soft.items() if used[over[0]] > full(over[0], limit)}
             if lease.over:
                 lease.marks.add(OVER_BUDGET)
         return verdict.taken
@@ -196,6 +191,26 @@ class Limiter:
         if slots:
             self.counters.changed()
 
+    async def standing(self, at: datetime, caller: Caller, said: Sequence[str] = ()) -> list[Standing]:
+        """How each limit stands that a request of a caller is under, with these tags of its own; nothing is held.
+
+        Raises `BudgetStoreUnavailable`.
+        """
+        return await self._standing(scopes_of(caller, said, self._budgets), at)
+
+    async def standing_of_all(self, at: datetime, keys: Mapping[str, Limits]) -> list[Standing]:
+        """How each budget of the registry stands, and each limit of these keys, by id. Raises as `standing`."""
+        of_keys = [scope_of_key(key_id, limits) for key_id, limits in keys.items() if limits.any]
+        return await self._standing([*map(scope_of, self._budgets), *of_keys], at)
+
+    async def _standing(self, scopes: Iterable[Scope], at: datetime) -> list[Standing]:
+        if self.uncounted:
+            raise BudgetStoreUnavailable(f"{UNKNOWN}: {self.uncounted}.", headers=SOON)
+        try:
+            return await standings(self.counters, scopes, at)
+        except StoreLost as lost:
+            raise BudgetStoreUnavailable(f"{UNKNOWN}. Try again shortly.", headers=SOON) from lost
+
     def _pass_without_store(self, lease: Lease, lost: StoreLost) -> None:
         """Let a request pass that nothing hard is lost for; raises BudgetStoreUnavailable for any other."""
         if lease.hard_money:
@@ -206,8 +221,7 @@ class Limiter:
 
 def unlimited() -> Limiter:
     """A limiter of one process without budgets of the registry."""
-    began_ms, began = time.time_ns() // 1_000_000, time.monotonic()
-    return Limiter(LocalCounters(lambda: began_ms + int((time.monotonic() - began) * 1000)))
+    return Limiter(LocalCounters.from_now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,47 +231,6 @@ class Spent:
     pusd: int
     tokens: int
     at: datetime
-
-
-def spend_counters(key_id: str | None, tags: Sequence[str], day: str) -> list[Counter]:
-    """The counters that money of a key and of tags, spent on a day, belongs to."""
-    scopes = ["a", *[f"t:{tag}" for tag in tags], *([] if key_id is None else [f"k:{key_id}"])]
-    return [_money(scope, window) for scope in scopes for window in (day, month_of(day))]
-
-
-_REQUESTS: Final = ":q"
-_TOKENS: Final = ":t"
-
-_ends: dict[str, int] = {}
-
-
-def _money(scope: str, window: str) -> Counter:
-    until_ms = _ends.get(window)
-    if until_ms is None:
-        if len(_ends) > 100:  # days and months of a quarter: this is a memory, not a limit
-            _ends.clear()
-        until_ms = _ends[window] = int((end_of(window) + KEPT).timestamp() * 1000)
-    return Counter(MONEY, f"m:{scope}:{window}", until_ms)
-
-
-def _scope_of(budget: Budget) -> _Scope:
-    if budget.tag is None:
-        return _Scope("a", f"the budget {budget.name!r}", budget.limits, budget.name)
-    return _Scope(f"t:{budget.tag}", f"the budget {budget.name!r}", budget.limits, budget.name)
-
-
-def _full(counter: Counter, limit: int) -> int:
-    """A limit as `Verdict.used` counts it."""
-    return limit * MINUTE_MS if counter.kind == RATE else limit
-
-
-def measure_of(counter: Counter) -> str:
-    """What a counter of a limit counts by: `day` or `month`, `requests` or `tokens`, or `concurrency`."""
-    if counter.kind == MONEY:
-        return "day" if counter.name.rpartition(":")[2].count("-") == 2 else "month"
-    if counter.kind == RATE:
-        return "requests" if counter.name.endswith(_REQUESTS) else "tokens"
-    return "concurrency"
 
 
 def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> list[Line]:
@@ -278,21 +251,15 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
     return list(found.values())
 
 
-def _asked(scope: _Scope, at: datetime, hold: Hold, *, begun: bool) -> list[tuple[Counter, int, int]]:
-    limits, day, found = scope.limits, day_of(at), []
+def _asked(scope: Scope, at: datetime, hold: Hold, *, begun: bool) -> list[tuple[Counter, int, int]]:
+    found = []
     if not begun:
-        if limits.requests_per_minute is not None:
-            found.append((Counter(RATE, f"r:{scope.name}{_REQUESTS}"), 1, limits.requests_per_minute))
-        if limits.tokens_per_minute is not None:
+        for counter, limit in rates_and_slots(scope):
+            tokens = counter.kind == RATE and counter.name.endswith(TOKENS)
             # A request larger than the limit itself is let in by filling it up; under a limit of 0 there is nothing.
-            amount = max(1, min(hold.tokens, limits.tokens_per_minute))
-            found.append((Counter(RATE, f"r:{scope.name}{_TOKENS}"), amount, limits.tokens_per_minute))
-        if limits.concurrency is not None:
-            found.append((Counter(SLOTS, f"c:{scope.name}"), 1, limits.concurrency))
-    for window, limit in ((day, limits.day_pusd), (month_of(day), limits.month_pusd)):
-        if limit is not None:
-            found.append((_money(scope.name, window), min(hold.pusd, PUSD_MAX), limit))
-    return found
+            found.append((counter, max(1, min(hold.tokens, limit)) if tokens else 1, limit))
+    pusd = min(hold.pusd, PUSD_MAX)
+    return found + [(counter, pusd, limit) for counter, limit in budgets_of(scope, day_of(at))]
 
 
 def _refusal(lease: Lease, line: Line, verdict: Verdict) -> CoeError:
@@ -300,9 +267,9 @@ def _refusal(lease: Lease, line: Line, verdict: Verdict) -> CoeError:
     kind, name = line.counter.kind, line.counter.name
     who = lease.told[line.counter]
     if kind == MONEY:
-        window = name.rpartition(":")[2]
+        window = window_of(line.counter)
         used = verdict.used[verdict.line]
-        over = "day" if len(window) == len("2026-01-01") else "month"
+        over = measure_of(line.counter)
         return BudgetExhausted(
             f"This request may cost up to {usd_text(line.amount)} USD, and of the {usd_text(line.limit)} USD that "
             f"{who} may spend in the {over} {window} (UTC), {usd_text(used)} are spent or reserved. Ask for a shorter "
@@ -322,7 +289,7 @@ def _refusal(lease: Lease, line: Line, verdict: Verdict) -> CoeError:
         return RateLimited(
             f"{told} Send the request again when one has ended.", code="concurrency_limit_exceeded", headers=headers
         )
-    what = "requests" if name.endswith(_REQUESTS) else "tokens"
+    what = "requests" if name.endswith(REQUESTS) else "tokens"
     told = f"{who[:1].upper()}{who[1:]} is over its limit of {line.limit} {what} a minute."
     again = f" Try again in {retry_s} s." if verdict.retry_ms else " No wait will help: it is 0."
     return RateLimited(told + again, headers=headers)
@@ -331,7 +298,7 @@ def _refusal(lease: Lease, line: Line, verdict: Verdict) -> CoeError:
 def _rates_told(lines: Sequence[Line], verdict: Verdict) -> Mapping[str, str]:
     """The headers that client libraries read: the tightest rate of each kind, what is left, when it is whole again."""
     told: dict[str, str] = {}
-    for ending, what in ((_REQUESTS, "requests"), (_TOKENS, "tokens")):
+    for ending, what in ((REQUESTS, "requests"), (TOKENS, "tokens")):
         found = [
             (max(0, line.limit - -(-used // MINUTE_MS)), line.limit, used)
             for line, used in zip(lines, verdict.used, strict=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from service import telemetry
-from service.guard.limits import Over, measure_of
+from service.guard.limits import Over
+from service.guard.scopes import measure_of
 
 
 class Overruns:

@@ -11,21 +11,11 @@ import pytest
 from service.domain.access import ANONYMOUS, Caller
 from service.domain.limits import PUSD_MAX, Budget, Limits
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, RateLimited
-from service.guard import limits as module
 from service.guard.counters import LocalCounters, StoreLost
-from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter, Line
+from service.guard.counting import MINUTE_MS, RATE, SLOTS, Counter, Line
 from service.guard.holdings import Holdings
-from service.guard.limits import (
-    KEPT,
-    OVER_BUDGET,
-    WITHOUT_STORE,
-    Hold,
-    Limiter,
-    Spent,
-    measure_of,
-    spend_counters,
-    unlimited,
-)
+from service.guard.limits import OVER_BUDGET, WITHOUT_STORE, Hold, Limiter, Spent, unlimited
+from service.guard.scopes import KEPT, spend_counters
 
 DOLLAR = 10**12
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -195,14 +185,6 @@ async def test_what_is_over_is_told_by_counter_and_budget(limiter):
     assert over[2] == {(day, "tight"), (day, "wide"), (own, None), (requests, None)}
 
 
-def test_each_counter_has_its_measure():
-    """In a word of ours, whatever a tag is called."""
-    day, month = spend_counters(None, ["2026-11-22:q"], DAY)[2:]
-    words = [measure_of(one) for one in (day, month, Counter(RATE, "r:a:q"), Counter(RATE, "r:t:x:q:t"))]
-    assert words == ["day", "month", "requests", "tokens"]
-    assert measure_of(Counter(SLOTS, "c:a")) == "concurrency"
-
-
 async def test_of_two_soft_budgets_on_one_tag_the_tighter_marks():
     """In whatever order they stand."""
     budgets = [Budget(name, Limits(day_pusd=most, soft=True), "team") for name, most in (("wide", 50), ("tight", 5))]
@@ -328,14 +310,6 @@ async def test_an_answer_that_may_be_cut_for_the_budget_is_marked(limiter):
     other = limiter.lease(caller, ())
     assert await limiter.reserve(other, 1, NOW, [Hold(5, 1), Hold(1, 1)]) == 0
     assert other.marks == set()
-
-
-async def test_refusals_are_counted(limiter):
-    """For metrics."""
-    caller = a_caller(day_pusd=1)
-    for _ in range(3):
-        await refused(limiter, caller, a_hold(2))
-    assert limiter.refused == 3
 
 
 async def test_the_first_reservation_that_fits_is_taken(limiter, counters):
@@ -605,7 +579,6 @@ async def test_without_a_store_only_hard_budgets_refuse(limits, passes):
             {"retry-after": "2"},
         )
         assert "nothing was spent" in problem.message
-        assert limiter.refused == 0, "it is not refused by a limit"
         return
     lease = await begun(limiter, caller, a_hold(1))
     assert (lease.marks, lease.begun, lease.money, lease.slots) == ({WITHOUT_STORE}, True, {}, ())
@@ -669,6 +642,42 @@ async def test_who_leaves_while_it_asks_holds_nothing():
     assert (asking.cancelled(), lease.money, lease.begun) == (True, {}, False)
 
 
+# how limits stand
+
+
+async def test_how_the_limits_of_a_request_stand(limiter, counters):
+    """Spent or reserved, by the counters that refuse; looking holds nothing."""
+    limiter.budgets = (Budget("team", Limits(day_pusd=100), "team"), Budget("other", Limits(day_pusd=9), "other"))
+    caller = a_caller("one", "team", day_pusd=90, requests_per_minute=5, concurrency=2)
+    lease = await begun(limiter, caller, a_hold(40))
+    for _ in range(2):
+        told = [(one.key_id, one.tag, one.measure, one.used, one.left) for one in await limiter.standing(NOW, caller)]
+        assert told == [
+            ("key_one", None, "day", 40, 50),
+            ("key_one", None, "requests", 1, 4),
+            ("key_one", None, "concurrency", 1, 1),
+            (None, "team", "day", 40, 60),
+        ]
+    limiter.settle(lease, caller, ("team",), 1, Spent(30, 5, NOW))
+    everything = await limiter.standing_of_all(NOW, {"key_one": Limits(month_pusd=20), "key_two": Limits()})
+    assert [(one.budget, one.window, one.used, one.left) for one in everything] == [
+        ("team", DAY, 30, 70),
+        ("other", DAY, 0, 9),
+        (None, MONTH, 30, 0),
+    ]
+    assert [one.budget for one in await limiter.standing(NOW, ANONYMOUS, ("other",))] == ["other"]
+
+
+async def test_how_limits_stand_may_be_unknown(limiter):
+    """While the store is lost, or what was spent before is not counted: never a number that is wrong."""
+    caller = a_caller(day_pusd=9)
+    with pytest.raises(BudgetStoreUnavailable, match=r"not known at the moment\. Try"):
+        await Limiter(Lost()).standing(NOW, caller)
+    limiter.uncounted = "the index is behind"
+    with pytest.raises(BudgetStoreUnavailable, match="the index is behind"):
+        await limiter.standing_of_all(NOW, {})
+
+
 # its own parts
 
 
@@ -677,18 +686,6 @@ async def test_a_limiter_without_limits_is_one_process(monkeypatch):
     limiter = unlimited()
     assert (limiter.budgets, limiter.uncounted, limiter.counters.problem) == ((), "", "")
     await begun(limiter, a_caller(day_pusd=10), a_hold(10))
-
-
-def test_windows_end_some_days_after_they_are_over():
-    """And are worked out once each, for few."""
-    day, month = spend_counters(None, [], DAY)
-    assert (day.kind, day.name, month.name) == (MONEY, f"m:a:{DAY}", f"m:a:{MONTH}")
-    assert day.until_ms == int((datetime(2026, 11, 23, tzinfo=UTC) + KEPT).timestamp() * 1000)
-    assert month.until_ms == int((datetime(2026, 12, 1, tzinfo=UTC) + KEPT).timestamp() * 1000)
-    for number in range(400):
-        spend_counters(None, [], f"{2027 + number // 12:04d}-{number % 12 + 1:02d}-01")
-    assert len(module._ends) <= 102
-    assert spend_counters(None, [], DAY) == [day, month]
 
 
 async def test_of_many_at_once_no_more_pass_than_fit(limiter, counters):

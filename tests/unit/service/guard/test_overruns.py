@@ -9,8 +9,8 @@ import pytest
 
 from service import telemetry
 from service.guard.counting import RATE, Counter
-from service.guard.limits import spend_counters
 from service.guard.overruns import Overruns
+from service.guard.scopes import spend_counters
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY, MONTH = spend_counters(None, ["team"], "2026-11-22")[2:]

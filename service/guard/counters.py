@@ -178,7 +178,7 @@ class SharedCounters:
         self._link = link
         self._ended: dict[str, Ended] = {}
         self._reasons: set[str] = set()  # why it was lost, as the log has it, since it was last there
-        self._number = self._heard = 0
+        self._number = self._heard = self._era_ms = 0
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._joined = False
@@ -324,14 +324,16 @@ class SharedCounters:
             [waiting.ask for waiting in asked],
             joins=joins,
             grace_ms=GRACE_MS,
+            era_ms=self._era_ms,
+            known=self.holdings.known(waiting.ask for waiting in asked),
         )
         reply = await self._link.exchange(message, within_s)
         if reply.state is State.UNKNOWN:
-            self._heard = 0
+            self._heard = self._era_ms = 0
             raise StoreLost("it has lost what it was told, and gathers it anew")
         if reply.state is State.OLD:  # of a life before this one: go on after it
             raise StoreLost("it has heard later messages of this process")
-        self._heard = message.number
+        self._heard, self._era_ms = message.number, reply.era_ms
         self.holdings.told(news)
         self._pause_s = HEARTBEAT_S
         if reply.state is State.GATHERING:

@@ -14,7 +14,7 @@ difference. So a message may be lost, doubled or late: the next one puts everyth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -88,9 +88,10 @@ class Message(NamedTuple):
     """What a member says.
 
     `number` grows with each message; `heard` is the last one that the store answered, 0 for none: a store that has
-    taken less has lost something. `joins`: the store may not know the member, and waits `grace_ms` for the others if it
-    knows nobody. `lease_ms`: how long it counts as
-    alive without another message.
+    taken less has lost something. So has one that has gathered no later than `era_ms`, of the last reply, and does not
+    know the member: it is a copy from before. `joins`: the store may not know the member, and waits `grace_ms` for the
+    others if it knows nobody. `lease_ms`: how long it counts as alive without another message. `known` are the counters
+    of the asks, by name, that it has told the store of before.
     """
 
     member: str
@@ -101,6 +102,8 @@ class Message(NamedTuple):
     asks: Sequence[Ask] = ()
     joins: bool = False
     grace_ms: int = 0
+    era_ms: int = 0
+    known: Collection[str] = ()
 
 
 class Ended(NamedTuple):
@@ -127,8 +130,12 @@ class State(IntEnum):
 
 
 class Reply(NamedTuple):
-    """What the store says. `wait_ms` is how much longer it gathers; `verdicts` answer the asks in order."""
+    """What the store says. `wait_ms` is how much longer it gathers; `verdicts` answer the asks in order.
+
+    `era_ms` is when its last gathering ended or will, by its clock: nothing that was said before that is lost on it.
+    """
 
     state: State
     wait_ms: int = 0
     verdicts: tuple[Verdict, ...] = ()
+    era_ms: int = 0

@@ -96,17 +96,36 @@ if message.e then -- a member that is no more, told of by its ledger
     redis.call('HDEL', KEYS[1], member)
     redis.call('ZREM', KEYS[2], member)
   end
-  return {TAKEN, 0, {}}
+  return {TAKEN, 0, {}, 0}
 end
 
 local stored, ready = redis.call('HGET', KEYS[1], member), redis.call('GET', KEYS[3])
 local function forgets() -- what was said is lost: everybody is to say it again
   redis.call('DEL', KEYS[1], KEYS[3])
-  return {UNKNOWN, 0, {}}
+  return {UNKNOWN, 0, {}, 0}
+end
+
+-- Whether this is an older copy of what the member spoke with: others may not have noticed yet.
+local function lacks()
+  if stored and tonumber(stored) < message.b then return true end
+  if not ready or message.r == 0 then return false end
+  return tonumber(ready) < message.r or (tonumber(ready) == message.r and not stored)
+end
+
+-- Whether a counter that the member has a share in is gone, or that share is.
+local function has_lost()
+  local function gone(place) return redis.call('HEXISTS', KEYS[4 + place], 's:' .. member) == 0 end
+  for _, share in ipairs(shares) do
+    if share[6] and share[2] == 'm' and gone(share[1]) then return true end
+  end
+  for _, place in ipairs(message.k) do
+    if gone(place) then return true end
+  end
+  return false
 end
 
 if message.j then
-  if stored and tonumber(stored) < message.b then -- a copy that lacks what was said: others may not have noticed yet
+  if lacks() then
     redis.call('DEL', KEYS[1])
     stored, ready = false, false
   end
@@ -114,27 +133,21 @@ if message.j then
     ready = digits(now + message.g)
     redis.call('SET', KEYS[3], ready)
   end
-elseif not stored or not ready then
-  return {UNKNOWN, 0, {}}
-elseif tonumber(stored) < message.b then
+elseif ready and (lacks() or (stored and has_lost())) then
   return forgets()
-else
-  for _, share in ipairs(shares) do
-    if share[6] and share[2] == 'm' and redis.call('HEXISTS', KEYS[4 + share[1]], 's:' .. member) == 0 then
-      return forgets()
-    end
-  end
+elseif not stored or not ready then
+  return {UNKNOWN, 0, {}, 0}
 end
 if tonumber(ready) > now + message.g then -- the clock was set back
   ready = digits(now + message.g)
   redis.call('SET', KEYS[3], ready)
 end
-if stored and message.n <= tonumber(stored) then return {OLD, 0, {}} end
+if stored and message.n <= tonumber(stored) then return {OLD, 0, {}, 0} end
 
 redis.call('HSET', KEYS[1], member, digits(message.n))
 redis.call('ZADD', KEYS[2], digits(now + message.l), member)
 for _, share in ipairs(shares) do take(share) end
-if now < tonumber(ready) then return {GATHERING, tonumber(ready) - now, {}} end
+if now < tonumber(ready) then return {GATHERING, tonumber(ready) - now, {}, tonumber(ready)} end
 
 local alive = {}
 local function is_alive(one)
@@ -222,4 +235,4 @@ end
 
 local verdicts = {}
 for place, ask in ipairs(asks) do verdicts[place] = answer(ask) end
-return {TAKEN, 0, verdicts}
+return {TAKEN, 0, verdicts, tonumber(ready)}

@@ -10,9 +10,10 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.guard.counting import MONEY, RATE, SLOTS, Counter, Line, Share
+from service.guard.counting import MONEY, RATE, SLOTS, Ask, Counter, Line, Share
 
 SHARES_PER_MESSAGE = 256
 """A message of so many counters takes Redis about a millisecond: others wait no longer."""
@@ -108,6 +109,11 @@ class Holdings:
                 if (own.settled, own.held) == (share.settled, share.held):
                     continue
             self._changed[share.counter.name] = None  # behind those that wait already
+
+    def known(self, asks: Iterable[Ask]) -> set[str]:
+        """The counters of money of these asks, by name, that the store was told of before."""
+        names = {line.counter.name for ask in asks for lines in ask for line in lines if line.counter.kind == MONEY}
+        return {name for name in names if (own := self._own.get(name)) is not None and own.known}
 
     @property
     def pending(self) -> int:

@@ -56,6 +56,8 @@ class RedisLink:
             "g": message.grace_ms,
             "s": [_share(one, places) for one in message.shares],
             "a": [[[_line(line, places) for line in lines] for lines in ask] for ask in message.asks],
+            "r": message.era_ms,
+            "k": [_place(name, places) for name in message.known],
         }
         if message.joins:
             told["j"] = True
@@ -162,12 +164,12 @@ def _line(line: Line, places: dict[str, int]) -> list[object]:
 
 def _reply(found: Any, asks: Sequence[Ask]) -> Reply:  # noqa: ANN401 # what Redis says
     try:
-        state, wait_ms, verdicts = found
+        state, wait_ms, verdicts, era_ms = found
         told = tuple(
             Verdict(int(taken), int(line), int(retry_ms), tuple(int(one) for one in used))
             for taken, line, retry_ms, used in verdicts
         )
-        reply = Reply(State(int(state)), int(wait_ms), told)
+        reply = Reply(State(int(state)), int(wait_ms), told, int(era_ms))
     except (TypeError, ValueError) as problem:
         raise StoreLost("it said what it never says") from problem
     if reply.state is State.TAKEN and len(told) != len(asks):

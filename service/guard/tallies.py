@@ -67,17 +67,18 @@ class Tallies:
     def exchange(self, message: Message, now_ms: int) -> Reply:
         """Take what a member says, and answer what it asks."""
         stored = self._numbers.get(message.member)
+        lacks = self._lacks(message, stored)
         if message.joins:
-            if stored is not None and stored < message.heard:  # a copy that lacks what was said
+            if lacks:
                 self._numbers.clear()
                 stored = self._ready_ms = None
             if self._ready_ms is None:
                 self._ready_ms = now_ms + message.grace_ms
-        elif stored is None or self._ready_ms is None:
-            return Reply(State.UNKNOWN)
-        elif stored < message.heard or self._has_lost(message):
+        elif self._ready_ms is not None and (lacks or (stored is not None and self._has_lost(message))):
             self._numbers.clear()
             self._ready_ms = None
+            return Reply(State.UNKNOWN)
+        elif stored is None or self._ready_ms is None:
             return Reply(State.UNKNOWN)
         self._ready_ms = min(self._ready_ms, now_ms + message.grace_ms)  # a clock may be set back
         if stored is not None and message.number <= stored:
@@ -87,9 +88,9 @@ class Tallies:
         for share in message.shares:
             self._take(message.member, share, now_ms)
         if now_ms < self._ready_ms:
-            return Reply(State.GATHERING, self._ready_ms - now_ms)
+            return Reply(State.GATHERING, self._ready_ms - now_ms, (), self._ready_ms)
         verdicts = tuple(self._answer(message.member, ask, now_ms) for ask in message.asks)
-        return Reply(State.TAKEN, 0, verdicts)
+        return Reply(State.TAKEN, 0, verdicts, self._ready_ms)
 
     def end(self, ended: Ended) -> None:
         """Take what is known of a member that is no more."""
@@ -109,12 +110,20 @@ class Tallies:
         self._buckets = {name: one for name, one in self._buckets.items() if one.at_ms > now_ms - IDLE_MS}
         self._slots = {name: slots for name, slots in self._slots.items() if slots}
 
+    def _lacks(self, message: Message, stored: int | None) -> bool:
+        """Whether this is an older copy of what the member spoke with."""
+        if stored is not None and stored < message.heard:
+            return True
+        if self._ready_ms is None or not message.era_ms:
+            return False
+        return self._ready_ms < message.era_ms or (self._ready_ms == message.era_ms and stored is None)
+
     def _has_lost(self, message: Message) -> bool:
-        for share in message.shares:
-            if share.known and share.counter.kind == MONEY:
-                pot = self._pots.get(share.counter.name)
-                if pot is None or message.member not in pot.settled:
-                    return True
+        told = [share.counter.name for share in message.shares if share.known and share.counter.kind == MONEY]
+        for name in (*told, *message.known):
+            pot = self._pots.get(name)
+            if pot is None or message.member not in pot.settled:
+                return True
         return False
 
     def _take(self, member: str, share: Share, now_ms: int) -> None:

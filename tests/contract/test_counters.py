@@ -133,15 +133,27 @@ class Member:
     def __init__(self, store: Store, name: str, lease_ms: int = 30_000, grace_ms: int = 0) -> None:
         self._store, self.name = store, name
         self._lease_ms, self._grace_ms = lease_ms, grace_ms
-        self.number = self.heard = 0
+        self.number = self.heard = self.era_ms = 0
+        self.known: set[str] = set()
 
     def say(self, *asks: Ask, shares: tuple[Share, ...] = (), joins: bool = False) -> Reply:
         self.number += 1
         reply = self._store.say(
-            Message(self.name, self.number, self.heard, self._lease_ms, shares, asks, joins, self._grace_ms)
+            Message(
+                self.name,
+                self.number,
+                self.heard,
+                self._lease_ms,
+                shares,
+                asks,
+                joins,
+                self._grace_ms,
+                self.era_ms,
+                self.known,
+            )
         )
         if reply.state in {State.TAKEN, State.GATHERING}:
-            self.heard = self.number
+            self.heard, self.era_ms = self.number, reply.era_ms
         return reply
 
     def join(self, *shares: Share) -> Reply:
@@ -268,6 +280,80 @@ def test_whoever_comes_back_to_such_a_copy_makes_it_gather(store, joins):
     assert two.say([[money(1)]]).state is State.UNKNOWN
 
 
+def test_a_copy_from_before_a_member_came_is_noticed_by_that_member(store):
+    """Of it the copy knows nothing; of the others it knows less than they told, and they may be silent for a while."""
+    one = Member(store, "one", grace_ms=100)
+    one.join()
+    store.now_ms += 100
+    one.say()
+    new = Member(store, "new", grace_ms=100)
+    new.number, new.heard, new.era_ms = 3, 3, one.era_ms  # it joined what is lost now
+    for joins in (False, True):  # as it goes on, and as it comes back after its connection was lost
+        kept = new.heard, new.era_ms
+        state = new.say([[money(1)]], joins=joins).state
+        assert state is (State.GATHERING if joins else State.UNKNOWN)
+        assert one.say([[money(1)]]).state is State.UNKNOWN, "everybody tells it again"
+        one.heard = one.era_ms = 0
+        one.join()
+        store.now_ms += 100
+        assert one.say().state is State.TAKEN
+        new.heard, new.era_ms = kept[0], one.era_ms
+        new.name += "er"
+
+
+def test_a_copy_from_before_the_last_gathering_is_noticed(store):
+    """Whatever numbers it has: it knows the member, by a number from an earlier life of the store."""
+    one, two = Member(store, "one", grace_ms=100), Member(store, "two", grace_ms=100)
+    one.join()
+    two.join()
+    store.now_ms += 100
+    for _ in range(5):
+        one.say()
+    one.heard, one.era_ms = 2, one.era_ms + 7_000
+    assert one.say([[money(1)]]).state is State.UNKNOWN
+    assert two.say([[money(1)]]).state is State.UNKNOWN
+
+
+def test_a_store_that_gathered_since_makes_nobody_wait_again(store):
+    """Who comes back late says what it has, and is served."""
+    one, late = Member(store, "one", grace_ms=100), Member(store, "late", grace_ms=100)
+    one.join()
+    late.join()
+    store.forget()
+    store.now_ms += 5_000
+    one.heard = one.era_ms = 0
+    one.join()
+    store.now_ms += 100
+    assert late.say([[money(1)]]).state is State.UNKNOWN
+    assert one.takes(money(1)), "it is not held up by that"
+    assert late.join(Share(POT, 3, 0)).state is State.TAKEN, "nor when it had not noticed yet"
+    assert one.say().state is State.TAKEN
+
+
+def test_every_copy_that_lags_is_noticed_once(store):
+    """All come back as they were, one after the other: the store gathers once, and no one is sent away again."""
+    members = [Member(store, name, grace_ms=100) for name in ("one", "two", "three")]
+    for member in members:
+        member.join()
+    store.now_ms += 100
+    for member in members:
+        member.heard = member.number = 9
+    states = [member.join().state for member in members]
+    assert states == [State.GATHERING] * 3
+    store.now_ms += 100
+    assert [member.say([[money(1)]]).state for member in members] == [State.TAKEN] * 3
+
+
+def test_a_counter_that_was_thrown_away_is_noticed_by_whoever_asks_first(store):
+    """Also when there is nothing to tell of it: what was spent would be spent once more."""
+    one = Member(store, "one")
+    one.join(Share(POT, 9, 0))
+    one.known = {POT.name}
+    assert not one.takes(money(2, 10))
+    one.known = {MONTH.name}
+    assert one.say([[money(2, 10, MONTH)]]).state is State.UNKNOWN
+
+
 def test_a_counter_that_is_gone_is_noticed(store):
     one = Member(store, "one")
     one.join()
@@ -392,7 +478,7 @@ def _random_line(draw: random.Random, counter: Counter) -> Line:
 
 def _random_message(draw: random.Random, numbers: dict[str, list[int]], settled: dict[tuple[str, str], int]) -> Message:
     member = draw.choice(MEMBERS)
-    last, heard = numbers[member]
+    last, heard, last_era = numbers[member]
     number = last + 1 if draw.random() < 0.95 else max(1, last - 1)
     shares = []
     for counter in draw.sample(COUNTERS, draw.randrange(4)):
@@ -409,13 +495,16 @@ def _random_message(draw: random.Random, numbers: dict[str, list[int]], settled:
         ]
         for _ in range(draw.randrange(4))
     ]
-    return Message(member, number, heard, draw.choice((100, 30_000)), shares, asks, draw.random() < 0.2, 50)
+    era_ms = draw.choice((0, last_era, last_era, last_era, last_era - 50, last_era + 50))
+    known = {draw.choice((POT.name, "m:nobody:2026-11"))} if draw.random() < 0.1 else set()
+    lease_ms = draw.choice((100, 30_000))
+    return Message(member, number, heard, lease_ms, shares, asks, draw.random() < 0.2, 50, era_ms, known)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_both_say_the_same_to_whatever_is_said(in_redis, seed):
     draw, memory = random.Random(seed), InMemory()
-    numbers: dict[str, list[int]] = {member: [0, 0] for member in MEMBERS}
+    numbers: dict[str, list[int]] = {member: [0, 0, 0] for member in MEMBERS}
     settled: dict[tuple[str, str], int] = {}
     states = set()
     for step in range(400):
@@ -432,7 +521,7 @@ def test_both_say_the_same_to_whatever_is_said(in_redis, seed):
         states.add(said.state)
         numbers[message.member][0] = max(numbers[message.member][0], message.number)
         if said.state in {State.TAKEN, State.GATHERING}:
-            numbers[message.member][1] = message.number
+            numbers[message.member][1:] = message.number, said.era_ms
         elif said.state is State.UNKNOWN:
-            numbers[message.member][1] = 0
+            numbers[message.member][1:] = 0, 0
     assert states == set(State), "the play was too tame"

@@ -495,6 +495,34 @@ async def test_a_copy_that_lacks_our_last_words_is_told_them(way, shared):
     assert (way.used(), (await shared.ask(money(60))).taken) == (60, -1)
 
 
+async def test_a_copy_from_before_we_came_is_told_everything_by_all(way, shared):
+    """The copy knows an older member and less than it told; we are new to it, and speak first."""
+    old = SharedCounters(way)
+    old.start("old")
+    assert await old.is_ready(2)
+    before = deepcopy(way.tallies)
+    assert before._numbers.pop("one")
+    assert (await old.ask(money(60))).taken == 0
+    old._task.cancel()  # it is silent for a while
+    way.tallies = before
+    with pytest.raises(StoreLost):
+        await shared.ask(money(1))
+    assert before._numbers.keys() <= {"one"}, "nobody else is taken for known"
+    await old.close()
+
+
+async def test_a_counter_that_was_thrown_away_is_noticed_by_the_first_ask(way, shared):
+    """It told of it before, and there is nothing new to tell."""
+    assert (await shared.ask(money(60))).taken == 0
+    await quiet(shared)
+    del way.tallies._pots[POT.name]
+    with pytest.raises(StoreLost):
+        await shared.ask(money(60))
+    assert await shared.is_ready(2)
+    assert (await shared.ask(money(41))).taken == -1
+    assert (await shared.ask(money(40))).taken == 0
+
+
 async def test_an_older_number_than_the_store_knows_is_passed(way, shared):
     """It is not taken for an answer; the next one is newer."""
     way.plan = ["old"]

@@ -39,6 +39,22 @@ def test_a_grant_is_held_and_is_no_news(holdings):
     assert holdings.share(ASKED) == Share(ASKED, 0, 0)
 
 
+def test_what_the_store_was_told_of_is_known_of_what_is_asked(holdings):
+    """Money alone: slots and rates end by themselves."""
+    other = Line(Counter(MONEY, "m:k:other:2026-11-22", OVER_MS), 1, 100)
+    asks = [[[MONEY_LINE, RATE_LINE, SLOT_LINE], [other]]]
+    assert holdings.known(asks) == set()
+    for line in (MONEY_LINE, RATE_LINE, SLOT_LINE):
+        holdings.granted(line)
+    assert holdings.known(asks) == {POT.name}
+    holdings.settled(other.counter, 1)
+    assert holdings.known(asks) == {POT.name}
+    told_all(holdings)
+    assert holdings.known(asks) == {POT.name, other.counter.name}
+    holdings.doubt_all()
+    assert holdings.known(asks) == set()
+
+
 def test_a_rate_that_was_granted_leaves_nothing_behind(holdings):
     """Keys come and go: what is kept must not grow with them."""
     for number in range(50):

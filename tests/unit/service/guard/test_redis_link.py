@@ -347,7 +347,7 @@ async def test_who_fails_late_does_not_take_the_next_connection_away(fresh, link
 
 
 @pytest.mark.parametrize(
-    "found", [None, [], [0, 0], [9, 0, []], [0, 0, [[1, 2]]], [0, 0, [["x", 0, 0, []]]], [0, 0, []]]
+    "found", [None, [], [0, 0, []], [9, 0, [], 0], [0, 0, [[1, 2]], 0], [0, 0, [["x", 0, 0, []]], 0], [0, 0, [], 0]]
 )
 def test_what_no_script_of_ours_says_is_no_reply(found):
     """Another program under the same name, or an answer that lacks one of our asks."""
@@ -357,8 +357,8 @@ def test_what_no_script_of_ours_says_is_no_reply(found):
 
 def test_a_store_that_does_not_answer_asks_need_not(server):
     """It gathers, or knows nobody."""
-    assert _reply([3, 250, []], [[[money(1)]]]) == Reply(State.GATHERING, 250)
-    assert _reply([1, 0, []], [[[money(1)]]]).state is State.UNKNOWN
+    assert _reply([3, 250, [], 77], [[[money(1)]]]) == Reply(State.GATHERING, 250, (), 77)
+    assert _reply([1, 0, [], 0], [[[money(1)]]]).state is State.UNKNOWN
 
 
 # by other ways

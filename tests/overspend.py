@@ -1,4 +1,4 @@
-"""Hard budgets on several replicas over one Redis, with kills, pauses, restarts and flushes: nobody may overspend (I4).
+"""Hard budgets on several replicas over one Redis that is paused, lost, or lags behind: nobody may overspend (I4).
 
 `tests/faults/test_budgets.py` plays a little of it, `make chaos` all. Every round is a fight for one small budget by
 hundreds of callers at once, spread over all replicas; beside it runs a budget that is never near its end.
@@ -15,9 +15,10 @@ import asyncio
 import json
 import os
 import random
+import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -40,6 +41,27 @@ AMPLE_USD: Final = "1000"
 HUNG_S: Final = 20.0
 BACK_S: Final = 8.0
 """How long a store that lost everything may be missed: two and a half seconds of gathering, on a busy machine."""
+
+TROUBLES: Final = ("kill", "kill", "pause", "restart", "flush", "failover", "failover")
+"""What befalls a round, each as often as it stands here.
+
+`kill`: a replica is killed and started again. `pause`, `restart`, `flush`: of the store. `failover`: a copy of the store
+stops following, and takes over some time later with the totals of then, while all replicas but one stand still for a
+while; half the time that one was killed and started before, so that the copy does not know it.
+"""
+
+LAGS_S: Final = 1.5
+"""The longest time for which a copy that takes over has not followed: thousands of requests."""
+
+STANDS_S: Final = 1.2
+"""The longest time for which a replica stands still: the store gathers for twice as long."""
+
+REFUSED_S: Final = 2 + 2 * STANDS_S
+"""By when a refusal is there on a busy machine, also of a replica that stands still, and perhaps once more."""
+
+MEANWHILE: Final = 16
+PACE_S: Final = 0.1
+"""So many requests each time, while trouble lasts: a budget that is spent must stay spent."""
 
 LOST: Final = "503 budget_store_unavailable"
 AGAIN_S: Final = 0.25
@@ -80,6 +102,7 @@ class Replicas:
     def __init__(self, home: Path, rounds: int, *, count: int = REPLICAS, naive: bool = False) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.seen = Seen()
+        self._home = home
         self.store = RedisServer(home / "redis")
         self.simulator = SimulatorThread({"alpha": PACES})
         self.simulator.start()
@@ -109,22 +132,25 @@ class Replicas:
         self.store.kill()
         self.simulator.stop()
 
-    def play(self, seed: int, *, troubles: bool = True, asked_per_round: int = ASKED_PER_ROUND, rounds: int) -> Seen:
+    def play(
+        self, seed: int, *, troubles: Sequence[str] = TROUBLES, asked_per_round: int = ASKED_PER_ROUND, rounds: int
+    ) -> Seen:
         """Every round, then the reckoning; `seen` is complete when this returns."""
-        asyncio.run(self._played(random.Random(seed), rounds, asked_per_round, troubles=troubles))
+        asyncio.run(self._played(random.Random(seed), rounds, asked_per_round, troubles))
         self._reckon(rounds)
         return self.seen
 
-    async def _played(self, draw: random.Random, rounds: int, asked_per_round: int, *, troubles: bool) -> None:
+    async def _played(self, draw: random.Random, rounds: int, asked_per_round: int, troubles: Sequence[str]) -> None:
         free = asyncio.Semaphore(IN_FLIGHT)
         for number in range(rounds):
-            ends = [
-                asyncio.ensure_future(self._ask(f"b{number}" if draw.random() < 0.8 else AMPLE, draw, free))
-                for _ in range(asked_per_round)
-            ]
+            ends = self._begin(asked_per_round, f"b{number}", draw, free)
             if troubles:
                 await asyncio.sleep(draw.uniform(0, 1))
-                await self._trouble(draw)
+                trouble = asyncio.ensure_future(self._trouble(draw.choice(troubles), draw))
+                while not (await asyncio.wait((trouble,), timeout=PACE_S))[0]:
+                    ends += self._begin(MEANWHILE, f"b{number}", draw, free)
+                trouble.result()
+                ends += self._begin(IN_FLIGHT // 4, f"b{number}", draw, free)
             await asyncio.gather(*ends)
             self.truth.add(self.simulator.log)
             self.simulator.clear_log()
@@ -132,6 +158,11 @@ class Replicas:
         await self._quiet()
         for number in range(rounds):
             await self._fill(f"b{number}")
+
+    def _begin(self, many: int, tag: str, draw: random.Random, free: asyncio.Semaphore) -> list[asyncio.Future[str]]:
+        """So many requests, most of them for a budget, the others for the one with room for everything."""
+        tags = [tag if draw.random() < 0.8 else AMPLE for _ in range(many)]
+        return [asyncio.ensure_future(self._ask(one, draw, free)) for one in tags]
 
     async def _ask(self, tag: str, draw: random.Random, free: asyncio.Semaphore) -> str:
         async with free:
@@ -172,21 +203,17 @@ class Replicas:
                 kind = "cut"
         if kind.startswith("429") and tag == AMPLE:
             self.seen.wrong.append(f"refused for money with room for everything: {kind}")
-        if kind.startswith("503") and time.monotonic() - before > 2:
+        if kind.startswith("503") and time.monotonic() - before > REFUSED_S:
             self.seen.wrong.append(f"{kind} after {time.monotonic() - before:.1f} s")
         self.seen.kinds[kind] += 1
         return kind
 
-    async def _trouble(self, draw: random.Random) -> None:
-        kind = draw.choice(("kill", "kill", "pause", "restart", "flush"))
+    async def _trouble(self, kind: str, draw: random.Random) -> None:
         self.seen.troubles[kind] += 1
         if kind == "kill":
-            place = draw.randrange(len(self.routers))
-            self._down.add(place)
-            self.routers[place].kill()
-            await asyncio.sleep(draw.uniform(0, 0.5))
-            self.routers[place] = await asyncio.to_thread(start_router, self.routers[place].data_dir, **self._env)
-            self._down.discard(place)
+            await self._kill(draw)
+        elif kind == "failover":
+            await self._fail_over(draw)
         elif kind == "pause":
             self.store.pause()
             await asyncio.sleep(draw.uniform(0.05, 1.5))
@@ -197,6 +224,34 @@ class Replicas:
             await asyncio.to_thread(self.store.start)
         else:
             self.store.command("FLUSHALL")
+
+    async def _kill(self, draw: random.Random) -> int:
+        """End a replica in the middle of what it does, and start it again; its place."""
+        place = draw.randrange(len(self.routers))
+        self._down.add(place)
+        self.routers[place].kill()
+        await asyncio.sleep(draw.uniform(0, 0.5))
+        self.routers[place] = await asyncio.to_thread(start_router, self.routers[place].data_dir, **self._env)
+        self._down.discard(place)
+        return place
+
+    async def _fail_over(self, draw: random.Random) -> None:
+        """Have a copy of the store take over that does not know the last of it."""
+        home = self._home / f"redis{self.seen.troubles['failover']}"
+        copy = await asyncio.to_thread(RedisServer, home, replica_of=self.store.port)
+        await asyncio.to_thread(copy.cut_off)
+        awake = await self._kill(draw) if draw.random() < 0.5 else draw.randrange(len(self.routers))
+        await asyncio.sleep(draw.uniform(0, LAGS_S))
+        slow = [router for place, router in enumerate(self.routers) if place != awake]  # they notice later
+        port = self.store.port
+        for router in slow:
+            router.process.send_signal(signal.SIGSTOP)
+        self.store.kill()
+        copy.take_over(port)
+        self.store = copy
+        await asyncio.sleep(draw.uniform(0.1, STANDS_S))
+        for router in slow:
+            router.process.send_signal(signal.SIGCONT)
 
     async def _quiet(self) -> None:
         """Return when every replica answers under a budget again."""
@@ -272,7 +327,7 @@ def told(home: Path, rounds: int, seed: int) -> tuple[str, list[str]]:
         true = replicas.play(seed, rounds=rounds)
     few = min(rounds, 10)
     with Replicas(home / "naive", few, naive=True) as replicas:
-        naive = replicas.play(seed, troubles=False, rounds=few)
+        naive = replicas.play(seed, troubles=(), rounds=few)
     lines = ["| | budgets | requests | answered | refused for money | store lost | cut by a kill | overspent | by |"]
     lines.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name, seen in (("reserved, then settled", true), ("checked, then added: the control", naive)):

@@ -80,6 +80,20 @@ class RedisServer:
             wire.sendall(f"*{len(words)}\r\n".encode() + said)
             return wire.recv(65_536)
 
+    def cut_off(self) -> None:
+        """End a copy's following, once it has caught up: from here on it knows what it knows."""
+        due = time.monotonic() + START_S
+        while b"master_link_status:up" not in self.command("INFO", "replication"):
+            assert time.monotonic() < due, "the copy does not follow"
+            time.sleep(0.02)
+        self.command("REPLICAOF", "NO", "ONE")
+        self._replica_of = None
+
+    def take_over(self, port: int) -> None:
+        """Be found where another one was that is gone: an address that moves."""
+        assert self.command("CONFIG", "SET", "port", str(port)) == b"+OK\r\n"
+        self.port = port
+
     def pause(self) -> None:
         """Stop it from doing anything; its port still takes connections."""
         self._signal(signal.SIGSTOP)

@@ -17,10 +17,17 @@ def test_no_budget_is_overspent_whatever_happens_to_replicas_and_store(tmp_path)
     assert seen.kinds["200"] > 60 < seen.kinds["429 insufficient_quota"], seen
 
 
+def test_no_budget_is_overspent_when_a_copy_takes_over_that_lags(tmp_path):
+    with Replicas(tmp_path / "replicas", 2, count=2) as replicas:
+        seen = replicas.play(SEED, troubles=("failover",), rounds=2, asked_per_round=160)
+    assert not seen.wrong, seen
+    assert (seen.rounds, seen.overspent, seen.troubles["failover"]) == (2, 0, 2), seen
+
+
 def test_whoever_only_looks_before_and_adds_behind_overspends(tmp_path):
     """The control: the same fight with nothing reserved."""
     with Replicas(tmp_path / "replicas", 1, count=2, naive=True) as replicas:
-        seen = replicas.play(SEED, troubles=False, rounds=1, asked_per_round=200)
+        seen = replicas.play(SEED, troubles=(), rounds=1, asked_per_round=200)
     assert seen.overspent == 1, seen
 
 

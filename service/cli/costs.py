@@ -10,8 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +20,7 @@ from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
 from service.cli.progress import bar
 from service.cli.settings import DATA_DIR, exits, fail
 from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
+from service.ledger.question import Question, Unclear, read_grouping, read_moment, read_question
 from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
 from service.ledger.segments import journal_dir, list_segments
@@ -36,46 +36,39 @@ PROGRESS_FROM_BYTES = 8 << 20
 SHOWN_PROBLEMS = 5
 """Damaged places named on stderr; the count is exact."""
 
-AGO_MAX_DAYS = 36_500
-"""A hundred years: a longer time ago is a typing error."""
-
-_AGO = re.compile(r"(?P<count>[0-9]{1,7})(?P<unit>[mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 
 @click.command("costs")
-@click.option("--by", default="model", show_default=True, metavar="A,B", help=f"Group by: {', '.join(GROUPINGS)}.")
+@click.option("--by", metavar="A,B", help=f"Group by: {', '.join(GROUPINGS)}. [default: model]")
 @click.option("--since", metavar="WHEN", help="From: 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC.")
 @click.option("--until", metavar="WHEN", help="Up to, in the same forms. A day counts whole, an instant doesn't.")
 @click.option("--format", "shape", type=click.Choice(sorted(FORMATS)), default="table", show_default=True)
 @DATA_DIR
-def costs(*, by: str, since: str | None, until: str | None, shape: str, data_dir: Path) -> None:
+def costs(*, by: str | None, since: str | None, until: str | None, shape: str, data_dir: Path) -> None:
     """Report costs and savings from the ledger."""
     now = datetime.now(UTC)
-    grouping = parse_grouping(by)
-    start = None if since is None else parse_moment(since, now, option="--since", is_end=False)
-    end = None if until is None else parse_moment(until, now, option="--until", is_end=True)
-    if start is not None and end is not None and start >= end:
-        raise click.UsageError("--since must be before --until: this range is empty.")
+    try:
+        asked = read_question(by, since, until, shape, now)
+    except Unclear as problem:
+        raise _usage(problem) from problem
     with exits():
-        report = _report(data_dir, grouping, start, end)
+        report = _report(data_dir, asked)
         click.echo(FORMATS[shape](report), nl=False)
         if shape != "table":
             for note in report.notes:
                 click.echo(f"Note: {note}", err=True)
 
 
-def _report(data_dir: Path, grouping: tuple[str, ...], start: datetime | None, end: datetime | None) -> CostReport:
+def _report(data_dir: Path, asked: Question) -> CostReport:
     """The report over an index that is as new as can be had; an empty one when there is no ledger yet."""
     sink = open_sink(data_dir)
     if list_segments(journal_dir(data_dir)):
         catch_up(data_dir, sink)
     try:
-        report = cost_report(sink, grouping, start, end)
+        report = cost_report(sink, asked.by, asked.since, asked.until)
         _tell_problems(sink)
     except SinkMissing:
         click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
-        return CostReport(grouping, (), None, ())
+        return CostReport(asked.by, (), None, ())
     except SinkFault as problem:
         refuse_index(problem)
     return report
@@ -83,34 +76,22 @@ def _report(data_dir: Path, grouping: tuple[str, ...], start: datetime | None, e
 
 def parse_grouping(by: str) -> tuple[str, ...]:
     """The groupings of `--by`; raises a usage error that names the known ones."""
-    names = tuple(name.strip() for name in by.split(","))
-    for name in names:
-        if name not in GROUPINGS:
-            raise click.UsageError(f"--by: {name!r} is not something to group by. Choose from {', '.join(GROUPINGS)}.")
-    return names
+    try:
+        return read_grouping(by)
+    except Unclear as problem:
+        raise _usage(problem) from problem
 
 
 def parse_moment(text: str, now: datetime, *, option: str, is_end: bool) -> datetime:
-    """The instant a user means, in UTC where no zone is given; raises a usage error.
-
-    A day (`2026-11-01`) is its first instant, or the first instant after it when `is_end`. `7d` is so long before now.
-    """
-    ago = _AGO.fullmatch(text)
+    """The instant a user means, as `read_moment`; raises a usage error that names the option."""
     try:
-        if ago:
-            span = timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
-            if span > timedelta(days=AGO_MAX_DAYS):
-                raise ValueError("that is more than a hundred years ago")
-            return now - span
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            day = datetime.combine(date.fromisoformat(text), time(), UTC)
-            return day + timedelta(days=1) if is_end else day
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as problem:
-        raise click.UsageError(
-            f"{option}: {text!r} is no date ({problem}). Write 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w."
-        ) from problem
+        return read_moment(option, text, now, is_end=is_end)
+    except Unclear as problem:
+        raise click.UsageError(f"{option}: {problem}") from problem
+
+
+def _usage(problem: Unclear) -> click.UsageError:
+    return click.UsageError(f"--{problem.param}: {problem}")
 
 
 def catch_up(data_dir: Path, sink: Sink) -> None:

@@ -30,7 +30,7 @@ from service.errors import InvalidRequest, NotFound, RegistryError
 from service.guard.keyfile import KeyRecord
 from service.guard.keys import KEYS_FILE, KeyStore
 from service.guard.pepper import load_pepper
-from service.ledger.render import width
+from service.ledger.cells import width
 from service.startup import registry_path
 
 LIFETIME_DAYS_MAX = 36_500

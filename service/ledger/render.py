@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
+from service.ledger.cells import csv_cell, printable, width
+from service.ledger.focus import as_focus
 from service.ledger.reports import CostReport, CostRow
 from service.ledger.sinks.port import TOKEN_COLUMNS
 
@@ -27,7 +28,6 @@ CELL_WIDTH_MAX = 48
 NOTHING = "No attempts in this range."
 
 _NONE = "(none)"
-_FORMULA = ("=", "+", "-", "@")
 _ALWAYS = ("requests", "attempts", "input_tokens", "cache_read_tokens", "output_tokens", "reasoning_tokens")
 _AT_NEED = ("cache_write_5m_tokens", "cache_write_1h_tokens", "audio_in_tokens", "audio_out_tokens", "image_tokens")
 _AT_NEED_LAST = ("unpriced_attempts", "open_attempts", "simulated_attempts")
@@ -45,7 +45,7 @@ def as_csv(report: CostReport) -> str:
     writer.writerow(column_names(report.by))
     for row in report.rows:
         shown = row.as_dict()
-        writer.writerow([_csv_cell(shown[name], is_key=name in report.by) for name in column_names(report.by)])
+        writer.writerow([csv_cell(shown[name], is_text=name in report.by) for name in column_names(report.by)])
     return out.getvalue()
 
 
@@ -75,32 +75,19 @@ def as_table(report: CostReport) -> str:
     return "\n".join(line.rstrip() for line in text) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[CostReport], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
-"""What `--format` chooses from."""
+FORMATS: Mapping[str, Callable[[CostReport], str]] = {
+    "table": as_table,
+    "csv": as_csv,
+    "json": as_json,
+    "focus": as_focus,
+}
+"""What `--format` chooses from. `focus` wants a report by its own groupings, as `question` makes it."""
 
 
 def column_names(by: Sequence[str]) -> list[str]:
     """The columns of CSV and JSON, in order."""
     money = ("cost_usd", "baseline_cost_usd", "saved_usd")
     return [*by, "requests", "attempts", *TOKEN_COLUMNS, *money, "estimated_share", *_AT_NEED_LAST]
-
-
-def width(text: str) -> int:
-    """Terminal cells of printable text: two for wide characters, none for combining marks."""
-    cells = 0
-    for character in text:
-        if unicodedata.category(character) in {"Mn", "Me"}:
-            continue
-        cells += 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
-    return cells
-
-
-def printable(text: str) -> str:
-    """`text` with control, format and unassigned characters escaped: it can't move a cursor or turn the line around."""
-    return "".join(
-        character if unicodedata.category(character)[0] != "C" else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def _total_label(by: Sequence[str]) -> list[str]:
@@ -141,14 +128,3 @@ def _draw(line: Sequence[str], widths: Sequence[int], keys: int) -> str:
         gap = " " * (cells_wide - width(text))
         cells.append(text + gap if place < keys else gap + text)
     return "  ".join(cells)
-
-
-def _csv_cell(value: object, *, is_key: bool) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if is_key and isinstance(value, str):
-        text = printable(value)
-        return f"'{text}" if text.startswith(_FORMULA) else text
-    return value

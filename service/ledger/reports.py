@@ -64,12 +64,17 @@ class CostRow:
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """Rows by group, the total over all attempts (with empty `keys`), and what a reader should know about them."""
+    """Rows by group, the total over all attempts (with empty `keys`), and what a reader should know about them.
+
+    `since` and `until` are the bounds that were asked for.
+    """
 
     by: tuple[str, ...]
     rows: tuple[CostRow, ...]
     total: CostRow | None
     notes: tuple[str, ...]
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def costs(
@@ -91,7 +96,7 @@ def cost_report(
     since_ms, until_ms = _unix_ms(since), _unix_ms(until)
     totals = sink.sums((), since_ms, until_ms)
     if not totals:
-        return CostReport(grouping, (), None, ())
+        return CostReport(grouping, (), None, (), since, until)
     comparable = totals[0].configured.requests > 0
     total = _row((), totals[0], comparable=comparable)
     rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms)]
@@ -100,7 +105,7 @@ def cost_report(
         rows.sort(key=_by_keys)
     else:
         rows.sort(key=lambda row: (-row.cost_pusd, _by_keys(row)))
-    return CostReport(grouping, tuple(rows), total, _notes(total, overlapping=overlapping))
+    return CostReport(grouping, tuple(rows), total, _notes(total, overlapping=overlapping), since, until)
 
 
 def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:

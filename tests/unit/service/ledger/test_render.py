@@ -8,7 +8,8 @@ import io
 import orjson
 import pytest
 
-from service.ledger.render import CELL_WIDTH_MAX, FORMATS, NOTHING, as_csv, as_json, as_table, printable, width
+from service.ledger.cells import printable, width
+from service.ledger.render import CELL_WIDTH_MAX, FORMATS, NOTHING, as_csv, as_json, as_table
 from service.ledger.reports import CostReport, CostRow
 from service.ledger.sinks.port import TOKEN_COLUMNS
 
@@ -155,11 +156,6 @@ def test_truth_values_and_absence_are_words_in_the_table():
     assert orjson.loads(as_json(shown))[0]["simulated"] is True
 
 
-def test_widths_of_characters():
-    """Wide, narrow and combining."""
-    assert [width(text) for text in ("", "a", "人", "é", "e\u0301", "ｱ", "Ａ")] == [0, 1, 2, 1, 1, 1, 2]
-
-
 def test_the_formats_of_the_command_line_are_these():
     """`--format` offers exactly what exists."""
-    assert sorted(FORMATS) == ["csv", "json", "table"]
+    assert sorted(FORMATS) == ["csv", "focus", "json", "table"]

@@ -202,7 +202,7 @@ def test_simulated_attempts_are_marked(book):
     assert figures(report, "requests", "simulated_attempts") == {(True,): (1, 1), (False,): (1, 0)}
     assert report.notes[0].startswith("1 of 2 attempts are simulated")
     since = datetime(2027, 1, 1, tzinfo=UTC)
-    assert cost_report(sink, since=since) == CostReport(("model",), (), None, ())
+    assert cost_report(sink, since=since) == CostReport(("model",), (), None, (), since)
 
 
 def test_days_come_in_order_and_other_groups_by_cost(book):

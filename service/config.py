@@ -64,8 +64,8 @@ class Settings(BaseSettings):
     )
     admin_key: SecretStr | None = Field(
         default=None,
-        description="The operator's own key, at least 32 bytes. /metrics asks for it; without one it "
-        "is readable on loopback only.",
+        description="The operator's own key, at least 32 bytes. /metrics and /admin/* ask for it; without one they "
+        "are readable on loopback only.",
     )
     log_level: str = Field(
         default="INFO",

@@ -20,7 +20,7 @@
     |- AllAttemptsFailed      502  every candidate failed (or 504 when all were silent)
     `- RouterError                 we must act
        |- LedgerUnavailable   503  nothing may be spent because it could not be written down
-       |- IndexUnavailable    503  the decision that was asked for may be there; it can't be looked up now
+       |- IndexUnavailable    503  a decision or a report that was asked for can't be looked up now
        |- KeysUnavailable     503  nobody is let in because keys can't be checked
        |- BudgetStoreUnavailable  503  a budget that must hold can't be checked
        |- Stopping            503  we are told to stop; another instance, or the next one, takes the request

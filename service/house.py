@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 from classifiers import kernel
 from service import __version__, telemetry
+from service.asking import Asking
 from service.config import Settings
 from service.errors import CoeError, ConfigurationError, IndexUnavailable, RegistryError
 from service.guard.admission import Admission
@@ -25,6 +26,8 @@ from service.learned import read_learned
 from service.ledger.decisions import decision
 from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
+from service.ledger.question import Question
+from service.ledger.reports import CostReport, cost_report
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkDamaged, SinkFault, SinkMissing
 from service.metrics import LoopWatch
@@ -80,6 +83,7 @@ class House:
     _indexing: threading.Thread | None = None
     _loop_watch: LoopWatch | None = None
     reading_large: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: Asking = field(default_factory=Asking)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _registry_refused: str = ""
     start_problem: ConfigurationError | None = None
@@ -198,6 +202,22 @@ class House:
                 self.indexer.suspect(fault)
             raise IndexUnavailable("The ledger's index can't be asked at the moment. Ask again later.") from fault
         return found
+
+    def costs(self, asked: Question) -> tuple[CostReport, bool]:
+        """A cost report from the index, and whether it has all that was in the journal; for a thread.
+
+        Raises IndexUnavailable.
+        """
+        sink = open_sink(self.settings.data_dir)
+        try:
+            complete = wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
+            return cost_report(sink, asked.by, asked.since, asked.until), complete
+        except SinkMissing:
+            return CostReport(asked.by, (), None, (), asked.since, asked.until), True
+        except SinkFault as fault:
+            if isinstance(fault, SinkDamaged):
+                self.indexer.suspect(fault)
+            raise IndexUnavailable("The ledger's index can't be asked at the moment. Ask again later.") from fault
 
     def reasoned(self, told: Mapping[str, object]) -> dict[str, object]:
         """A recorded decision with its reasons, and what would have to change: both from the decision, taken again.

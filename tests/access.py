@@ -40,6 +40,7 @@ ROUTES: Mapping[tuple[str, str], For] = {
     ("GET", "/v1/models"): For.CALLERS,
     ("GET", "/v1/models/{model_id}"): For.CALLERS,
     ("GET", "/metrics"): For.OPERATOR,
+    ("GET", "/admin/costs"): For.OPERATOR,
     ("GET", "/docs"): For.OPERATOR,
     ("GET", "/openapi.json"): For.OPERATOR,
     ("GET", "/healthz"): For.EVERYBODY,

@@ -16,6 +16,9 @@ from http import HTTPStatus
 from typing import Any
 
 from service.api import chat_body, steering
+from service.api.query import VALUE_CHARACTERS_MAX
+from service.ledger.render import FORMATS
+from service.ledger.sinks.port import GROUPINGS
 
 Schema = dict[str, Any]
 
@@ -52,7 +55,7 @@ def _operation(method: str, path: str, told: Mapping[str, Any]) -> Schema:
     for status in sorted({*refusals, *_ANYWHERE} - set(answers)):
         responses[status] = _response(status, {JSON: "Error"})
     operation["responses"] = {str(status): response for status, response in responses.items()}
-    if path.startswith("/v1/") or path == "/metrics":
+    if path.startswith(("/v1/", "/admin/")) or path == "/metrics":
         operation["security"] = [{"key": []}, {}]  # while no key was made, this machine's own programs need none
     return operation
 
@@ -129,6 +132,11 @@ def _in_path(name: str, description: str) -> Schema:
     return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
 
 
+def _in_query(name: str, description: str, **more: object) -> Schema:
+    schema = {"type": "string", "minLength": 1, "maxLength": VALUE_CHARACTERS_MAX, **more}
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
 _Operation = tuple[str | None, dict[int, dict[str, str | None]], tuple[int, ...], list[Schema]]
 """(schema of the body, schemas of its answers by status and media type, statuses of its errors, parameters)."""
 
@@ -161,6 +169,17 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("get", "/healthz"): (None, {200: {JSON: "Alive"}}, (), []),
     ("get", "/readyz"): (None, {200: {JSON: "Ready"}, 503: {JSON: "Ready"}}, (), []),
     ("get", "/metrics"): (None, {200: {"text/plain": None}}, _KEYED, []),
+    ("get", "/admin/costs"): (
+        None,
+        {200: {JSON: "Costs", "text/csv": None, "text/plain": None}},
+        _KEYED,
+        [
+            _in_query("by", f"With commas: {', '.join(GROUPINGS)}. Default: model."),
+            _in_query("since", "2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC."),
+            _in_query("until", "In the same forms. A day counts whole."),
+            _in_query("format", "Default: json.", enum=sorted(FORMATS)),
+        ],
+    ),
 }
 
 
@@ -260,6 +279,17 @@ def _schemas() -> dict[str, Schema]:
             created=_INTEGER,
             owned_by=_STRING,
             x_coe={"type": "object"},
+        ),
+        "Costs": _list(
+            _object(
+                "requests attempts cost_usd baseline_cost_usd saved_usd estimated_share",
+                requests=_INTEGER,
+                attempts=_INTEGER,
+                cost_usd=_STRING,
+                baseline_cost_usd=_or_null(_STRING),
+                saved_usd=_or_null(_STRING),
+                estimated_share=_NUMBER,
+            )
         ),
         "Alive": _object("status", closed=True, status={"const": "ok"}),
         "Ready": _object(

@@ -225,6 +225,7 @@ _TYPED: Schema = {"type": "object", "properties": {"type": _STRING}, "required":
 def _schemas() -> dict[str, Schema]:
     return {
         **_asked(),
+        **_money(),
         "Error": _object(
             "error",
             closed=True,
@@ -280,6 +281,21 @@ def _schemas() -> dict[str, Schema]:
             owned_by=_STRING,
             x_coe={"type": "object"},
         ),
+        "Alive": _object("status", closed=True, status={"const": "ok"}),
+        "Ready": _object(
+            "status simulated registry degraded",
+            closed=True,
+            status={"enum": ["ready", "unavailable"]},
+            simulated=_BOOLEAN,
+            registry=_STRING,
+            degraded={"type": "object"},
+        ),
+    }
+
+
+def _money() -> dict[str, Schema]:
+    """What is told of spend."""
+    return {
         "Costs": _list(
             _object(
                 "requests attempts cost_usd baseline_cost_usd saved_usd estimated_share",
@@ -290,15 +306,6 @@ def _schemas() -> dict[str, Schema]:
                 saved_usd=_or_null(_STRING),
                 estimated_share=_NUMBER,
             )
-        ),
-        "Alive": _object("status", closed=True, status={"const": "ok"}),
-        "Ready": _object(
-            "status simulated registry degraded",
-            closed=True,
-            status={"enum": ["ready", "unavailable"]},
-            simulated=_BOOLEAN,
-            registry=_STRING,
-            degraded={"type": "object"},
         ),
     }
 

@@ -16,11 +16,11 @@ from http import HTTPStatus
 from typing import Any
 
 from service.api import chat_body, steering
+from service.api.document_money import money
 from service.api.query import VALUE_CHARACTERS_MAX
+from service.api.shapes import BOOLEAN, INTEGER, STRING, Schema, list_of, object_of, or_null
 from service.ledger.render import FORMATS
 from service.ledger.sinks.port import GROUPINGS
-
-Schema = dict[str, Any]
 
 JSON = "application/json"
 _REF = "#/components/schemas/"
@@ -169,6 +169,16 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("get", "/healthz"): (None, {200: {JSON: "Alive"}}, (), []),
     ("get", "/readyz"): (None, {200: {JSON: "Ready"}, 503: {JSON: "Ready"}}, (), []),
     ("get", "/metrics"): (None, {200: {"text/plain": None}}, _KEYED, []),
+    ("get", "/v1/key"): (None, {200: {JSON: "Key"}}, _KEYED, []),
+    ("get", "/admin/spend"): (
+        None,
+        {200: {JSON: "Spend"}},
+        _KEYED,
+        [
+            _in_query("limit", "Keys of a page, 1 to 1000. Default: 100.", pattern="^[0-9]{1,4}$"),
+            _in_query("after", "`last_key_id` of the page before."),
+        ],
+    ),
     ("get", "/admin/costs"): (
         None,
         {200: {JSON: "Costs", "text/csv": None, "text/plain": None}},
@@ -183,31 +193,12 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
 }
 
 
-def _object(required: str, /, *, closed: bool = False, **properties: Schema) -> Schema:
-    """An object; `required` are names with blanks between them."""
-    schema: Schema = {"type": "object", "properties": properties, "required": required.split()}
-    return schema | ({"additionalProperties": False} if closed else {})
-
-
 def _part(kind: str) -> Schema:
     """A part that links to something."""
     links: dict[str, Schema] = {"type": {"const": kind}, kind: _LINK}
     return {"type": "object", "properties": links, "required": list(links)}
 
 
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _list(items: Schema, most: int | None = None, least: int | None = None) -> Schema:
-    bounds = {"minItems": least, "maxItems": most}
-    return {"type": "array", "items": items} | {name: bound for name, bound in bounds.items() if bound is not None}
-
-
-_STRING: Schema = {"type": "string"}
-_BOOLEAN: Schema = {"type": "boolean"}
-_INTEGER: Schema = {"type": "integer"}
-_NUMBER: Schema = {"type": "number"}
 _LINK: Schema = {
     "type": "object",
     "properties": {
@@ -219,93 +210,87 @@ _LINK: Schema = {
     },
     "required": ["url"],
 }
-_TYPED: Schema = {"type": "object", "properties": {"type": _STRING}, "required": ["type"]}
+_TYPED: Schema = {"type": "object", "properties": {"type": STRING}, "required": ["type"]}
 
 
 def _schemas() -> dict[str, Schema]:
     return {
         **_asked(),
-        **_money(),
-        "Error": _object(
+        **money(),
+        **_pages(),
+        "Error": object_of(
             "error",
             closed=True,
-            error=_object(
+            error=object_of(
                 "message type param code",
                 closed=True,
                 message={"type": "string", "minLength": 1},
-                type=_STRING,
-                param=_or_null(_STRING),
-                code=_or_null(_STRING),
+                type=STRING,
+                param=or_null(STRING),
+                code=or_null(STRING),
             ),
         ),
-        "ChatCompletion": _object("choices", choices=_list(_object("message", message={"type": "object"}), least=1)),
-        "Event": _object(
+        "ChatCompletion": object_of(
+            "choices", choices=list_of(object_of("message", message={"type": "object"}), least=1)
+        ),
+        "Event": object_of(
             "data", data={"type": "string", "description": "Of each event: a chunk as JSON, or `[DONE]`."}
         ),
-        "DryRun": {"allOf": [{"$ref": _REF + "Decision"}, _object("dry_run", dry_run={"const": True})]},
+        "DryRun": {"allOf": [{"$ref": _REF + "Decision"}, object_of("dry_run", dry_run={"const": True})]},
         "Record": {
             "allOf": [
                 {"$ref": _REF + "Decision"},
-                _object(
+                object_of(
                     "request_id key_id attempts cost_usd",
-                    request_id=_STRING,
-                    key_id=_or_null(_STRING),
-                    attempts=_list(_object("attempt_id model provider state", attempt_id=_STRING, state=_STRING)),
-                    cost_usd=_or_null(_STRING),
+                    request_id=STRING,
+                    key_id=or_null(STRING),
+                    attempts=list_of(object_of("attempt_id model provider state", attempt_id=STRING, state=STRING)),
+                    cost_usd=or_null(STRING),
                 ),
             ]
         },
-        "Decision": _object(
+        "Decision": object_of(
             "id created_ms at requested policy route plan intent judged_by features caller experience chosen "
             "runner_up reason_code margin propensity seed candidates rejected baseline ceiling_usd degraded notes "
             "versions what_if",
-            id=_STRING,
-            created_ms=_INTEGER,
+            id=STRING,
+            created_ms=INTEGER,
             at={"type": "string", "format": "date-time"},
-            requested=_STRING,
-            policy=_STRING,
-            chosen=_STRING,
-            runner_up=_or_null(_STRING),
-            reason_code=_STRING,
-            candidates=_list(_object("deployment quality reason", deployment=_STRING, reason=_STRING), least=1),
-            ceiling_usd=_or_null(_STRING),
+            requested=STRING,
+            policy=STRING,
+            chosen=STRING,
+            runner_up=or_null(STRING),
+            reason_code=STRING,
+            candidates=list_of(object_of("deployment quality reason", deployment=STRING, reason=STRING), least=1),
+            ceiling_usd=or_null(STRING),
             budgeted={"const": True},
         ),
-        "Models": _object("object data", closed=True, object={"const": "list"}, data=_list({"$ref": _REF + "Model"})),
-        "Model": _object(
+        "Models": object_of(
+            "object data", closed=True, object={"const": "list"}, data=list_of({"$ref": _REF + "Model"})
+        ),
+        "Model": object_of(
             "id object created owned_by x_coe",
             closed=True,
-            id=_STRING,
+            id=STRING,
             object={"const": "model"},
-            created=_INTEGER,
-            owned_by=_STRING,
+            created=INTEGER,
+            owned_by=STRING,
             x_coe={"type": "object"},
-        ),
-        "Alive": _object("status", closed=True, status={"const": "ok"}),
-        "Ready": _object(
-            "status simulated registry degraded",
-            closed=True,
-            status={"enum": ["ready", "unavailable"]},
-            simulated=_BOOLEAN,
-            registry=_STRING,
-            degraded={"type": "object"},
         ),
     }
 
 
-def _money() -> dict[str, Schema]:
-    """What is told of spend."""
+def _pages() -> dict[str, Schema]:
+    """What whoever looks after the router is told."""
     return {
-        "Costs": _list(
-            _object(
-                "requests attempts cost_usd baseline_cost_usd saved_usd estimated_share",
-                requests=_INTEGER,
-                attempts=_INTEGER,
-                cost_usd=_STRING,
-                baseline_cost_usd=_or_null(_STRING),
-                saved_usd=_or_null(_STRING),
-                estimated_share=_NUMBER,
-            )
+        "Alive": object_of("status", closed=True, status={"const": "ok"}),
+        "Ready": object_of(
+            "status simulated registry degraded",
+            closed=True,
+            status={"enum": ["ready", "unavailable"]},
+            simulated=BOOLEAN,
+            registry=STRING,
+            degraded={"type": "object"},
         ),
     }
 
@@ -313,59 +298,59 @@ def _money() -> dict[str, Schema]:
 def _asked() -> dict[str, Schema]:
     """What a request may say."""
     whole = "Written without fraction and exponent."
-    cap = _or_null({"type": "integer", "minimum": 1, "maximum": chat_body.OUTPUT_TOKENS_CAP_MAX, "description": whole})
-    parts = _list({"$ref": _REF + "Part"}, chat_body.PARTS_MAX, 1)
-    names = {"anyOf": [_NAME, _list(_NAME, steering.LIST_ITEMS_MAX)]}
-    selector = {"anyOf": [names, _object("", closed=True, models=names, providers=names, regions=names, tags=names)]}
-    content = {"anyOf": [_STRING, parts]}
-    calls = _or_null(_list({}, chat_body.TOOL_CALLS_MAX))
+    cap = or_null({"type": "integer", "minimum": 1, "maximum": chat_body.OUTPUT_TOKENS_CAP_MAX, "description": whole})
+    parts = list_of({"$ref": _REF + "Part"}, chat_body.PARTS_MAX, 1)
+    names = {"anyOf": [_NAME, list_of(_NAME, steering.LIST_ITEMS_MAX)]}
+    selector = {"anyOf": [names, object_of("", closed=True, models=names, providers=names, regions=names, tags=names)]}
+    content = {"anyOf": [STRING, parts]}
+    calls = or_null(list_of({}, chat_body.TOOL_CALLS_MAX))
     linked = sorted(chat_body.LINKED_PARTS)
     given = sorted(chat_body.ROLES - {"assistant", "function"})
     return {
-        "ChatRequest": _object(
+        "ChatRequest": object_of(
             "model messages",
             model={"type": "string", "minLength": 1, "maxLength": chat_body.MODEL_CHARACTERS_MAX},
-            messages=_list({"$ref": _REF + "Message"}, chat_body.MESSAGES_MAX, 1),
-            n=_or_null({"type": "integer", "minimum": 1, "maximum": chat_body.N_MAX, "description": whole}),
+            messages=list_of({"$ref": _REF + "Message"}, chat_body.MESSAGES_MAX, 1),
+            n=or_null({"type": "integer", "minimum": 1, "maximum": chat_body.N_MAX, "description": whole}),
             max_tokens=cap,
             max_completion_tokens=cap,
-            temperature=_or_null({"type": "number", "minimum": 0, "maximum": 2}),
-            top_p=_or_null({"type": "number", "minimum": 0, "maximum": 1}),
-            stream=_or_null(_BOOLEAN),
-            stream_options=_or_null(_object("", include_usage=_or_null(_BOOLEAN))),
-            logprobs=_or_null(_BOOLEAN),
-            tools=_or_null(_list(_TYPED, chat_body.TOOLS_MAX)),
-            response_format=_or_null(_TYPED),
-            coe=_or_null({"$ref": _REF + "Steering"}),
+            temperature=or_null({"type": "number", "minimum": 0, "maximum": 2}),
+            top_p=or_null({"type": "number", "minimum": 0, "maximum": 1}),
+            stream=or_null(BOOLEAN),
+            stream_options=or_null(object_of("", include_usage=or_null(BOOLEAN))),
+            logprobs=or_null(BOOLEAN),
+            tools=or_null(list_of(_TYPED, chat_body.TOOLS_MAX)),
+            response_format=or_null(_TYPED),
+            coe=or_null({"$ref": _REF + "Steering"}),
         ),
         # Only what a model said itself may be without content; a function's result may say that it has none.
         "Message": {
             "anyOf": [
-                _object("role content", role={"enum": given}, content=content, tool_calls=calls),
-                _object("role", role={"const": "assistant"}, content=_or_null(content), tool_calls=calls),
-                _object("role content", role={"const": "function"}, content=_or_null(content), tool_calls=calls),
+                object_of("role content", role={"enum": given}, content=content, tool_calls=calls),
+                object_of("role", role={"const": "assistant"}, content=or_null(content), tool_calls=calls),
+                object_of("role content", role={"const": "function"}, content=or_null(content), tool_calls=calls),
             ]
         },
         "Part": {
             "anyOf": [
-                _object("type text", type={"const": "text"}, text=_STRING),
+                object_of("type text", type={"const": "text"}, text=STRING),
                 *(_part(kind) for kind in linked),
-                _object("type", type={"type": "string", "not": {"enum": ["text", *linked]}}),
+                object_of("type", type={"type": "string", "not": {"enum": ["text", *linked]}}),
             ]
         },
-        "Steering": _object(
+        "Steering": object_of(
             "",
             closed=True,
-            policy=_or_null(_NAME),
-            min_quality=_or_null({"type": "number", "minimum": 0, "maximum": 1}),
-            max_cost_usd=_or_null({"type": "number", "minimum": 0, "maximum": int(steering.MAX_COST_USD_MAX)}),
-            max_latency_ms=_or_null({"type": "number", "minimum": 1, "maximum": steering.MAX_LATENCY_MS_MAX}),
-            allow=_or_null(selector),
-            deny=_or_null(selector),
-            plan=_or_null(_NAME),
-            session=_or_null(_NAME),
-            tags=_or_null(names),
-            explain=_or_null(_BOOLEAN),
-            no_fallback=_or_null(_BOOLEAN),
+            policy=or_null(_NAME),
+            min_quality=or_null({"type": "number", "minimum": 0, "maximum": 1}),
+            max_cost_usd=or_null({"type": "number", "minimum": 0, "maximum": int(steering.MAX_COST_USD_MAX)}),
+            max_latency_ms=or_null({"type": "number", "minimum": 1, "maximum": steering.MAX_LATENCY_MS_MAX}),
+            allow=or_null(selector),
+            deny=or_null(selector),
+            plan=or_null(_NAME),
+            session=or_null(_NAME),
+            tags=or_null(names),
+            explain=or_null(BOOLEAN),
+            no_fallback=or_null(BOOLEAN),
         ),
     }

@@ -36,6 +36,13 @@ class OnDisconnect(StrEnum):
     DRAIN = "drain"
 
 
+class CostLog(StrEnum):
+    """Where a line for every attempt and request goes, beside the journal."""
+
+    NONE = "none"
+    STDOUT = "stdout"
+
+
 class TransportName(StrEnum):
     """What speaks HTTP to vendors; see docs/adr/0007-native-transport.md."""
 
@@ -71,6 +78,10 @@ class Settings(BaseSettings):
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="DEBUG, INFO, WARNING or ERROR. No level logs prompts or secrets.",
+    )
+    cost_log: CostLog = Field(
+        default=CostLog.NONE,
+        description="`stdout`: a line of JSON for every attempt and request, for log shippers; a copy of the journal.",
     )
     journal_sync: JournalSync = Field(
         default=JournalSync.GROUP,

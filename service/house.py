@@ -43,6 +43,9 @@ INDEX_WAIT_S = 1.0
 """How long a decision that no one remembers is waited for: the index lags by a fifth of a second."""
 
 
+COSTS_S = 2.0
+"""How long the end waits for whoever reads the cost log."""
+
 RECENT_S = 60.0
 """How long it is told that something failed which may fail again."""
 
@@ -137,6 +140,7 @@ class House:
         if self._indexing is not None:
             await asyncio.to_thread(self._indexing.join, 5.0)
         await self.transport.aclose()
+        await asyncio.to_thread(telemetry.COSTS.drain, COSTS_S)
         telemetry.logger().info(telemetry.STOPPED)
 
     def metrics(self) -> str:
@@ -158,6 +162,7 @@ class House:
             telemetry.PART_DEGRADED: {part: float(part in troubles) for part in telemetry.PARTS},
             telemetry.READINGS_FAILED: counters.readings_failed,
             telemetry.LOG_DROPPED: telemetry.LOG.dropped,
+            telemetry.COSTS_DROPPED: telemetry.COSTS.dropped,
             telemetry.CLOCK_JUMPS: counters.clock_jumps,
         }
         return counters.text(gauges)

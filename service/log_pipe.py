@@ -1,6 +1,6 @@
-"""Standard error as a stream that never holds anybody up.
+"""Standard error, or standard output, as a stream that never holds anybody up.
 
-Where on the path: below `telemetry`, which writes every line of the log through it.
+Where on the path: below `telemetry`, which writes every line of both logs through it.
 
 Who reads a log may be slow, or stand still: then a pipe is full, and a plain write would wait in the event loop until
 somebody reads. Nothing but the log would be at fault for requests that hang.
@@ -28,15 +28,21 @@ from typing import Final
 BACKLOG_BYTES: Final = 4 << 20
 """Some ten thousand lines: seconds of a busy router, for a reader that does not keep up for a moment."""
 
+STDOUT: Final = 1
+STDERR: Final = 2
+
 Put = Callable[[bytes], int]
 """Hands bytes over without waiting and returns how many were taken; raises BlockingIOError, or OSError for ever."""
 
 
 class LogPipe:
-    """One per process. `lead_in` makes the line that tells how many were dropped."""
+    """One per process and descriptor. `lead_in` makes the line that tells how many were dropped."""
 
-    def __init__(self, lead_in: Callable[[int], str], backlog_bytes: int = BACKLOG_BYTES) -> None:
+    def __init__(
+        self, lead_in: Callable[[int], str], backlog_bytes: int = BACKLOG_BYTES, descriptor: int = STDERR
+    ) -> None:
         self.dropped = 0
+        self._descriptor = descriptor
         self._lead_in = lead_in
         self._most = backlog_bytes
         self._kept = bytearray()
@@ -48,9 +54,10 @@ class LogPipe:
 
     def write(self, text: str) -> None:
         """Write whole lines, now or later."""
-        if sys.stderr is not sys.__stderr__:
+        ours = (sys.stdout, sys.__stdout__) if self._descriptor == STDOUT else (sys.stderr, sys.__stderr__)
+        if ours[0] is not ours[1]:
             with contextlib.suppress(OSError, ValueError):  # somebody put a stream of their own there: it is theirs
-                sys.stderr.write(text)
+                ours[0].write(text)
             return
         with self._turn:
             self._hand_over()
@@ -76,7 +83,7 @@ class LogPipe:
         due = time.monotonic() + timeout_s
         while self._kept and (left_s := due - time.monotonic()) > 0:
             with contextlib.suppress(OSError, ValueError):
-                select.select([], [2], [], left_s)
+                select.select([], [self._descriptor], [], left_s)
             self.flush()
 
     def drops(self, within_s: float) -> bool:
@@ -87,7 +94,7 @@ class LogPipe:
         while self._kept:
             try:
                 if self._put is None:
-                    self._put = without_waiting(2)
+                    self._put = without_waiting(self._descriptor)
                 taken = self._put(bytes(self._kept[: self._whole()]))
             except BlockingIOError:
                 return

@@ -197,6 +197,7 @@ class LoopWatch:
             telemetry.logger().warning(telemetry.CLOCK_JUMPED, by_s=by_s)
         self._wall_ahead_s = ahead_s
         telemetry.LOG.flush()
+        telemetry.COSTS.flush()
         self._due = loop.time() + TICK_S
         self._timer = loop.call_at(self._due, self._tick, loop)
 

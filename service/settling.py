@@ -31,6 +31,7 @@ from service.errors import Billed, CoeError, InvalidRequest, LedgerUnavailable, 
 from service.guard.limits import OVER_BUDGET, Hold, Lease, Limiter, Spent, unlimited
 from service.guard.overruns import Overruns
 from service.guard.strong_share import StrongShareWatch
+from service.ledger.cost_lines import RequestEnd, RequestSum, attempt_line, request_line
 from service.ledger.recorder import (
     CALLER_STALLED,
     CLIENT_LEFT,
@@ -90,7 +91,7 @@ class Work:
     beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
     caller has, noted only where it may be gone on with, `authors` the models that it is of. `tries` counts the calls of
     each deployment, `failed` has those that failed, `asked` what they may have failed of. `lease` is what it holds of
-    budgets and limits, where it has any.
+    budgets and limits, where it has any. `end` is how it ended, until the cost log has it.
     """
 
     chat: ChatRequest
@@ -111,6 +112,7 @@ class Work:
     tries: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     authors: set[str] = field(default_factory=set)
+    end: RequestEnd | None = None
     asked: Asked = field(init=False)
 
     def __post_init__(self) -> None:
@@ -259,6 +261,9 @@ class Settler:
         self.counters.attempt(candidate.deployment.id, ended, row.usage, row.cost_pusd, row.ttft_ms)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
+        if telemetry.tells_costs():
+            telemetry.cost_line(attempt_line(entry, row))
+            _tell_request(work)
         if not self._written_at_once(row):
             await asyncio.shield(self._run(self._write(row)))
         return row
@@ -296,7 +301,13 @@ class Settler:
                 self._ledger.no_attempt()
         deployment = (work.last or work.decision.chosen).deployment
         now, status = self._clock.monotonic(), told_as(CLIENT_LEFT) if work.arrival.gone else status
-        self.counters.request(status, work.overhead_ms(now))
+        overhead_ms = work.overhead_ms(now)
+        self.counters.request(status, overhead_ms)
+        code = None if problem is None or isinstance(problem, UpstreamError) else problem.code
+        total_ms = milliseconds(now - work.arrival.at)
+        if telemetry.tells_costs():
+            work.end = RequestEnd(self._now_ms(), status, code, total_ms, overhead_ms)
+            _tell_request(work)
         telemetry.note(
             telemetry.REQUEST,
             request_id=work.arrival.request_id,
@@ -305,9 +316,9 @@ class Settler:
             model=deployment.model,
             provider=deployment.provider.name,
             status=status,
-            code=None if problem is None or isinstance(problem, UpstreamError) else problem.code,
+            code=code,
             attempts=len(work.attempts),
-            total_ms=milliseconds(now - work.arrival.at),
+            total_ms=total_ms,
         )
 
     def _run(self, work: Any) -> asyncio.Task[Any]:  # noqa: ANN401 # any coroutine
@@ -336,6 +347,20 @@ class Settler:
 
     def _now_ms(self) -> int:
         return _unix_ms(self._clock.utc())
+
+
+def _tell_request(work: Work) -> None:
+    """The line of a request in the cost log, once every attempt has ended, too: its caller may leave before."""
+    end, decision, caller = work.end, work.decision, work.arrival.caller
+    if end is None or len(work.costs) < len(work.attempts):
+        return
+    work.end = None
+    row = work.attempts[-1].row if work.attempts else None
+    told = RequestSum(
+        work.arrival.request_id, len(work.attempts), work.spent_pusd(), None if row is None else row.ttft_ms
+    )
+    last = work.last or decision.chosen
+    telemetry.cost_line(request_line(decision, last, (caller, work.chat.steering.tags), told, end))
 
 
 def _unix_ms(at: datetime) -> int:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO, cast
 
 import orjson
 import structlog
 
-from service.log_pipe import LogPipe
+from service.log_pipe import STDOUT, LogPipe
 
 STARTED = "started"
 STOPPED = "stopped"
@@ -106,6 +106,7 @@ JOURNAL_SYNCS_FAILED = "coe_journal_failed_syncs_total"
 PART_DEGRADED = "coe_part_degraded"
 READINGS_FAILED = "coe_readings_failed_total"
 LOG_DROPPED = "coe_log_lines_dropped_total"
+COSTS_DROPPED = "coe_cost_lines_dropped_total"
 CLOCK_JUMPS = "coe_clock_jumps_total"
 BUDGET_REFUSALS = "coe_budget_refusals_total"
 BUDGET_SOFT_EXCEEDED = "coe_budget_soft_exceeded_total"
@@ -132,6 +133,7 @@ METRICS = {
     PART_DEGRADED: "gauge: 1 for each `part` of the router that is not in order, else 0 (docs/reliability.md)",
     READINGS_FAILED: "counter: requests that the classifier failed at",
     LOG_DROPPED: "counter: lines of the log that nobody read in time",
+    COSTS_DROPPED: "counter: lines of the cost log that nobody read in time; the journal has what they told",
     CLOCK_JUMPS: "counter: times that the clock of this machine was set by more than a second",
     BUDGET_REFUSALS: "counter: attempts that a budget or a limit refused, by the `code` of the error",
     BUDGET_SOFT_EXCEEDED: "counter: requests that went over a soft budget or limit and were let pass",
@@ -171,9 +173,13 @@ _CODE = re.compile(r"[\n(\[{<='\"]")
 _tells_requests = [True]
 """Whether `note` writes: the level that was configured, where a request can look it up without structlog."""
 
+_tells_costs = [False]
+"""Whether there is a cost log."""
 
-def configure(level: str) -> None:
-    """Set up logging for the process. `level` is a standard level name."""
+
+def configure(level: str, *, costs: bool = False) -> None:
+    """Set up logging for the process. `level` is a standard level name; `costs`: the cost log is written."""
+    _tells_costs[0] = costs
     _tells_requests[0] = getattr(logging, level) <= logging.INFO
     structlog.configure(
         processors=[
@@ -209,6 +215,19 @@ def note(event: str, **fields: object) -> None:
     LOG.write(line + "\n")
 
 
+def tells_costs() -> bool:
+    """Whether the cost log is written: else its lines need not be made."""
+    return _tells_costs[0]
+
+
+def cost_line(fields: Mapping[str, object]) -> None:
+    """Write a line of the cost log to standard output."""
+    line = orjson.dumps(fields).decode()
+    if _COE in line or _SK in line or _BCE in line or _BEARER in line:
+        line = _SECRET.sub(r"\1[redacted]", line)
+    COSTS.write(line + "\n")
+
+
 def place_of(problem: BaseException) -> str:
     """File and line where an exception was raised. Not its text, which may quote what a caller sent."""
     where = problem.__traceback__
@@ -224,6 +243,14 @@ def _dropped(lines: int) -> str:
 
 LOG: Final = LogPipe(_dropped)
 """Where every line goes. A log that nobody reads, or nobody can read any more, must not fail or hold up a request."""
+
+
+def _costs_dropped(lines: int) -> str:
+    return orjson.dumps({"kind": "dropped", "v": 1, "lines": lines}).decode() + "\n"
+
+
+COSTS: Final = LogPipe(_costs_dropped, descriptor=STDOUT)
+"""Where the lines of the cost log go, in the same way."""
 
 
 class _ServerLog(logging.Handler):

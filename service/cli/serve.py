@@ -24,7 +24,7 @@ from service.cli.exits import EX_CONFIG, EX_TEMPFAIL
 from service.cli.serving import run
 from service.cli.settings import PROVIDERS, exits, fail, read_settings
 from service.cli.workers import Workers
-from service.config import Settings
+from service.config import CostLog, Settings
 from service.domain.catalog import Catalog
 from service.guard.exposure import refuse_exposure
 from service.simulator import simulated
@@ -75,7 +75,7 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
 ) -> None:
     """Start the router."""
     settings = read_settings(providers=providers, host=host, port=port, workers=workers)
-    telemetry.configure(settings.log_level)
+    telemetry.configure(settings.log_level, costs=settings.cost_log is CostLog.STDOUT)
     now = datetime.now(UTC)
     with exits():
         catalog = read_registry(settings, now)

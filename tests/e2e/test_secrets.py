@@ -119,7 +119,13 @@ class Stand:
     def start(self):
         """`sitecustomize` comes first on the path."""
         crashing = os.pathsep.join((str(ROOT / "tests" / "crashing"), str(ROOT)))
-        env = {"COE_LOG_LEVEL": "DEBUG", "PYTHONPATH": crashing, "CRASH_RELOAD": str(self.crash_reload), **self.secrets}
+        env = {
+            "COE_LOG_LEVEL": "DEBUG",
+            "COE_COST_LOG": "stdout",
+            "PYTHONPATH": crashing,
+            "CRASH_RELOAD": str(self.crash_reload),
+            **self.secrets,
+        }
         return start_router(self.data, self.file, **env)
 
     def commands(self, *commands, **env):

@@ -21,6 +21,7 @@ from service.domain.access import ANONYMOUS
 from service.domain.chat import Steering
 from service.domain.experience import Experience
 from service.domain.features import features_of
+from service.ledger import cost_lines
 from service.routing.explain import record
 from service.routing.router import decide
 from service.routing.screen import LEVERS
@@ -72,6 +73,21 @@ def test_metrics():
     """Every metric with its meaning, once."""
     assert len(names("metrics.md")) == len(telemetry.METRICS)
     assert {row[0]: row[1] for row in rows("metrics.md")} == telemetry.METRICS
+
+
+def test_lines_of_the_cost_log():
+    """Every field of both kinds of line with its meaning, once."""
+
+    def told(title):
+        section = (PAGES / "costs.md").read_text(encoding="utf-8").partition(f"\n### {title}\n")[2]
+        found = re.findall(r"^\| `(\w+)` \| (.+) \|$", re.split(r"\n##", section)[0], re.MULTILINE)
+        assert len(found) == len(dict(found))
+        return dict(found)
+
+    both = told("Fields of both")
+    assert both == cost_lines.BOTH
+    assert both | told("Fields of an attempt alone") == cost_lines.ATTEMPT
+    assert both | told("Fields of a request alone") == cost_lines.REQUEST
 
 
 def test_parts():

@@ -29,6 +29,7 @@ GAUGES = dict.fromkeys(
         telemetry.JOURNAL_SYNCS_FAILED,
         telemetry.READINGS_FAILED,
         telemetry.LOG_DROPPED,
+        telemetry.COSTS_DROPPED,
         telemetry.CLOCK_JUMPS,
     ),
     0,

@@ -134,3 +134,14 @@ def test_every_event_and_metric_has_a_meaning_and_is_used():
     for name in constants:
         used = f"telemetry.{name}" in text or text.count(f"({name}") > 0 or f'"event": {name}' in text
         assert used, f"nobody logs or counts {name}"
+
+
+def test_a_line_of_the_cost_log_goes_to_standard_output(capsys):
+    """And not to the log; a tag that is a secret is struck out there, too."""
+    telemetry.configure("INFO", costs=True)
+    assert telemetry.tells_costs()
+    telemetry.cost_line({"kind": "attempt", "tags": ["sk-abcdefghijklmnop"], "cost_usd": "0.1"})
+    told = capsys.readouterr()
+    assert (json.loads(told.out), told.err) == ({"kind": "attempt", "tags": ["sk-[redacted]"], "cost_usd": "0.1"}, "")
+    telemetry.configure("INFO")
+    assert not telemetry.tells_costs()

@@ -19,7 +19,7 @@ from service.api import admin, health, openai, schema_pages, spend
 from service.api.chat import Application
 from service.api.errors import from_framework, render
 from service.api.middleware import RequestId
-from service.config import Settings
+from service.config import Settings, SpendBy
 from service.domain.catalog import Catalog
 from service.domain.ports import Classifier
 from service.errors import ConfigurationError
@@ -77,6 +77,8 @@ def build(
     )
     pipeline.settler.watch = StrongShareWatch(shares, clock)
     pipeline.limiter.budgets = catalog.budgets
+    counters, by = pipeline.settler.counters, settings.metrics_spend_by
+    counters.by_key, counters.by_tag = by in (SpendBy.KEY, SpendBy.BOTH), by in (SpendBy.TAG, SpendBy.BOTH)
     pipeline.learned = read_learned(settings, catalog)
     house = House(
         settings=settings,

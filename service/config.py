@@ -43,6 +43,15 @@ class CostLog(StrEnum):
     STDOUT = "stdout"
 
 
+class SpendBy(StrEnum):
+    """What else /metrics counts spend by."""
+
+    NONE = "none"
+    KEY = "key"
+    TAG = "tag"
+    BOTH = "both"
+
+
 class TransportName(StrEnum):
     """What speaks HTTP to vendors; see docs/adr/0007-native-transport.md."""
 
@@ -82,6 +91,10 @@ class Settings(BaseSettings):
     cost_log: CostLog = Field(
         default=CostLog.NONE,
         description="`stdout`: a line of JSON for every attempt and request, for log shippers; a copy of the journal.",
+    )
+    metrics_spend_by: SpendBy = Field(
+        default=SpendBy.NONE,
+        description="Count spend in /metrics by `key`, by `tag` (of keys) or by `both`, too: a series for each.",
     )
     journal_sync: JournalSync = Field(
         default=JournalSync.GROUP,

@@ -18,7 +18,8 @@ from classifiers import kernel
 from service import __version__, telemetry
 from service.asking import Asking
 from service.config import Settings
-from service.errors import CoeError, ConfigurationError, IndexUnavailable, RegistryError
+from service.domain.money import usd_text
+from service.errors import BudgetStoreUnavailable, CoeError, ConfigurationError, IndexUnavailable, RegistryError
 from service.guard.admission import Admission
 from service.guard.keys import KeyStore
 from service.guard.strong_share import StrongShares
@@ -30,7 +31,7 @@ from service.ledger.question import Question
 from service.ledger.reports import CostReport, cost_report
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkDamaged, SinkFault, SinkMissing
-from service.metrics import LoopWatch
+from service.metrics import Gauge, Labelled, LoopWatch
 from service.pipeline import Pipeline
 from service.routing.explain import reasoned
 from service.routing.health import State
@@ -143,13 +144,14 @@ class House:
         await asyncio.to_thread(telemetry.COSTS.drain, COSTS_S)
         telemetry.logger().info(telemetry.STOPPED)
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """What GET /metrics tells."""
-        troubles = self.troubles()
+        troubles, budgets = self.troubles(), await self._budget_gauges()
         journal, counters = self.journal.status(), self.pipeline.settler.counters
         health = self.pipeline.attempting.health
         resting = health.told(self.clock.monotonic())
-        gauges: dict[str, int | Mapping[str, float]] = {
+        gauges: dict[str, Gauge] = {
+            **budgets,
             telemetry.RESTING: {one: 1.0 if rest.state is State.OPEN else 0.5 for one, rest in resting.items()},
             telemetry.RESTS: health.rests,
             **self.admission.figures(),
@@ -166,6 +168,22 @@ class House:
             telemetry.CLOCK_JUMPS: counters.clock_jumps,
         }
         return counters.text(gauges)
+
+    async def _budget_gauges(self) -> dict[str, Gauge]:
+        """The budgets of the registry: their limits, and what is used of them unless nobody knows."""
+        limiter, names = self.pipeline.limiter, ("budget", "window")
+        limits: dict[tuple[str, ...], str] = {
+            (one.name, window): usd_text(pusd)
+            for one in limiter.budgets
+            for window, pusd in (("day", one.limits.day_pusd), ("month", one.limits.month_pusd))
+            if pusd is not None
+        }
+        used: dict[tuple[str, ...], str] = {}
+        if limits:
+            with contextlib.suppress(BudgetStoreUnavailable):
+                found = await limiter.standing_of_all(self.clock.utc(), {})
+                used = {(one.budget or "", one.measure): usd_text(one.used) for one in found if one.window}
+        return {telemetry.BUDGET_LIMIT: Labelled(names, limits), telemetry.BUDGET_USED: Labelled(names, used)}
 
     def troubles(self) -> dict[str, str]:
         """The parts of the router that are not in order, and why: for anybody, so without places and texts."""

@@ -6,8 +6,9 @@ loop. The names and their meanings are in `telemetry`.
 Invariants
 1. Counting is adding to a number: no lock, no label object, nothing that a request could wait for. One event loop uses
    it.
-2. Labels are deployments of the registry and short words of ours, never anything that a caller or a vendor chose, and
-   at most `SERIES_MAX` of a kind; what comes later counts as `other`.
+2. Labels are deployments of the registry, short words of ours and, where the operator asked for them, his keys and
+   their tags; never anything that a caller or a vendor chose. At most `SERIES_MAX` of a kind; what comes later counts
+   as `other`.
 3. Money is added up in pico-USD, as whole numbers, and told as an exact decimal.
 """
 
@@ -17,10 +18,12 @@ import asyncio
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from service import telemetry
+from service.domain.decision import OpenEntry, TerminalEntry
 from service.domain.money import usd_text
 
 SERIES_MAX: Final = 4_096
@@ -35,12 +38,26 @@ _STATUSES: Final = frozenset(
 )
 """Statuses of vendors that are told as they are."""
 
+_SPENT_ON: Final = ("model", "provider", "intent", "usage_source")
+_IN_USD: Final = frozenset({telemetry.COST, telemetry.SPEND, telemetry.KEY_SPEND, telemetry.TAG_SPEND})
+
 TICK_S: Final = 0.05
 """How often the watch on the loop looks: as often as the longest time that it may be held."""
 
 
 CLOCK_JUMP_S: Final = 1.0
 """By how much a clock must be set between two looks to be told: what keeps it right moves it by milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What others keep, by labels: their names, and a value as text for each set of theirs."""
+
+    names: tuple[str, ...]
+    values: Mapping[tuple[str, ...], str]
+
+
+Gauge = int | Mapping[str, float] | Labelled
 
 
 class Histogram:
@@ -77,6 +94,11 @@ class Counters:
         self._tokens: dict[tuple[str, ...], int] = {}
         self._cost_pusd: dict[tuple[str, ...], int] = {}
         self._refusals: dict[tuple[str, ...], int] = {}
+        self._spend_pusd: dict[tuple[str, ...], int] = {}
+        self._spend_tokens: dict[tuple[str, ...], int] = {}
+        self._key_pusd: dict[tuple[str, ...], int] = {}
+        self._tag_pusd: dict[tuple[str, ...], int] = {}
+        self.by_key = self.by_tag = False
         self._overhead = Histogram(OVERHEAD_BOUNDS_S)
         self._first_content = Histogram(FIRST_CONTENT_BOUNDS_S)
         self.lag = Histogram(LAG_BOUNDS_S)
@@ -104,6 +126,21 @@ class Counters:
         if ttft_ms is not None:
             self._first_content.observe(ttft_ms / 1000)
 
+    def booked(self, entry: OpenEntry, row: TerminalEntry, key_tags: Collection[str]) -> None:
+        """What an attempt came to, by what its rows say; `key_tags` are those that its key has."""
+        whose = (entry.model, entry.provider, entry.intent)
+        for bucket, count in row.usage.items():
+            if count and bucket != "requests":
+                _add(self._spend_tokens, (*whose, bucket), count)
+        if not row.cost_pusd:
+            return
+        _add(self._spend_pusd, (*whose, str(row.usage_source)), row.cost_pusd)
+        if self.by_key and entry.key_id is not None:
+            _add(self._key_pusd, (entry.key_id,), row.cost_pusd)
+        if self.by_tag:
+            for tag in key_tags:
+                _add(self._tag_pusd, (tag,), row.cost_pusd)
+
     def budget_refused(self, code: str) -> None:
         """A budget or a limit refused an attempt, with this error code."""
         _add(self._refusals, (code,), 1)
@@ -118,7 +155,7 @@ class Counters:
         self.lag.observe(seconds)
         self.lag_max_s = max(self.lag_max_s, seconds)
 
-    def text(self, gauges: Mapping[str, int | Mapping[str, float]]) -> str:
+    def text(self, gauges: Mapping[str, Gauge]) -> str:
         """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew.
 
         A gauge is a number, or one for each deployment or part.
@@ -130,11 +167,13 @@ class Counters:
         self.lag_max_s = 0.0
         return "\n".join(told) + "\n"
 
-    def _series(self, name: str, gauges: Mapping[str, int | Mapping[str, float]]) -> Iterable[str]:
+    def _series(self, name: str, gauges: Mapping[str, Gauge]) -> Iterable[str]:
         if name in gauges:
             found = gauges[name]
             if isinstance(found, int):
                 return (f"{name} {found}",)
+            if isinstance(found, Labelled):
+                return (f"{name}{_labels(found.names, one)} {value}" for one, value in found.values.items())
             label = ("part",) if name == telemetry.PART_DEGRADED else ("deployment",)
             return (f"{name}{_labels(label, (one,))} {value:g}" for one, value in found.items())
         if name == telemetry.LOOP_LAG_MAX:
@@ -153,9 +192,14 @@ class Counters:
             telemetry.ATTEMPTS: (self._attempts, ("deployment", "ended")),
             telemetry.TOKENS: (self._tokens, ("deployment", "kind")),
             telemetry.COST: (self._cost_pusd, ("deployment",)),
+            telemetry.SPEND: (self._spend_pusd, _SPENT_ON),
+            telemetry.SPEND_PUSD: (self._spend_pusd, _SPENT_ON),
+            telemetry.SPEND_TOKENS: (self._spend_tokens, (*_SPENT_ON[:3], "kind")),
+            telemetry.KEY_SPEND: (self._key_pusd, ("key_id",)),
+            telemetry.TAG_SPEND: (self._tag_pusd, ("tag",)),
             telemetry.BUDGET_REFUSALS: (self._refusals, ("code",)),
         }[name]
-        shown = usd_text if name == telemetry.COST else str
+        shown = usd_text if name in _IN_USD else str
         return (f"{name}{_labels(labels, values)} {shown(count)}" for values, count in counts.items())
 
 

@@ -259,6 +259,7 @@ class Settler:
         spent, entry = Spent(row.cost_pusd or 0, tokens, opened), attempt.entry
         self._limiter.settle(work.lease, work.arrival.caller, entry.tags, entry.attempt_number, spent)
         self.counters.attempt(candidate.deployment.id, ended, row.usage, row.cost_pusd, row.ttft_ms)
+        self.counters.booked(entry, row, work.arrival.caller.tags)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
         if telemetry.tells_costs():

@@ -91,6 +91,13 @@ REQUESTS = "coe_requests_total"
 ATTEMPTS = "coe_attempts_total"
 TOKENS = "coe_tokens_total"
 COST = "coe_cost_usd_total"
+SPEND = "coe_spend_usd_total"
+SPEND_PUSD = "coe_spend_pusd_total"
+SPEND_TOKENS = "coe_spend_tokens_total"
+KEY_SPEND = "coe_key_spend_usd_total"
+TAG_SPEND = "coe_tag_spend_usd_total"
+BUDGET_LIMIT = "coe_budget_limit_usd"
+BUDGET_USED = "coe_budget_used_usd"
 OVERHEAD = "coe_overhead_seconds"
 FIRST_CONTENT = "coe_first_content_seconds"
 LOOP_LAG = "coe_loop_lag_seconds"
@@ -116,6 +123,13 @@ METRICS = {
     ATTEMPTS: "counter: attempts at vendors, by `deployment` and by how they `ended` (complete, or a cause)",
     TOKENS: "counter: tokens that were booked, by `deployment` and by their `kind` (input, output, …)",
     COST: "counter: what was booked in USD, by `deployment`; attempts of unknown cost add nothing",
+    SPEND: "counter: the same by `model`, `provider`, `intent` and `usage_source` (provider, estimated, …)",
+    SPEND_PUSD: "counter: the same in pico-USD, whole numbers: the ledger's sum of the attempts of this process",
+    SPEND_TOKENS: "counter: tokens that were booked, by `model`, `provider`, `intent` and their `kind` (input, …)",
+    KEY_SPEND: "counter: what was booked in USD, by `key_id`; with COE_METRICS_SPEND_BY alone",
+    TAG_SPEND: "counter: what was booked in USD, by each `tag` of the key; with COE_METRICS_SPEND_BY alone",
+    BUDGET_LIMIT: "gauge: the limit in USD of each `budget` of the registry, by `window` (day, month)",
+    BUDGET_USED: "gauge: what all replicas have spent or reserved of it now; not told while nobody knows",
     RESTING: "gauge: 1 for each `deployment` that is passed over after failures, 0.5 for one that waits for a probe",
     RESTS: "counter: rests that deployments were sent to, since start",
     OVERHEAD: "histogram: our own part of the time of a request, in seconds: all but waiting on vendors",

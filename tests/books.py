@@ -169,6 +169,33 @@ class Books:
         return Counter(end["state"] for end in self.ends.values())
 
 
+COUNTED: Final = re.compile(
+    r'coe_spend_(pusd|tokens)_total\{model="(.*?)",provider="(.*?)",intent="(.*?)",(?:usage_source|kind)="(.*?)"\} (\d+)'
+)
+
+
+def counter_faults(books: Books, page: str) -> list[str]:
+    """Where /metrics of the one process that wrote these books, and is at rest, says another sum than its journal.
+
+    By model, provider, intent and source of the usage (of tokens: kind), in whole pico-dollars and tokens.
+    """
+    booked, counted = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+    for attempt, end in books.ends.items():
+        opened = books.opens[attempt]
+        whose = opened["model"], opened["provider"], opened["intent"]
+        booked["pusd", *whose, end["usage_source"]] += end.get("cost_pusd") or 0
+        for bucket, count in end.get("usage", {}).items():
+            if bucket != "requests":
+                booked["tokens", *whose, bucket] += count
+    for what, *labels, value in COUNTED.findall(page):
+        counted[what, *labels] += int(value)
+    return [
+        f"{' '.join(one)}: counted {counted[one]}, booked {booked[one]}"
+        for one in sorted({*booked, *counted})
+        if counted[one] != booked[one]
+    ]
+
+
 def faults_of(books: Books, seen: Iterable[Seen], prices: Mapping[str, ListPrice]) -> tuple[list[str], Counter[str]]:
     """(everything that does not balance, how many of what was compared). `prices` are by the row's price version."""
     wrong: list[str] = []

@@ -62,4 +62,4 @@ async def metrics(request: Request) -> Response:
         admit_operator(read_head(request.scope["headers"]), house)
     except CoeError as problem:
         return render(problem, request_id_of(request))
-    return Response(house.metrics(), 200, media_type="text/plain; version=0.0.4")
+    return Response(await house.metrics(), 200, media_type="text/plain; version=0.0.4")

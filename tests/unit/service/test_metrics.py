@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from service import metrics, telemetry
-from service.metrics import Counters, Histogram, LoopWatch
+from service.domain.decision import EntryState, OpenEntry, TerminalEntry
+from service.metrics import Counters, Histogram, Labelled, LoopWatch
 from service.simulator import Script
 
 GAUGES = dict.fromkeys(
@@ -33,8 +34,8 @@ GAUGES = dict.fromkeys(
         telemetry.CLOCK_JUMPS,
     ),
     0,
-) | {telemetry.RESTING: {}, telemetry.PART_DEGRADED: {}}
-LABEL = r'[a-z]+="(?:[^"\\\n]|\\.)*"'
+) | {telemetry.RESTING: {}, telemetry.PART_DEGRADED: {}, telemetry.BUDGET_LIMIT: {}, telemetry.BUDGET_USED: {}}
+LABEL = r'[a-z_]+="(?:[^"\\\n]|\\.)*"'
 LINE = re.compile(rf"[a-z_]+(\{{{LABEL}(,{LABEL})*\}})? -?[0-9.e+-]+")
 
 
@@ -95,6 +96,53 @@ def test_requests_attempts_tokens_and_money():
     assert found['coe_overhead_seconds_bucket{le="0.0025"}'] == "3"
     assert found["coe_overhead_seconds_count"] == "3"
     assert found['coe_first_content_seconds_bucket{le="+Inf"}'] == "3"
+
+
+def opening(key_id="key_1", tags=()):
+    """The beginning of an attempt."""
+    ids = ("att_1", "req_1", "dec_1", 1, 0, key_id, "auto", "m", "p", "w", "coding", "en", "balanced", "v", 9)
+    return OpenEntry(*ids, tags=tags)
+
+
+def ending(cost_pusd, **usage):
+    """Its end."""
+    return TerminalEntry("att_1", EntryState.SETTLED, 1, "complete", usage, "provider", (), cost_pusd)
+
+
+def test_spend_by_what_rows_say():
+    """Whole pico-dollars and decimals of the same; unknown costs add nothing, tokens count all the same."""
+    counters = Counters()
+    million = 10**18 + 1  # a million USD and a pico-dollar: no float holds it
+    for cost in (million, 1, None):
+        counters.booked(opening(), ending(cost, input=3, reasoning=2, requests=1), {"red", "blue"})
+    found = told(counters.text(GAUGES))
+    labels = 'model="m",provider="p",intent="coding"'
+    assert found[f'coe_spend_pusd_total{{{labels},usage_source="provider"}}'] == str(10**18 + 2)
+    assert found[f'coe_spend_usd_total{{{labels},usage_source="provider"}}'] == "1000000.000000000002"
+    assert found[f'coe_spend_tokens_total{{{labels},kind="input"}}'] == "9"
+    assert not [series for series in found if series.startswith(("coe_key_spend", "coe_tag_spend"))]
+
+
+def test_spend_by_key_and_tag_where_it_is_wanted():
+    """A series for each, and no more than there may be; the rest is counted together."""
+    counters = Counters()
+    counters.by_key = counters.by_tag = True
+    for number in range(metrics.SERIES_MAX + 10):
+        counters.booked(opening(f"key_{number}", ("said",)), ending(10**12), {"red"})
+    counters.booked(opening(None), ending(10**12), ())
+    found = told(counters.text(GAUGES))
+    assert found['coe_key_spend_usd_total{key_id="key_0"}'] == "1"
+    assert found['coe_key_spend_usd_total{key_id="other"}'] == "10"
+    assert found['coe_tag_spend_usd_total{tag="red"}'] == str(metrics.SERIES_MAX + 10)
+    assert 'coe_tag_spend_usd_total{tag="said"}' not in found, "a caller would choose the labels"
+
+
+def test_what_others_keep_by_labels():
+    """A value as it is given, for each set of labels."""
+    limits = Labelled(("budget", "window"), {('a"b', "day"): "5", ("c", "month"): "0.000000000001"})
+    found = told(Counters().text({**GAUGES, telemetry.BUDGET_LIMIT: limits}))
+    assert found['coe_budget_limit_usd{budget="a\\"b",window="day"}'] == "5"
+    assert found['coe_budget_limit_usd{budget="c",window="month"}'] == "0.000000000001"
 
 
 def test_what_budgets_refused_and_what_went_over():

@@ -36,7 +36,7 @@ def load(
     code honours to what they mean (`None`: any is accepted). Raises RegistryError.
     """
     problems = Problems(str(path))
-    data = _bytes_of(path, problems)
+    data = bytes_of(path, problems)
     return load_bytes(data, str(path), environ, now=now, known_quirks=known_quirks)
 
 
@@ -65,7 +65,7 @@ def load_bytes(
     return catalog
 
 
-def _bytes_of(path: Path, problems: Problems) -> bytes:
+def bytes_of(path: Path, problems: Problems) -> bytes:
     """The bytes of a regular file, at most one more than the limit. Raises RegistryError."""
     try:
         if stat.S_ISREG(path.stat().st_mode):

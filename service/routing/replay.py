@@ -4,7 +4,8 @@ Where on the path: beside it. `coe replay` does it for every record of a journal
 what would have to change.
 
 Invariants
-1. A record of other versions is refused, and told which version differs: what came of another registry proves nothing.
+1. `replay` refuses a record of other versions, and tells which version differs: what came of another registry proves
+   nothing. `retake` asks what another registry would have done, and takes any that holds enough.
 2. With the same versions the decision is the same, bit for bit: order, costs, reasons, reason code.
 3. A record is what stands in a file: whatever is wrong with it is refused, nothing is taken for granted.
 """
@@ -46,6 +47,19 @@ def replay(told: Mapping[str, object], catalog: Catalog, lengths: Lengths | None
     request is refused now.
     """
     _check_versions(told, catalog, lengths)
+    return retake(told, catalog, lengths)
+
+
+def retake(told: Mapping[str, object], catalog: Catalog, lengths: Lengths | None = None) -> Decision:
+    """The same request decided by a registry that may be another one, as if it came again at the same instant.
+
+    Raises NotReplayable for a record that is damaged or of an older form, and the errors of `decide` when the request
+    is refused.
+    """
+    versions = told.get("versions")
+    form = versions.get("record") if isinstance(versions, dict) else None
+    if form != RECORD_VERSION:
+        raise NotReplayable(f"the record is of form {_shown(form)}, form {RECORD_VERSION} can be decided", ("record",))
     try:
         read = Reader(told, "record")
         features = features_from(read.value("features"))

@@ -9,7 +9,7 @@ import pytest
 from scenery import a_catalog, a_chat, a_model, decided, start_app
 from stage import coe, registry
 
-from service.cli.exits import EX_DATAERR, EX_USAGE
+from service.cli.exits import EX_CONFIG, EX_DATAERR, EX_USAGE
 from service.cli.replay import SHOWN, verify
 from service.ledger.lines import decode, encode
 from service.ledger.segments import journal_dir, list_segments
@@ -133,10 +133,80 @@ def test_a_journal_that_is_not_there(tmp_path, books):
     assert (done.returncode, done.stdout.partition(":")[0]) == (0, "0 decisions")
 
 
+def compared(file, data, *arguments):
+    """`coe replay` under another policy, as a user runs it; its JSON."""
+    done = coe("replay", "--format", "json", "--providers", str(file), "--data-dir", str(data), *arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return json.loads(done.stdout)
+
+
+def test_the_same_policy_changes_nothing(books, tmp_path):
+    """By name, by the registry itself, by a file that says the same: difference 0, and nothing is an estimate."""
+    file, data = books
+    same = tmp_path / "same.yaml"
+    same.write_text("policies:\n  balanced: {objective: min_cost, min_quality: 0.80, relative_to_best: 0.90}\n")
+    for arguments in (("--policy", str(file)), ("--policy", str(same)), ("--policy-name", "balanced")):
+        told = compared(file, data, *arguments)
+        assert (told["decisions"], told["same"], told["changed"], told["left_out"]) == (3, 3, 0, [])
+        assert told["totals"]["difference_usd"] == told["ledger"]["difference_usd"] == "0"
+        assert told["totals"]["old_usd"] == told["totals"]["new_usd"] == told["ledger"]["booked_usd"] != "0"
+        assert told["totals"]["estimated"] is False
+    done = coe("replay", "--policy-name", "balanced", "--providers", str(file), "--data-dir", str(data))
+    assert "3 decisions: 3 the same, 0 changed, 0 left out" in done.stdout
+
+
+def test_another_policy(books, tmp_path):
+    """Whom it would have chosen, what it would have cost, and that this is an estimate."""
+    file, data = books
+    new = tmp_path / "new.yaml"
+    new.write_text("policies:\n  wary: {objective: max_quality}\ndefault_policy: wary\n")
+    told = compared(file, data, "--policy", str(new))
+    assert (told["same"], told["changed"]) == (0, 3)
+    assert {one["from"] for one in told["groups"]} == {"alpha/alpha-model"}
+    assert {one["to"] for one in told["groups"]} == {"alpha/baseline-model"}
+    assert {one["intent"] for one in told["groups"]} == {"factual_qa", "translation", "coding"}
+    assert told["totals"]["estimated"] is True
+    assert float(told["totals"]["difference_usd"]) > 0
+    assert told["ledger"]["difference_usd"] == "0"
+    assert compared(file, data, "--policy", str(new), "--policy-name", "balanced")["changed"] == 0
+
+
+def test_a_row_that_was_tampered_with_is_told(books):
+    """The difference is signed, the row is named; 65."""
+    file, data = books
+    (segment,) = list_segments(journal_dir(data))
+    lines, done = [], False
+    for raw in segment.path.read_bytes().splitlines():
+        line = decode(raw)
+        body = dict(line.body)
+        if line.kind == "terminal" and not done:
+            body["cost_pusd"], done = body["cost_pusd"] + 7, True
+        lines.append(encode(line.kind, body))
+    segment.path.write_bytes(b"".join(lines))
+    found = coe("replay", "--policy-name", "balanced", "--providers", str(file), "--data-dir", str(data))
+    assert found.returncode == EX_DATAERR
+    assert "difference -0.000000000007" in found.stdout
+    assert "alpha/alpha-model: booked" in found.stdout
+
+
+def test_a_policy_file_that_is_wrong(books, tmp_path):
+    """Its place is told; nothing is decided."""
+    file, data = books
+    new = tmp_path / "new.yaml"
+    new.write_text("policies:\n  wary: {objective: max_qualit}\n")
+    done = coe("replay", "--policy", str(new), "--providers", str(file), "--data-dir", str(data))
+    assert done.returncode == EX_CONFIG
+    assert f"{new}:2:21:" in done.stderr
+    done = coe("replay", "--policy-name", "balance", "--providers", str(file), "--data-dir", str(data))
+    assert done.returncode == EX_USAGE
+    assert "did you mean 'balanced'?" in done.stderr
+
+
 def test_wrong_use():
     """It must be said what to do; a date that is none."""
     assert coe("replay").returncode == EX_USAGE
     assert "--verify" in coe("replay").stderr
+    assert coe("replay", "--verify", "--policy-name", "cheap").returncode == EX_USAGE
     assert coe("replay", "--verify", "--since", "soon").returncode == EX_USAGE
 
 

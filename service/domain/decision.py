@@ -22,6 +22,7 @@ from service.domain.features import RequestFeatures
 from service.domain.frozen import built_open
 from service.domain.imagined import PLAIN, Worst
 from service.domain.money import PriceQuote
+from service.domain.what_if import WhatIf
 
 INTENTS = (
     "chitchat",
@@ -242,41 +243,6 @@ class Rejected(Candidates):
         self._build = build
         self._built = [None] * len(reasons)
         self.reasons = reasons
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that would have to change for a deployment to win: a lever, its value now, what it would have to be.
-
-    Qualities and shares are numbers from 0 to 1, money is pico-USD. `now` is `None` where nothing was set or known.
-    """
-
-    lever: str
-    now: float | int | None
-    at_most: float | int | None = None
-    at_least: float | int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A deployment that did not win: what it is looked at as, and each change that alone would let it win.
-
-    `told_as`: `runner_up`, `baseline`, `cheaper`. `obstacle` is why it can't serve, where it can't. No change and no
-    obstacle: nothing that is looked at helps alone.
-    """
-
-    deployment: str
-    told_as: tuple[str, ...]
-    changes: tuple[Change, ...]
-    obstacle: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WhatIf:
-    """What would have to change. `policies` maps each other policy that could apply to whom it would choose."""
-
-    alternatives: tuple[Alternative, ...] = ()
-    policies: Mapping[str, str] = field(default_factory=dict)
 
 
 @built_open

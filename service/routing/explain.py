@@ -23,9 +23,10 @@ from functools import lru_cache
 import orjson
 
 from service.domain.access import Caller
-from service.domain.decision import QUALITY_STEPS, Alternative, Candidate, Change, Decision, Intent, WhatIf
+from service.domain.decision import QUALITY_STEPS, Candidate, Decision, Intent
 from service.domain.fingerprint import digest
 from service.domain.money import FX_SCALE, divide_half_even, usd_text
+from service.domain.what_if import Alternative, Change, WhatIf
 
 RANKED_KEPT = 5
 """Candidates that the stored record names: the choice with all it is told with, the others with quality and cost."""

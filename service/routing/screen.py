@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from service.domain.decision import Change, Decision, Intent, WhatIf
+from service.domain.decision import Decision, Intent
+from service.domain.what_if import Change, WhatIf
 from service.routing.explain import MONEY_LEVERS, cost_split, grouped
 from service.routing.rules import NOT_READ
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from service.domain.decision import QUALITY_STEPS, Alternative, Change, WhatIf
+from service.domain.decision import QUALITY_STEPS
+from service.domain.what_if import Alternative, Change, WhatIf
 from service.errors import CallerError
 from service.routing.entrants import Entrants, Measure, enter
 from service.routing.policies.bounds import NEAR_BEST_PERCENT, NO_COST, quality_floor

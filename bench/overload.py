@@ -4,18 +4,22 @@
 
 First the peak: as many answers as 32 connections get. Then requests are sent at so many times that rate, whether or not
 the ones before were answered, over as many connections as it takes, while another connection asks /healthz. A request
-for which no connection is free any more is not sent and counted. `--write` puts the figures into docs/performance.md.
+for which no connection is free any more is not sent and counted. Times are from the call that sends to the instant at
+which the kernel had the answer, so how late this program looks at it is not in them. `--write` puts the figures into
+docs/performance.md.
 Asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import json
 import os
+import select
+import socket
 import statistics
+import struct
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +42,14 @@ HEALTH_EVERY_S = 0.02
 DRAIN_S = 3.0
 ROUNDS = 3
 
+BURST_MAX = 64
+"""Sent at most before answers are looked at; what is late is sent with the next."""
+
+SO_TIMESTAMPNS = 35
+"""Linux: each message comes with the time at which the kernel had it."""
+
+TIMESPEC = struct.Struct("qq")
+
 _numbers = itertools.count(50_000_000)
 
 
@@ -57,48 +69,48 @@ class Seen:
         self.by_status.setdefault(status, []).append(took_s)
 
 
-class Caller(asyncio.Protocol):
+class Caller:
     """One connection: a request at a time, whole answers with a content-length."""
 
-    def __init__(self, flood: Flood) -> None:
-        self._flood = flood
-        self._transport: asyncio.Transport | None = None
+    def __init__(self, host: str, port: int) -> None:
+        self.socket = socket.create_connection((host, port))  # a listener's queue takes it at once
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._held = b""
-        self._sent_at: float | None = None
+        self._sent_ns: int | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 # a stream socket
-        self._transport = transport
+    @property
+    def waits(self) -> bool:
+        """Whether an answer is due."""
+        return self._sent_ns is not None
 
     def ask(self, message: bytes) -> None:
-        """Send a request."""
-        assert self._transport is not None  # noqa: S101 # it is connected
-        self._sent_at = time.perf_counter()
-        self._transport.write(message)
+        """Send a request: a few kilobytes, which an empty socket takes whole."""
+        self._sent_ns = time.time_ns()
+        self.socket.sendall(message)
 
-    def data_received(self, data: bytes) -> None:
-        """Part of an answer."""
+    def heard(self) -> tuple[int, float] | None:
+        """(status, seconds) of an answer that is whole now; `None` while it is not; raises OSError when none will come.
+
+        The time is the kernel's own, of the moment at which the last bytes arrived: when we look at them is no matter.
+        """
+        data, told, _, _ = self.socket.recvmsg(1 << 16, 256)
+        if not data:
+            raise ConnectionError("closed")
         self._held += data
         head, separator, body = self._held.partition(b"\r\n\r\n")
         if not separator:
-            return
+            return None
         place = head.lower().index(b"content-length:") + 15
-        if len(body) < int(head[place:].split(b"\r\n", 1)[0]):
-            return
-        self._held = b""
-        if self._sent_at is not None:
-            self._flood.seen.note(int(head[9:12]), time.perf_counter() - self._sent_at)
-            self._sent_at = None
-        self._flood.free.append(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Gone: an answer that was waited for will not come."""
-        del exc
-        self._flood.seen.broken += self._sent_at is not None
-        self._flood.open -= 1
-        if self in self._flood.free:
-            self._flood.free.remove(self)
+        if len(body) < int(head[place:].split(b"\r\n", 1)[0]) or self._sent_ns is None:
+            return None
+        arrived = max(
+            (int(seconds) * 10**9 + int(nanos) for _, _, stamp in told for seconds, nanos in (TIMESPEC.unpack(stamp),)),
+            default=time.time_ns(),
+        )
+        took = (arrived - self._sent_ns) / 1e9
+        self._held, self._sent_ns = b"", None
+        return int(head[9:12]), took
 
 
 class Flood:
@@ -108,46 +120,77 @@ class Flood:
         where = urlsplit(route.url)
         self._host, self._port, self._path = where.hostname or "", where.port or 0, where.path
         self._key = route.keys[0]
-        self._texts = list(prompts(PROMPTS, PROMPT_BYTES))
-        self.free: list[Caller] = []
-        self.open = 0
+        self._texts = [json.dumps(text)[1:-1] for text in prompts(PROMPTS, PROMPT_BYTES)]
+        self._poll = select.epoll()
+        self._callers: dict[int, Caller] = {}
+        self._free: list[Caller] = []
         self.seen = Seen()
 
-    async def run(self, rate: float, seconds: float, gateway: Running) -> Seen:
+    def run(self, rate: float, seconds: float, gateway: Running) -> Seen:
         """`rate` requests a second for so long; then wait a moment for what is on its way."""
-        texts = [json.dumps(text)[1:-1] for text in self._texts]
-        watching = asyncio.get_running_loop().create_task(self._watch_health())
+        watch, watched = self._connected(), 0.0
         begun = time.perf_counter()
         sent = 0
-        while (now := time.perf_counter() - begun) < seconds:
-            due = int(now * rate)
-            for _ in range(due - sent):
-                await self._one(texts[next(_numbers) % PROMPTS])
-            sent = due
-            await asyncio.sleep(TICK_S)
-        self.seen.seconds = time.perf_counter() - begun
-        self.seen.mib = gateway.rss_mib()
-        await asyncio.sleep(DRAIN_S)
-        watching.cancel()
+        while (now := time.perf_counter() - begun) < seconds + DRAIN_S:
+            if now < seconds:
+                due = int(now * rate)
+                for _ in range(min(due - sent, BURST_MAX)):
+                    self._one()
+                    sent += 1
+                self.seen.seconds, self.seen.mib = now, max(self.seen.mib, self._mib(gateway, now))
+            if not watch.waits and now - watched >= HEALTH_EVERY_S and now < seconds:
+                watched = now
+                watch.ask(f"GET /healthz HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n\r\n".encode())
+            for descriptor, _ in self._poll.poll(TICK_S):
+                self._hear(self._callers[descriptor], watch)
+        self.seen.broken += sum(one.waits for one in self._callers.values())
+        for one in self._callers.values():
+            one.socket.close()
+        self._poll.close()
         return self.seen
 
-    async def _one(self, text: str) -> None:
-        if not self.free:
-            if self.open >= CONNECTIONS_MAX:
-                self.seen.unsent += 1
-                return
-            self.open += 1
-            try:
-                _, caller = await asyncio.get_running_loop().create_connection(
-                    lambda: Caller(self), self._host, self._port
-                )
-            except OSError:
-                self.open -= 1
-                self.seen.broken += 1
-                return
-        else:
-            caller = self.free.pop()
-        caller.ask(self._message(text))
+    def _mib(self, gateway: Running, now: float) -> float:
+        second = int(now)
+        if second == self._looked:
+            return 0.0
+        self._looked = second
+        return gateway.rss_mib()
+
+    _looked = -1
+
+    def _connected(self) -> Caller:
+        caller = Caller(self._host, self._port)
+        self._callers[caller.socket.fileno()] = caller
+        self._poll.register(caller.socket, select.EPOLLIN)
+        return caller
+
+    def _one(self) -> None:
+        if not self._free and len(self._callers) >= CONNECTIONS_MAX:
+            self.seen.unsent += 1
+            return
+        caller = self._free.pop() if self._free else self._connected()
+        caller.ask(self._message(self._texts[next(_numbers) % PROMPTS]))
+
+    def _hear(self, caller: Caller, watch: Caller) -> None:
+        try:
+            told = caller.heard()
+        except BlockingIOError:
+            return
+        except OSError:
+            self.seen.broken += caller.waits
+            del self._callers[caller.socket.fileno()]
+            self._poll.unregister(caller.socket)
+            caller.socket.close()
+            if caller in self._free:
+                self._free.remove(caller)
+            return
+        if told is None:
+            return
+        if caller is watch:
+            self.seen.health.append(told[1])
+            return
+        self.seen.note(*told)
+        self._free.append(caller)
 
     def _message(self, text: str) -> bytes:
         said = text.replace("@@", str(next(_numbers)))
@@ -156,15 +199,6 @@ class Flood:
             f"POST {self._path} HTTP/1.1\r\nhost: {self._host}:{self._port}\r\ncontent-type: application/json\r\n"
             f"authorization: Bearer {self._key}\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode() + body
-
-    async def _watch_health(self) -> None:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
-        while True:
-            before = time.perf_counter()
-            writer.write(f"GET /healthz HTTP/1.1\r\nhost: {self._host}:{self._port}\r\n\r\n".encode())
-            await reader.readuntil(b"}")
-            self.seen.health.append(time.perf_counter() - before)
-            await asyncio.sleep(HEALTH_EVERY_S)
 
 
 def _p(share: float, values: Sequence[float]) -> str:
@@ -231,7 +265,7 @@ def main() -> None:
             gateway = open_coe(stand, upstream_url)
             peaks.append(_peak(stand, gateway, bodies))
             flood = Flood(gateway.routes[0])
-            floods.append(asyncio.run(flood.run(asked.times * peaks[-1], asked.seconds, gateway.running)))
+            floods.append(flood.run(asked.times * peaks[-1], asked.seconds, gateway.running))
             stand.stop(gateway.running)
     result = told(asked.times, peaks, floods)
     sys.stdout.write(table(result) + "\n")

@@ -10,22 +10,26 @@ Invariants
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypedDict, Unpack
 
 import click
 
+from service.cli import reconcile
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
 from service.cli.progress import bar
-from service.cli.settings import DATA_DIR, exits, fail
+from service.cli.settings import DATA_DIR, PROVIDERS, exits, fail, read_settings
 from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
 from service.ledger.question import Question, Unclear, read_grouping, read_moment, read_question
+from service.ledger.reconcile import GROUPING
 from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import GROUPINGS, Sink, SinkDamaged, SinkFault, SinkMissing
+from service.startup import read_registry
 
 WAIT_S = 3.0
 """How long a running router's indexer may take to catch up; it does so five times a second."""
@@ -37,25 +41,78 @@ SHOWN_PROBLEMS = 5
 """Damaged places named on stderr; the count is exact."""
 
 
+class Said(TypedDict):
+    """What the options of `coe costs` said."""
+
+    by: str | None
+    since: str | None
+    until: str | None
+    shape: str
+    reconcile: Path | None
+    tolerance: str | None
+    provider: str | None
+    currency: str | None
+    data_dir: Path
+    providers: Path | None
+
+
 @click.command("costs")
 @click.option("--by", metavar="A,B", help=f"Group by: {', '.join(GROUPINGS)}. [default: model]")
 @click.option("--since", metavar="WHEN", help="From: 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC.")
 @click.option("--until", metavar="WHEN", help="Up to, in the same forms. A day counts whole, an instant doesn't.")
 @click.option("--format", "shape", type=click.Choice(sorted(FORMATS)), default="table", show_default=True)
+@click.option(
+    "--reconcile", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Compare with an invoice, a CSV."
+)
+@click.option("--tolerance", metavar="USD", help="With --reconcile: what a day of a model may differ by. [0.01]")
+@click.option("--provider", metavar="NAME", help="With --reconcile: whose invoice it is. [default: all providers']")
+@click.option("--currency", metavar="CODE", help="With --reconcile: of amounts without a column for it. [default: USD]")
 @DATA_DIR
-def costs(*, by: str | None, since: str | None, until: str | None, shape: str, data_dir: Path) -> None:
+@PROVIDERS
+def costs(**said: Unpack[Said]) -> None:
     """Report costs and savings from the ledger."""
-    now = datetime.now(UTC)
+    if said["reconcile"] is not None:
+        sys.exit(_reconcile(said["reconcile"], said))
+    for option in ("tolerance", "provider", "currency", "providers"):
+        if said[option] is not None:
+            raise click.UsageError(f"--{option} is about an invoice; add --reconcile FILE")
     try:
-        asked = read_question(by, since, until, shape, now)
+        asked = read_question(said["by"], said["since"], said["until"], said["shape"], datetime.now(UTC))
     except Unclear as problem:
         raise _usage(problem) from problem
     with exits():
-        report = _report(data_dir, asked)
-        click.echo(FORMATS[shape](report), nl=False)
-        if shape != "table":
+        report = _report(said["data_dir"], asked)
+        click.echo(FORMATS[asked.shape](report), nl=False)
+        if asked.shape != "table":
             for note in report.notes:
                 click.echo(f"Note: {note}", err=True)
+
+
+def _reconcile(invoice: Path, said: Said) -> int:
+    """Compare with an invoice, over its days unless others are named; the exit code."""
+    if said["by"] is not None or said["shape"] == "focus":
+        raise click.UsageError("--reconcile compares by day and model, as table, csv or json: leave out --by")
+    tolerance_pusd = reconcile.read_tolerance(said["tolerance"] or reconcile.TOLERANCE_USD)
+    try:
+        asked = read_question(None, said["since"], said["until"], said["shape"], datetime.now(UTC))
+    except Unclear as problem:
+        raise _usage(problem) from problem
+    with exits():
+        catalog = read_registry(read_settings(providers=said["providers"]), datetime.now(UTC))
+        if said["provider"] is not None and said["provider"] not in catalog.providers:
+            known = ", ".join(sorted(catalog.providers))
+            raise click.UsageError(f"--provider: the registry has no {said['provider']!r}. Choose from {known}.")
+        lines = reconcile.read_lines(invoice, catalog, said["currency"] or "USD")
+        first, end = reconcile.span_of(lines)
+        since, until = reconcile.whole_days(asked.since or first, asked.until or end)
+        lines = [one for one in lines if since.strftime("%Y-%m-%d") <= one.day < until.strftime("%Y-%m-%d")]
+        report = _report(said["data_dir"], Question(GROUPING, since, until, said["shape"]))
+        code = reconcile.tell(
+            reconcile.compare(report, lines, catalog, said["provider"], tolerance_pusd), said["shape"]
+        )
+        for note in report.notes:
+            click.echo(f"Note: {note}", err=True)
+    return code
 
 
 def _report(data_dir: Path, asked: Question) -> CostReport:

@@ -26,7 +26,7 @@ from service.ledger.sinks.port import Problem
 from service.ledger.traffic import Attempted, Ended, Stray
 from service.routing.explain import record
 
-CATALOG = a_catalog(a_model("m", (1, 2), quality=0.8), a_model("n", (3, 6), quality=0.95))
+CATALOG = a_catalog(a_model("m", (1, 2), quality=0.9), a_model("n", (3, 6), quality=0.95))
 BEST = replace(CATALOG, policies={**CATALOG.policies, "balanced": PolicySpec("balanced", "max_quality")})
 ANSWERED = Attempted("p/m", "settled", 500, 500, None, 1_000, final=True, answered=True)
 
@@ -82,7 +82,7 @@ def test_what_changes_is_grouped():
         (UNANSWERED, stored(), (ANSWERED._replace(answered=False),), BEST),
         (NO_PRICE, stored(), (ANSWERED,), a_catalog(a_model("n", None))),
         (
-            "refused under the new policy: no_candidate",
+            "refused under the new policy: no_capable_model",
             stored(),
             (ANSWERED,),
             replace(CATALOG, policies={"balanced": PolicySpec("balanced", max_cost_pusd=1)}),

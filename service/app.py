@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from classifiers import ArtefactError, IntentClassifier
 from service import __version__, telemetry
-from service.api import admin, health, openai, schema_pages, spend
+from service.api import admin, feedback, health, openai, schema_pages, spend
 from service.api.chat import Application
 from service.api.errors import from_framework, render
 from service.api.middleware import RequestId
@@ -126,6 +126,7 @@ def _application(house: House, lifespan: object) -> FastAPI:
     app.include_router(openai.router)
     app.include_router(spend.router)
     app.include_router(admin.router)
+    app.include_router(feedback.router)
     app.include_router(schema_pages.router)
 
     async def refused(request: Request, problem: Exception) -> Response:

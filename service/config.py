@@ -157,6 +157,10 @@ class Settings(BaseSettings):
         description="A quality artefact (`coe train --outcomes`): how well models do on texts like the one at hand. "
         "Default: the registry's priors alone.",
     )
+    feedback_comments: bool = Field(
+        default=False,
+        description="Keep the comments of `POST /v1/feedback` in the journal. They are people's own words.",
+    )
     redis_url: SecretStr | None = Field(
         default=None,
         description="Where budgets and limits are counted for all processes and replicas together: `redis://`, "

@@ -21,6 +21,7 @@ from service.config import Settings
 from service.domain.money import usd_text
 from service.errors import BudgetStoreUnavailable, CoeError, ConfigurationError, IndexUnavailable, RegistryError
 from service.guard.admission import Admission
+from service.guard.hearing import Hearing
 from service.guard.keys import KeyStore
 from service.guard.strong_share import StrongShares
 from service.learned import read_learned
@@ -88,6 +89,7 @@ class House:
     _loop_watch: LoopWatch | None = None
     reading_large: asyncio.Lock = field(default_factory=asyncio.Lock)
     asking: Asking = field(default_factory=Asking)
+    hearing: Hearing = field(default_factory=Hearing)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _registry_refused: str = ""
     start_problem: ConfigurationError | None = None

@@ -30,7 +30,7 @@ from service.domain.chat import ChatRequest
 from service.domain.decision import NOT_CLASSIFIED, Candidate, Decision
 from service.domain.experience import NOTHING
 from service.domain.features import features_of
-from service.domain.ids import new_id
+from service.domain.ids import new_draw, new_id
 from service.domain.money import usd_text
 from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
@@ -169,9 +169,9 @@ class Pipeline:
             known = replace(known, warm_tokens=warm, marked=chain.marked)
         if prepared(catalog).engines:
             known = replace(known, busy=self.settler.load.busy())
-        decision_id, at = new_id("dec_"), self._clock.utc()
         budgeted = caller.budgeted(catalog.budgets, chat.steering.tags)
-        around = Circumstances(decision_id, at, caller, known, learned.lengths, budgeted)
+        draw = None if explained or chat.steering.session else new_draw()
+        around = Circumstances(new_id("dec_"), self._clock.utc(), caller, known, learned.lengths, budgeted, draw)
         return decide(features_of(chat), intent, catalog, around)
 
     def decision_record(self, decision_id: str) -> Mapping[str, object] | None:

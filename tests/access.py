@@ -37,6 +37,7 @@ ROUTES: Mapping[tuple[str, str], For] = {
     ("POST", "/v1/chat/completions"): For.CALLERS,
     ("POST", "/v1/route"): For.CALLERS,
     ("GET", "/v1/decisions/{decision_id}"): For.CALLERS,
+    ("POST", "/v1/feedback"): For.CALLERS,
     ("GET", "/v1/models"): For.CALLERS,
     ("GET", "/v1/models/{model_id}"): For.CALLERS,
     ("GET", "/metrics"): For.OPERATOR,

@@ -189,7 +189,7 @@ class Trial:
         if status == 200:
             if "event-stream" in response.headers["content-type"][0] and not text.endswith("data: [DONE]\n\n"):
                 yield f"a stream without its end: {text[-200:]}"
-            if label.startswith("POST") and self._body_faults(response.request.body):
+            if label in CHATS and self._body_faults(response.request.body):
                 yield f"accepted with a fault in {self._body_faults(response.request.body)}"
             return
         error = json.loads(text)["error"]
@@ -202,7 +202,8 @@ class Trial:
         # Headers are made up too: `Transfer-Encoding: N.` gets no further than the door, which ends the connection.
         at_the_door = (error["code"], error["param"], *response.headers.get("connection", [])) == (None, None, "close")
         if status == 400 and label.startswith("POST") and not at_the_door:
-            yield from self._refused(error, self._body_faults(response.request.body))
+            if label in CHATS:
+                yield from self._refused(error, self._body_faults(response.request.body))
             if fits and not is_beyond(error):
                 yield f"refused although it fits the document: {error['param']}, {error['message']}"
 
@@ -239,12 +240,15 @@ def is_beyond(error: dict[str, Any]) -> bool:
     return is_link(error["param"]) or error["code"] == "unknown_name" or "printable" in told or "be an integer" in told
 
 
+CHATS = ("POST /v1/chat/completions", "POST /v1/route")
+"""Operations whose body is a chat."""
+
 NAMES = ("auto", "auto:cheap", "alpha-model", "beta/beta-model")
 
 
 def _name_what_exists(case: Any) -> None:
     """Have most requests name a model that is there: the document can't say which, and made-up names get no further."""
-    if isinstance(case.body, dict):
+    if isinstance(case.body, dict) and case.operation.label in CHATS:
         chance = random.Random(zlib.crc32(repr(case.body).encode("utf-8", "replace")))
         if chance.random() < 0.8:
             case.body = {**case.body, "model": chance.choice(NAMES)}

@@ -16,9 +16,10 @@ from http import HTTPStatus
 from typing import Any
 
 from service.api import chat_body, steering
+from service.api.document_feedback import feedback
 from service.api.document_money import money
 from service.api.query import VALUE_CHARACTERS_MAX
-from service.api.shapes import BOOLEAN, INTEGER, STRING, Schema, list_of, object_of, or_null
+from service.api.shapes import BOOLEAN, INTEGER, NUMBER, STRING, Schema, list_of, object_of, or_null
 from service.ledger.render import FORMATS
 from service.ledger.sinks.port import GROUPINGS
 
@@ -159,6 +160,7 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
         (*_KEYED, 404),
         [_in_path("decision_id", "`x-coe-decision-id` of an answer.")],
     ),
+    ("post", "/v1/feedback"): ("Feedback", {200: {JSON: "FeedbackTaken"}}, (*_KEYED, 404, *_BODY, 429), []),
     ("get", "/v1/models"): (None, {200: {JSON: "Models"}}, _KEYED, []),
     ("get", "/v1/models/{model_id}"): (
         None,
@@ -216,6 +218,7 @@ _TYPED: Schema = {"type": "object", "properties": {"type": STRING}, "required": 
 def _schemas() -> dict[str, Schema]:
     return {
         **_asked(),
+        **feedback(),
         **money(),
         **_pages(),
         "Error": object_of(
@@ -264,6 +267,7 @@ def _schemas() -> dict[str, Schema]:
             candidates=list_of(object_of("deployment quality reason", deployment=STRING, reason=STRING), least=1),
             ceiling_usd=or_null(STRING),
             budgeted={"const": True},
+            draw=object_of("share among", closed=True, share=NUMBER, among=list_of(STRING, least=2)),
         ),
         "Models": object_of(
             "object data", closed=True, object={"const": "list"}, data=list_of({"$ref": _REF + "Model"})

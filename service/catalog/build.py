@@ -223,18 +223,20 @@ def _deployment(
 
 
 def _policy(name: str, entry: PolicyEntry) -> PolicySpec:
+    ceiling = None if entry.max_cost_usd is None else pusd_from_usd(entry.max_cost_usd)
     return PolicySpec(
         name=name,
         objective=entry.objective,
         min_quality=float(entry.min_quality or 0),
         relative_to_best=float(entry.relative_to_best or 0),
-        max_cost_pusd=None if entry.max_cost_usd is None else pusd_from_usd(entry.max_cost_usd),
+        max_cost_pusd=ceiling,
         max_latency_ms=entry.max_latency_ms,
         allow=_selector(entry.allow),
         deny=_selector(entry.deny),
         on_unavailable=entry.on_unavailable,
         min_quality_for={intent: float(share) for intent, share in entry.min_quality_for.items()},
         pusd_per_quality=None if entry.usd_per_quality is None else pusd_from_usd(entry.usd_per_quality),
+        explore=0.0 if ceiling is None else float(entry.explore or 0),  # without one it is told as a problem
     )
 
 

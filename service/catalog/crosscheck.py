@@ -169,6 +169,9 @@ class _Checker:
         if entry.objective != "utility" and entry.usd_per_quality is not None:
             message = f"{entry.objective} does not use it; remove it, or write objective: utility"
             self._problems.at((*path, "usd_per_quality"), message, of_key=True)
+        if entry.explore and entry.max_cost_usd is None:
+            meaning = "the most that one request may cost, so that no draw goes to just anybody"
+            self._problems.at((*path, "explore"), f"explore needs max_cost_usd: {meaning}")
         for side, selector in (("allow", entry.allow), ("deny", entry.deny)):
             if selector is not None:
                 self._selector((*path, side), selector)

@@ -32,6 +32,9 @@ MAX_CONTEXT_TOKENS = 100_000_000
 MAX_SECONDS = Decimal(86_400)
 """A timeout: no attempt may last a day."""
 
+EXPLORE_MAX = Decimal("0.2")
+"""Requests that a policy may leave to a draw: 2 to 5 % teach enough."""
+
 MAX_COUNT = 1_000_000_000
 """Any other count of the file."""
 
@@ -218,6 +221,9 @@ class PolicyEntry(Entry):
     )
     allow: SelectorEntry | None = Field(None, description="Only these: each field that names something must match.")
     deny: SelectorEntry | None = Field(None, description="Never these: one field that matches is enough.")
+    explore: Annotated[Decimal, Number(Decimal(0), EXPLORE_MAX)] | None = Field(
+        None, description="Share of requests left to a draw among those good enough, to learn. Absent: 0. Up to 0.2."
+    )
     on_unavailable: Annotated[str, OneOf("on_unavailable", words.ON_UNAVAILABLE)] = Field(
         "reject", description="What to do when nothing is within the bounds."
     )

@@ -215,8 +215,9 @@ class PolicySpec:
     `allow` must hold and `deny` must not. `on_unavailable`: `reject`, or `any` to fall back to every capable candidate.
     `min_quality_for` holds the least quality of intents that have their own; the others have `min_quality`.
     `pusd_per_quality` is what one whole point of quality is worth on one request, for the objective `utility` alone.
-    `version` names what is in it.
-    Raises ValueError for a share outside [0, 1] and for a worth that is not positive.
+    `explore` is the share of requests that are left to a draw among those that meet the floor (`routing.exploring`);
+    `max_cost_pusd` must bound what a drawn one may cost. `version` names what is in it.
+    Raises ValueError for a share outside [0, 1], for a worth that is not positive, and for exploring without a bound.
     """
 
     name: str
@@ -230,16 +231,20 @@ class PolicySpec:
     on_unavailable: str = "reject"
     min_quality_for: Mapping[str, float] = field(default_factory=dict)
     pusd_per_quality: int | None = None
+    explore: float = 0.0
     version: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Hold the bounds for policies that were not made by the loader: with NaN every comparison would be false."""
         shares = {"min_quality": self.min_quality, "relative_to_best": self.relative_to_best, **self.min_quality_for}
+        shares["explore"] = self.explore
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"policy {self.name}: {name} must be from 0 to 1, got {share}")
         if self.pusd_per_quality is not None and self.pusd_per_quality <= 0:
             raise ValueError(f"policy {self.name}: pusd_per_quality must be above 0, got {self.pusd_per_quality}")
+        if self.explore and self.max_cost_pusd is None:
+            raise ValueError(f"policy {self.name}: explore needs max_cost_pusd, or a draw may cost anything")
         object.__setattr__(self, "version", fingerprint(self))
 
     def least_quality(self, intents: Iterable[str]) -> float:

@@ -119,6 +119,24 @@ class ReasonCode(StrEnum):
     BEST_VALUE = "best_value"
     FLOOR_UNREACHABLE = "floor_unreachable"
     ONLY_CANDIDATE = "only_candidate"
+    EXPLORED = "explored"
+
+
+class Draw(NamedTuple):
+    """The draw that a choice was left to: `among[0]` is the policy's own, with `share` one of the others comes first.
+
+    `seed` is the number drawn, `place` where it fell in `among`. Deployments are named by their ids.
+    """
+
+    seed: int
+    share: float
+    among: tuple[str, ...]
+    place: int
+
+    @property
+    def propensity(self) -> float:
+        """How likely it was to fall there: each of the others is as likely as the next."""
+        return self.share / (len(self.among) - 1) if self.place else 1.0 - self.share
 
 
 @built_open
@@ -255,7 +273,7 @@ class Decision:
     `versions` names what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is
     what all attempts may cost together, `max_latency_ms` how long policy and route let them take; `None` is no limit.
     `degraded` names what was given up to answer at all: `quality_floor`, `plan`, `allow`, `classifier`. `propensity` is
-    how likely this choice was, `seed` the draw behind it, `None` without one. `what_if` tells what would change it.
+    how likely this choice was, `draw` what it was left to, `None` without one. `what_if` tells what would change it.
     """
 
     id: str
@@ -281,14 +299,18 @@ class Decision:
     budgeted: bool = False
     max_latency_ms: int | None = None
     degraded: tuple[str, ...] = ()
-    propensity: float = 1.0
-    seed: int | None = None
+    draw: Draw | None = None
     what_if: Callable[[], WhatIf] = field(default=WhatIf, repr=False, compare=False)
 
     @property
     def chosen(self) -> Candidate:
         """The first candidate to try."""
         return self.ranked[0]
+
+    @property
+    def propensity(self) -> float:
+        """How likely this choice was, 0 to 1."""
+        return 1.0 if self.draw is None else self.draw.propensity
 
     @property
     def created_ms(self) -> int:

@@ -28,6 +28,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}{int(time.time()):08x}{_random()}"
 
 
+def new_draw() -> int:
+    """A number that nobody can foresee, from 0 to 2**53: what a policy that explores draws by. As safe to call."""
+    return int(_random(), 16) >> 11
+
+
 def _random() -> str:
     try:
         return _waiting.pop()

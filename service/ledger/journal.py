@@ -117,6 +117,15 @@ class Journal:
         """Write a decision that no open row followed, for whatever reason; raises LedgerUnavailable."""
         self.writer.write_held()
 
+    async def append_feedback(self, body: Mapping[str, object]) -> None:
+        """Write what a caller says of an answer; raises LedgerUnavailable or ValueError."""
+        if self.writer.sync != "always":
+            self.writer.write_feedback(body)
+            return
+        synced, done = _outcome()
+        self.writer.write_feedback(body, done)
+        await synced
+
     async def close(self) -> None:
         """Sync and release everything; rows are refused from now on."""
         await asyncio.to_thread(self.writer.close)

@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import orjson
 
-Kind = Literal["segment", "decision", "open", "terminal"]
+Kind = Literal["segment", "decision", "open", "terminal", "feedback"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

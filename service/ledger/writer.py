@@ -182,6 +182,13 @@ class JournalWriter:
         if self._held:
             self._append(self._taken(), None)
 
+    def write_feedback(self, body: Mapping[str, object], done: Done | None = None) -> None:
+        """Write what a caller says of an answer (`feedback.body_of`). `done` as for `write_open`.
+
+        Raises LedgerUnavailable, or ValueError for what can't be stored.
+        """
+        self._append(encode("feedback", body), done)
+
     def _taken(self) -> bytes:
         """The decision that waits, which from now on does not."""
         line, self._held = self._held, b""

@@ -62,7 +62,7 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
         "reason_code": decision.reason_code.value,
         "margin": decision.margin,
         "propensity": decision.propensity,
-        "seed": decision.seed,
+        "seed": None if decision.draw is None else decision.draw.seed,
         "candidates": [_told(one, choices, full=True) for one in ranked] if full else _named(decision),
         "rejected": [_told(one, choices, full=True) for one in rejected] if full else _rejections(decision)[0],
         "baseline": _baseline(decision),
@@ -73,6 +73,8 @@ def record(decision: Decision, *, full: bool = False) -> dict[str, object]:
     }
     if decision.budgeted:
         told["budgeted"] = True
+    if decision.draw is not None:
+        told["draw"] = {"share": decision.draw.share, "among": list(decision.draw.among)}
     if full:
         told["what_if"] = told_what_if(decision.what_if())
     else:

@@ -24,6 +24,7 @@ from service.domain.experience import from_plain as experience_of
 from service.domain.features import from_plain as features_from
 from service.domain.plain import PlainError, Reader
 from service.routing.explain import record
+from service.routing.exploring import DRAWS
 from service.routing.lengths import Lengths
 from service.routing.router import RECORD_VERSION, decide
 from service.routing.weighing import Circumstances
@@ -79,6 +80,7 @@ def retake(told: Mapping[str, object], catalog: Catalog, lengths: Lengths | None
             experience=experience_of(read.value("experience")),
             lengths=lengths,
             budgeted="budgeted" in read and read.flag("budgeted"),
+            draw=_draw(read),
         )
     except (PlainError, ExperienceError) as problem:
         raise NotReplayable(f"the record is damaged: {problem}") from problem
@@ -132,6 +134,15 @@ def _intent(read: Reader) -> Intent:
         parts=said.texts("parts"),
         doubt=said.text("doubt") if "doubt" in said else "",
     )
+
+
+def _draw(read: Reader) -> int | None:
+    if read.value("seed") is None:
+        return None
+    number = read.whole("seed")
+    if not 0 <= number < DRAWS:
+        raise PlainError(f"`record.seed` is not from 0 to {DRAWS - 1}")
+    return number
 
 
 def _instant(text: str) -> datetime:

@@ -5,7 +5,8 @@ policy, the caller's own limits), who can serve (capable), what each would cost 
 who comes first (policies).
 
 Invariants
-1. Same arguments, same decision: no clock, no randomness, no state; nothing of the chat but its features.
+1. Same arguments, same decision: no clock, no randomness, no state; nothing of the chat but its features. A policy
+   that explores goes by the number that it is given.
 2. The caller's limits are hard: a candidate that breaks one is rejected, never merely ranked last.
 3. `ranked` is never empty: when nothing can serve, `NoCandidate` names the constraint that emptied the list.
 4. Price ceilings hold whatever the classifier said: they are applied to every candidate, after classification.
@@ -24,8 +25,10 @@ from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonC
 from service.domain.features import RequestFeatures
 from service.domain.imagined import imagined
 from service.domain.money import PriceQuote
+from service.domain.what_if import WhatIf
 from service.routing.addressing import resolve
 from service.routing.estimate import answer_of
+from service.routing.exploring import drawn, moved
 from service.routing.policies.wording import ALONE, below, reason
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.prepared import VERSIONS_MAX, keep, prepared
@@ -35,6 +38,10 @@ from service.routing.what_if import what_if
 
 RECORD_VERSION = "3"
 """The form of the decision record. Those of 1 and 2 are shown, never replayed: 1 held too little to decide again."""
+
+
+DRAWN = "drawn, not ranked"
+"""The margin of a choice that a draw made."""
 
 
 def needs_intent(asked: ChatRequest | RequestFeatures, catalog: Catalog) -> bool:
@@ -51,15 +58,16 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
     rules, expected = weighed.rules, weighed.entrants.measure.expected
     code = ReasonCode.PINNED if rules.address.pinned else weighed.ranking.reason_code
     missed = ("quality_floor",) if code is ReasonCode.FLOOR_UNREACHABLE else ()
+    draw, first = drawn(weighed)
     return Decision(
         id=around.decision_id,
         requested=asked.model,
         policy=rules.spec.name,
         intent=intent,
-        ranked=_ranked(weighed),
+        ranked=_ranked(weighed, first),
         rejected=weighed.entrants.rejected(),
-        reason_code=code,
-        margin=_margin(weighed),
+        reason_code=ReasonCode.EXPLORED if first else code,
+        margin=_margin(weighed) if not first else DRAWN,
         features=asked,
         at=around.at,
         versions=_versions(weighed),
@@ -75,7 +83,8 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
         budgeted=around.budgeted,
         max_latency_ms=rules.spec.max_latency_ms,
         degraded=(*rules.degraded, *missed, *(("classifier",) if intent.doubt == NOT_READ else ())),
-        what_if=partial(what_if, weighed),
+        draw=draw,
+        what_if=partial(what_if, weighed) if not first else WhatIf,
     )
 
 
@@ -136,16 +145,25 @@ def _versions(weighed: Weighed) -> Mapping[str, str]:
     return keep(held, key, versions, VERSIONS_MAX)
 
 
-def _ranked(weighed: Weighed) -> Ranked:
-    """The able in their order, each built with its reason when somebody looks at it."""
+def _ranked(weighed: Weighed, drawn_rank: int) -> Ranked:
+    """The able in their order, each built with its reason when somebody looks at it.
+
+    `drawn_rank` is where the one stands in the policy's order that a draw puts first; 0 is the policy's own choice.
+    """
     entrants, ranking = weighed.entrants, weighed.ranking
 
     def build(rank: int) -> Candidate:
-        one, first = weighed.standing(rank), weighed.standing(0)
-        why = reason(weighed.policy, ranking, rank, one, first, weighed.rules.spec)
-        return entrants.candidate(ranking.order[rank], below=below(ranking, rank, one), reason=why)
+        old = moved(rank, drawn_rank)
+        one, first = weighed.standing(old), weighed.standing(0)
+        why = reason(weighed.policy, ranking, old, one, first, weighed.rules.spec)
+        if drawn_rank and not rank:
+            why = f"drawn to learn from; by the policy {first.id} comes first: {why}"
+        return entrants.candidate(ranking.order[old], below=below(ranking, old, one), reason=why)
 
-    return Ranked(ranking.order, ranking.eligible, entrants.qualities, entrants.costs, entrants.able, build)
+    order = ranking.order
+    if drawn_rank:
+        order = [order[moved(rank, drawn_rank)] for rank in range(len(order))]
+    return Ranked(order, ranking.eligible, entrants.qualities, entrants.costs, entrants.able, build)
 
 
 def _margin(weighed: Weighed) -> str:

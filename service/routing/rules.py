@@ -194,7 +194,10 @@ def _unknown(noun: str, name: str, names: Mapping[str, object], param: str) -> I
 
 
 def with_limits_of(spec: PolicySpec, bound: PolicySpec) -> PolicySpec:
-    """A policy with the floors and the latency limit of another one, where those are tighter; ceilings are apart."""
+    """A policy with the floors and the latency limit of another one, where those are tighter; ceilings are apart.
+
+    It explores no more than either does.
+    """
     intents = (*spec.min_quality_for, *bound.min_quality_for)
     latencies = [one.max_latency_ms for one in (spec, bound) if one.max_latency_ms is not None]
     return replace(
@@ -203,6 +206,7 @@ def with_limits_of(spec: PolicySpec, bound: PolicySpec) -> PolicySpec:
         min_quality=max(spec.min_quality, bound.min_quality),
         relative_to_best=max(spec.relative_to_best, bound.relative_to_best),
         min_quality_for={one: max(spec.least_quality((one,)), bound.least_quality((one,))) for one in intents},
+        explore=min(spec.explore, bound.explore),
     )
 
 

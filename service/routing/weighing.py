@@ -30,7 +30,9 @@ class Circumstances(NamedTuple):
     """What surrounds a request: who asks, when, under which ids, and what is known of it beside its features.
 
     `at` is an aware UTC instant. `lengths` is the learned table of answer lengths, `None` without one. `budgeted`: a
-    hard budget applies, of the key or of the registry. All of it is in the decision record, the table by its version.
+    hard budget applies, of the key or of the registry. `draw` is a number under `exploring.DRAWS`, for a policy that
+    explores; `None` leaves nothing to chance. All of it is in the decision record, the table by its version, the number
+    where something was left to it.
     """
 
     decision_id: str
@@ -39,6 +41,7 @@ class Circumstances(NamedTuple):
     experience: Experience = NOTHING
     lengths: Lengths | None = None
     budgeted: bool = False
+    draw: int | None = None
 
 
 class Weighed(NamedTuple):

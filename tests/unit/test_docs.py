@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from service.cli import exits as exit_codes
 from service.config import Settings, variable
 from service.domain.access import ANONYMOUS
 from service.domain.chat import Steering
+from service.domain.decision import Draw
 from service.domain.experience import Experience
 from service.domain.features import features_of
 from service.ledger import cost_lines
@@ -239,7 +241,7 @@ def tables(title: str) -> list[set[str]]:
 
 def test_a_decision_is_told_field_by_field():
     """Every field of the record, of a candidate and of what would have to change; and no other."""
-    decision = decided_with_everything()
+    decision = replace(decided_with_everything(), draw=Draw(1, 0.1, ("p/a", "p/b"), 1))
     full, stored = record(decision, full=True), record(decision)
     fields, candidate, alternative = tables("A decision")
     assert fields == set(full) | set(stored)

@@ -16,6 +16,7 @@ from scenery import NOW, WordClassifier, a_catalog, a_chat, a_model, eventually
 
 from service import telemetry
 from service.domain.access import ANONYMOUS, Caller
+from service.domain.catalog import PolicySpec
 from service.domain.chat import ChatRequest
 from service.domain.decision import INTENTS
 from service.domain.limits import NO_LIMITS, Budget, Limits
@@ -618,3 +619,15 @@ def test_a_hard_budget_of_the_key_or_the_registry_is_decided_under(limits, budge
     decision = pipeline.decide(a_chat(coe={"tags": list(said)}), caller, catalog)
     assert decision.budgeted is budgeted
     assert [one.deployment.id for one in decision.rejected] == (["p/free"] if budgeted else [])
+
+
+def test_only_a_request_that_is_answered_is_left_to_a_draw():
+    """Where its policy explores: not a dry run, which shows the policy's own choice, and not a session, which stays."""
+    own = PolicySpec("balanced", max_cost_pusd=10**10, explore=0.2)
+    catalog = a_catalog(a_model("m"), a_model("n"), policies={"balanced": own})
+    pipeline = a_pipeline(Recording())
+    drawn = [pipeline.decide(a_chat(), ANONYMOUS, catalog).draw for _ in range(100)]
+    assert len({one.seed for one in drawn if one is not None}) == 100
+    assert {one.place for one in drawn if one is not None} == {0, 1}
+    assert pipeline.decide(a_chat(), ANONYMOUS, catalog, explained=True).draw is None
+    assert pipeline.decide(a_chat(coe={"session": "s"}), ANONYMOUS, catalog).draw is None

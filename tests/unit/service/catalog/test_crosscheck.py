@@ -58,3 +58,15 @@ def test_no_beginning_may_be_empty(example, wrong, value):
 def test_the_unchanged_example_has_no_problem(example, load_text):
     """The control: what the cases above change is what they are reported for."""
     assert load_text(example).baseline == "deepseek-flash"
+
+
+def test_exploring_needs_a_ceiling(example, load_text, wrong):
+    """A draw must not go to just anybody; nor may it be most of the traffic."""
+    policy = "  private: {objective: min_cost, "
+    good = load_text(example.replace(policy, policy + "explore: 0.02, max_cost_usd: 0.05, "))
+    assert good.policies["private"].explore == 0.02
+    (problem,) = wrong(example.replace(policy, policy + "explore: 0.02, "))
+    assert "explore needs max_cost_usd: the most that one request may cost" in problem
+    (problem,) = wrong(example.replace(policy, policy + "explore: 0.3, max_cost_usd: 0.05, "))
+    assert "0.2" in problem
+    assert load_text(example.replace(policy, policy + "explore: 0, ")).policies["private"].explore == 0

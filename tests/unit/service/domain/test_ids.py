@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from service.domain import ids
-from service.domain.ids import AT_ONCE, new_id
+from service.domain.ids import AT_ONCE, new_draw, new_id
 
 
 def test_an_id_is_a_prefix_a_second_and_64_bits():
@@ -25,6 +25,14 @@ def test_no_id_comes_twice():
         found = list(pool.map(lambda _: new_id(""), range(20 * AT_ONCE)))
     assert len(set(found)) == len(found)
     assert len(ids._waiting) <= 8 * AT_ONCE
+
+
+def test_a_draw_is_any_of_two_to_the_53():
+    """Never outside, and both halves as often."""
+    found = [new_draw() for _ in range(4_000)]
+    assert 0 <= min(found) < 2**46
+    assert 2**53 - 2**46 < max(found) < 2**53
+    assert 1_800 < sum(1 for one in found if one < 2**52) < 2_200
 
 
 def test_a_forked_process_does_not_repeat_its_parent():

@@ -21,6 +21,7 @@ from service.errors import CallerError, CoeError
 from service.ledger.decisions import recorded
 from service.ledger.journal import Journal
 from service.routing.explain import record
+from service.routing.exploring import DRAWS
 from service.routing.lengths import Length, Lengths
 from service.routing.replay import NotReplayable, differences, replay
 from service.routing.router import decide, needs_intent
@@ -81,9 +82,10 @@ def a_registry(draw, number):
             tags=draw.choice([frozenset(), frozenset({"preview"})]),
         )
         models.append(replace(model, deployments=tuple(replace(one, prices=a_book(draw)) for one in model.deployments)))
+    ceiling = draw.choice([None, 10**10, 10**12])
     policies = {
         "balanced": PolicySpec("balanced", min_quality=0.8, relative_to_best=draw.choice([0.9, 0.97])),
-        "best": PolicySpec("best", "max_quality", max_cost_pusd=draw.choice([None, 10**10])),
+        "best": PolicySpec("best", "max_quality", max_cost_pusd=ceiling, explore=0.2 if ceiling else 0.0),
         "value": PolicySpec("value", "utility", 0.5, pusd_per_quality=draw.choice([10**9, 10**11])),
         "private": PolicySpec("private", allow=Selector(tags=frozenset({"private"})), on_unavailable="any"),
         "careful": PolicySpec("careful", min_quality=0.7, min_quality_for={"coding": 0.93, "math": 0.9}),
@@ -176,6 +178,7 @@ def surroundings(draw, number, catalog, lengths):
         draw.choice([NOTHING, known]),
         draw.choice([None, lengths]),
         draw.random() < 0.3,
+        draw.choice([None, draw.randrange(DRAWS // 4)]),
     )
 
 
@@ -255,7 +258,7 @@ async def test_ten_thousand_decisions_come_out_the_same(tmp_path):
         assert (hash(figures_of(again)), again.reason_code, again.margin) == (figures, code, margin)
     # They were varied: nothing of what decides was left out.
     assert len(kinds["policy"]) == 6
-    assert len(kinds["reason"]) == 6
+    assert len(kinds["reason"]) == 7
     assert {None, "hr", "zh", "long"} <= kinds["route"]
     assert kinds["degraded"] == {"quality_floor", "allow", "plan"}
     assert len(kinds["rejected"]) >= 10

@@ -371,7 +371,7 @@ def test_a_decision_holds_what_it_was_decided_upon_and_no_content():
         "router": __version__,
         "record": RECORD_VERSION,
     }
-    assert (decision.propensity, decision.seed) == (1.0, None)
+    assert (decision.propensity, decision.draw) == (1.0, None)
     assert "secret" not in repr(decision)
     assert "someone" not in repr(decision)
 

@@ -35,6 +35,7 @@ from service.domain.catalog import Catalog
 from service.errors import CoeError
 from service.learned import read_lengths
 from service.ledger.decisions import recorded
+from service.ledger.feedback import scores
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks.port import Problem
 from service.ledger.traffic import Traffic
@@ -141,7 +142,7 @@ def _compared(
             raise click.UsageError(f"--policy-name: {unknown('policy', policy_name, other.policies)}")
         other = replace(other, default_policy=policy_name)
     old, new = ((one, with_all_keys(one)) for one in (catalog, other))
-    retaker = Retaker(old, new, read_lengths(data_dir))
+    retaker = Retaker(old, new, read_lengths(data_dir), scores(data_dir))
     traffic = Traffic(data_dir, retaker.take, None if start is None else int(start.timestamp() * 1000))
     show = bar()
     return compare(traffic, lambda done, whole: show(done, whole, "Deciding again"))

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from service.domain.catalog import Catalog
-from service.domain.decision import Candidate
+from service.domain.decision import QUALITY_STEPS, Candidate, Decision
 from service.errors import CoeError
 from service.ledger.sinks.port import Problem
 from service.ledger.traffic import Attempted, Ended, Stray, Traffic
 from service.routing.lengths import Lengths
+from service.routing.off_policy import Judged, Sums
 from service.routing.replay import NotReplayable, retake
 from service.routing.repriced import expected_bill
 
@@ -45,7 +46,8 @@ class Retaken(NamedTuple):
     """A decision taken again: whom it chose, whom it would choose now, or why nobody knows.
 
     `chosen` is kept only where it is another one than `old`. `other`: it was taken with another registry than the one
-    that the policy is laid over.
+    that the policy is laid over. `drawn`: a draw put somebody else than the old policy's own choice first. `judged` is
+    what was said of the answer, if anything was.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Retaken(NamedTuple):
     choices: int
     left_out: str | None
     other: bool
+    drawn: bool = False
+    judged: Judged | None = None
 
 
 @dataclass(slots=True)
@@ -105,6 +109,14 @@ class Books:
 
 
 @dataclass(slots=True)
+class Rate:
+    """How many there are, and how many of them were judged."""
+
+    count: int = 0
+    judged: int = 0
+
+
+@dataclass(slots=True)
 class Comparison:
     """What came of all of it. `same_pusd` is what the decisions cost that stay as they were."""
 
@@ -116,6 +128,9 @@ class Comparison:
     groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
+    sums: Sums = field(default_factory=Sums)
+    own: Rate = field(default_factory=Rate)
+    drawn: Rate = field(default_factory=Rate)
 
     @property
     def changed(self) -> int:
@@ -141,8 +156,18 @@ class Comparison:
 class Retaker:
     """Takes records again with a new registry: with that of several forms which the old one had then."""
 
-    def __init__(self, old: Sequence[Catalog], new: Sequence[Catalog], lengths: Lengths | None) -> None:
-        """`new[i]` is what becomes of `old[i]`; those differ in the keys that are there."""
+    def __init__(
+        self,
+        old: Sequence[Catalog],
+        new: Sequence[Catalog],
+        lengths: Lengths | None,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """`new[i]` is what becomes of `old[i]`; those differ in the keys that are there.
+
+        `scores` are those of judged answers, by the id of the decision.
+        """
+        self._scores = scores or {}
         self._places = {catalog.offer: place for place, catalog in reversed(list(enumerate(old)))}
         self._old, self._new, self._lengths = old, new, lengths
 
@@ -161,7 +186,20 @@ class Retaker:
             return Retaken(name, "", old, None, None, 1, f"{REFUSED}: {problem.code}", other)
         new, choices = again.ranked.deployment(0).id, again.features.n
         chosen = None if new == old else again.chosen
-        return Retaken(name, again.intent.told, old, new, chosen, choices, None, other)
+        own = _own(told)
+        judged = self._judged(told, own, again)
+        return Retaken(name, again.intent.told, old, new, chosen, choices, None, other, own[0] != old, judged)
+
+    def _judged(self, told: Mapping[str, Any], own: Sequence[str], again: Decision) -> Judged | None:
+        """What the score of a decision's answer says of the new policy's own choice; `None` where nobody judged."""
+        score, chance = self._scores.get(str(told.get("id"))), told.get("propensity")
+        if score is None or isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 < chance <= 1:
+            return None
+        rank = 1 if again.draw is not None and again.draw.place else 0
+        new = model_of(again.ranked.deployment(rank).id)
+        expected = again.ranked.qualities[again.ranked.order[rank]] / QUALITY_STEPS
+        agrees, covered = new == model_of(str(told.get("chosen"))), new in map(model_of, own)
+        return Judged(score, float(chance), agrees, expected, covered, new != model_of(own[0]))
 
     def _likely(self, chosen: str) -> int:
         """Which form of the registry a decision of other versions was taken with: one that could call its choice."""
@@ -170,6 +208,18 @@ class Retaker:
             if found is not None and found.inactive_reason is None and found.provider.active:
                 return place
         return 0
+
+
+def _own(told: Mapping[str, Any]) -> Sequence[str]:
+    """Whom the old policy would have chosen by itself, and who else could have been drawn."""
+    draw = told.get("draw")
+    among = draw.get("among") if isinstance(draw, dict) else None
+    return among if isinstance(among, list) and among else [str(told.get("chosen"))]
+
+
+def model_of(deployment: str) -> str:
+    """The model of `provider/model`: how good an answer is does not depend on the host."""
+    return str(deployment).partition("/")[2]
 
 
 def compare(traffic: Traffic[Retaken], show: Callable[[int, int], None]) -> Comparison:
@@ -195,6 +245,11 @@ def _judge(one: Ended[Retaken], found: Comparison) -> None:
     retaken, attempts = one
     found.decisions += 1
     found.other_registry += retaken.other
+    rate = found.drawn if retaken.drawn else found.own
+    rate.count += 1
+    if retaken.judged is not None:
+        rate.judged += 1
+        found.sums.add(retaken.judged)
     for attempt in attempts:
         found.books.add(attempt)
     cost = sum(attempt.booked_pusd or 0 for attempt in attempts)

@@ -14,6 +14,7 @@ import orjson
 
 from service.cli.replay_policy import Books, Comparison, Group
 from service.domain.money import usd_text
+from service.routing.off_policy import Refused, quality
 
 GROUPS_SHOWN: Final = 40
 """Groups in the table, those with the largest differences; JSON has them all."""
@@ -41,6 +42,7 @@ def plain(found: Comparison) -> dict[str, object]:
             "estimated": found.changed > 0,
             "difference_between_usd": [usd_text(found.new_pusd(one) - old) for one in ("low_pusd", "high_pusd")],
         },
+        "quality": _quality(found),
         "groups": [_group(key, group) for key, group in _sorted(found)],
         "left_out": [
             {"reason": reason, "count": one.count, "booked_usd": usd_text(one.pusd)}
@@ -80,6 +82,7 @@ def as_table(found: Comparison) -> str:
             f"{found.other_registry:,} were decided with another registry or other keys: what changed there need not "
             "come of the policy"
         )
+    lines += _told_quality(found)
     groups = _sorted(found)
     if groups:
         rows = [_row(key, group) for key, group in groups[:GROUPS_SHOWN]]
@@ -93,6 +96,37 @@ def as_table(found: Comparison) -> str:
             for reason, one in sorted(found.left_out.items())
         ]
     return "\n".join(lines) + "\n"
+
+
+def _quality(found: Comparison) -> dict[str, object]:
+    """The estimate with all that tells how far to trust it, or why there is none."""
+    told = quality(found.sums)
+    rates = {
+        name: {"decisions": rate.count, "judged": rate.judged}
+        for name, rate in (("own_choices", found.own), ("drawn_choices", found.drawn))
+    }
+    if isinstance(told, Refused):
+        return {"refused": told.reason, "judged": told.judged, **rates}
+    return {**told._asdict(), **rates}
+
+
+def _told_quality(found: Comparison) -> list[str]:
+    told = quality(found.sums)
+    if isinstance(told, Refused):
+        return [f"quality: not told, {told.reason}"]
+    estimate = (
+        f"quality: {told.mean:.3f} (95 %: {told.low:.3f} to {told.high:.3f}) for the new policy's own choices; "
+        f"as it was answered: {told.logged:.3f}"
+    )
+    trust = (
+        f"  from {told.judged:,} judged answers, {told.changed:,} of them of new choices; effective sample size "
+        f"{told.effective:,.0f}, largest weight {told.weight_most:.1f}; about {told.covered:.1%} of what was judged"
+    )
+    lines = [estimate, trust]
+    if found.drawn.count:
+        own, drawn = (rate.judged / max(rate.count, 1) for rate in (found.own, found.drawn))
+        lines.append(f"  judged were {own:.1%} of the old policy's own choices and {drawn:.1%} of those drawn")
+    return lines
 
 
 def _books(books: Books) -> str:

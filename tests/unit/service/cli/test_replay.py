@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import orjson
 import pytest
 from scenery import a_catalog, a_chat, a_model, decided, start_app
@@ -169,6 +170,37 @@ def test_another_policy(books, tmp_path):
     assert float(told["totals"]["difference_usd"]) > 0
     assert told["ledger"]["difference_usd"] == "0"
     assert compared(file, data, "--policy", str(new), "--policy-name", "balanced")["changed"] == 0
+
+
+def test_quality_from_feedback_over_the_wire(vendors, tmp_path):
+    """A router that explores, answers judged by HTTP: the same bits again, and quality where the log can tell."""
+    simulator = vendors({"alpha": Script(), "beta": Script()})
+    file = registry(tmp_path / "providers.yaml", simulator)
+    own = "  balanced: {objective: min_cost, min_quality: 0.80, relative_to_best: 0.90"
+    text = file.read_text()
+    assert own in text
+    file.write_text(text.replace(own, own + ", explore: 0.2, max_cost_usd: 1"))
+    app = start_app(tmp_path / "data", file)
+    drawn = 0
+    for place in range(270):
+        name = app.chat(f"hello {place}").headers["x-coe-decision-id"]
+        drawn += app.house.pipeline.decision_record(name)["propensity"] < 0.5
+        said = {"decision_id": name, "score": 1 if place % 4 else 0}
+        assert httpx.post(f"{app.url}/v1/feedback", json=said, trust_env=False).status_code == 200
+    app.stop()
+    assert 20 < drawn < 90
+    done = coe("replay", "--verify", "--providers", str(file), "--data-dir", str(tmp_path / "data"))
+    assert done.stdout.startswith("270 decisions: 270 equal, 0 changed")
+    told = compared(file, tmp_path / "data", "--policy", str(file))
+    assert (told["same"], told["totals"]["difference_usd"], told["ledger"]["difference_usd"]) == (270, "0", "0")
+    quality = told["quality"]
+    assert quality["drawn_choices"] == {"decisions": drawn, "judged": drawn}
+    if 270 - drawn >= 200:
+        assert quality["low"] < 0.75 < quality["high"]
+    else:
+        assert "effective sample size" in quality["refused"]
+    told = compared(file, tmp_path / "data", "--policy-name", "best")
+    assert "overlap is too thin" in told["quality"]["refused"]
 
 
 def test_a_row_that_was_tampered_with_is_told(books):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
+from statistics import fmean, stdev
 
 import orjson
 import pytest
-from scenery import a_catalog, a_chat, a_model, decided
+from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.cli.replay_policy import (
     DAMAGED,
@@ -21,10 +23,19 @@ from service.cli.replay_policy import (
     Retaker,
     compare,
 )
+from service.cli.replay_tables import as_json, as_table
+from service.domain.access import ANONYMOUS
 from service.domain.catalog import PolicySpec
+from service.domain.features import features_of
+from service.ledger.feedback import Feedback, body_of, scores
+from service.ledger.journal import Journal
 from service.ledger.sinks.port import Problem
-from service.ledger.traffic import Attempted, Ended, Stray
+from service.ledger.traffic import Attempted, Ended, Stray, Traffic
 from service.routing.explain import record
+from service.routing.exploring import DRAWS
+from service.routing.off_policy import Judged, Quality, Refused, Z, quality
+from service.routing.router import decide
+from service.routing.weighing import Circumstances
 
 CATALOG = a_catalog(a_model("m", (1, 2), quality=0.9), a_model("n", (3, 6), quality=0.95))
 BEST = replace(CATALOG, policies={**CATALOG.policies, "balanced": PolicySpec("balanced", "max_quality")})
@@ -140,3 +151,88 @@ def test_a_prompt_that_nobody_counted():
     """The router's own estimate stands, and it is told how often."""
     found = compared(BEST, (stored(), (ANSWERED._replace(input_tokens=None),)))
     assert (found.changed, found.uncounted) == (1, 1)
+
+
+OWN = PolicySpec("balanced", min_quality=0.8, max_cost_pusd=10**11, explore=0.2)
+EXPLORING = a_catalog(
+    a_model("m", (1, 2), quality={"default": 0.85, "coding": 0.6}),
+    a_model("n", (3, 6), quality=0.9),
+    policies={"balanced": OWN},
+)
+"""Questions go to m, and some are drawn for n; code goes to n for certain."""
+
+TO_N = replace(EXPLORING, policies={"balanced": PolicySpec("balanced", "max_quality")})
+GOOD = {("m", "factual_qa"): 0.9, ("n", "factual_qa"): 0.95, ("n", "coding"): 0.7}
+"""How often an answer is good."""
+
+TRUTH = (0.95 + 0.7) / 2
+"""What it is worth to send everything to n, where half of it is code."""
+
+
+def drawn(number, label="factual_qa", name="dec_1"):
+    """A decision of the exploring policy, with a number."""
+    around = Circumstances(name, NOW, ANONYMOUS, draw=number)
+    return decide(features_of(a_chat()), an_intent(label), EXPLORING, around)
+
+
+def test_what_was_said_of_an_answer_is_weighed():
+    """By the chance of its choice; whether the new policy agrees, could have been drawn, and is another one's choice."""
+
+    def judged(decision, catalog=TO_N, scores=None):
+        told = json.loads(orjson.dumps(record(decision)))
+        return Retaker((EXPLORING,), (catalog,), None, {"dec_1": 1.0} if scores is None else scores).take(told)
+
+    own, other, sure = judged(drawn(DRAWS - 1)), judged(drawn(0)), judged(drawn(0, "coding"))
+    assert own.judged == Judged(1.0, 0.8, agrees=False, expected=0.9, covered=True, changed=True)
+    assert other.judged == Judged(1.0, 0.2, agrees=True, expected=0.9, covered=True, changed=True)
+    assert sure.judged == Judged(1.0, 1.0, agrees=True, expected=0.9, covered=True, changed=False)
+    assert (own.drawn, other.drawn, sure.drawn) == (False, True, False)
+    assert judged(drawn(0), scores={}).judged is None
+    # The same policy draws the same one again; what is judged are its own choices.
+    again = judged(drawn(0), EXPLORING)
+    assert (again.new, again.chosen) == ("p/n", None)
+    assert again.judged == Judged(1.0, 0.2, agrees=False, expected=0.85, covered=True, changed=False)
+    elsewhere = a_catalog(a_model("x"), policies={"balanced": OWN})
+    assert judged(drawn(0), elsewhere).judged == Judged(1.0, 0.2, False, 0.9, covered=False, changed=True)
+
+
+async def test_from_a_journal_to_the_truth(tmp_path):
+    """Decided, drawn, judged and written by the real journal: the interval holds the truth, the naive mean's does not."""
+    draw, naive, journal = random.Random(5), [], Journal(tmp_path)
+    await journal.start()
+    for place in range(3_000):
+        label = draw.choice(["factual_qa", "coding"])
+        decision = drawn(draw.randrange(DRAWS), label, f"dec_{place}")
+        journal.hold_decision(record(decision))
+        journal.no_attempt()
+        model = decision.chosen.deployment.model
+        score = float(draw.random() < GOOD[model, label])
+        if model == "n":
+            naive.append(score)
+        await journal.append_feedback(body_of(Feedback(decision.id, None, place, score)))
+    await journal.close()
+    retaker = Retaker((EXPLORING,), (TO_N,), None, scores(tmp_path))
+    found = compare(Traffic(tmp_path, retaker.take), lambda *_: None)
+    told = quality(found.sums)
+    assert isinstance(told, Quality)
+    assert told.low <= TRUTH <= told.high
+    assert told.high - told.low < 0.1
+    half = Z * stdev(naive) / len(naive) ** 0.5
+    assert fmean(naive) + half < TRUTH
+    assert (found.own.count + found.drawn.count, found.own.judged + found.drawn.judged) == (3_000, 3_000)
+    assert 230 < found.drawn.count < 370
+    text = as_table(found)
+    assert f"quality: {told.mean:.3f} (95 %: " in text
+    assert "judged were 100.0% of the old policy's own choices and 100.0% of those drawn" in text
+    assert json.loads(as_json(found))["quality"]["judged"] == 3_000
+
+
+def test_certain_choices_tell_nothing():
+    """Propensity 1 everywhere: refused, with what to do."""
+    told = [json.loads(orjson.dumps(record(drawn(None, name=f"dec_{place}")))) for place in range(300)]
+    retaker = Retaker((EXPLORING,), (TO_N,), None, {one["id"]: 1.0 for one in told})
+    found = compare(traffic(*[Ended(retaker.take(one), (ANSWERED,)) for one in told]), lambda *_: None)
+    assert isinstance(quality(found.sums), Refused)
+    assert "quality: not told, every choice in the log was certain (propensity 1)" in as_table(found)
+    assert json.loads(as_json(found))["quality"]["refused"].startswith("every choice")
+    assert "not told, no answer was judged" in as_table(compared(CATALOG, (stored(), (ANSWERED,))))

@@ -8,6 +8,8 @@ Invariants
 2. Nobody is called who rests, but for a probe now and then. Whoever may be called is, before a request fails.
 3. After a refusal that is the caller's own fault nobody else is asked; a text too long goes to a larger context only.
 4. Once the caller has left, no further attempt begins.
+5. A budget refuses a request, not a fallback: where one is too dear the next that fits is asked. Whose account is full
+   is passed over like one that rests.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from service.domain.catalog import Catalog, Deployment
 from service.domain.decision import Candidate
 from service.domain.features import RequestFeatures, features_of
 from service.domain.ports import Clock
-from service.errors import NoReply, UpstreamError
+from service.errors import BudgetExhausted, NoReply, UpstreamError
 from service.failing import nobody_answered
+from service.guard.limits import VendorFull
 from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
 from service.resuming import Resuming
 from service.routing.estimate import within_ceiling
@@ -100,9 +103,10 @@ class Attempting:
         attempts_max = 1 if work.chat.steering.no_fallback else self._attempts_max
         turns = _Turns(self.health, work, catalog, attempts_max, resuming)
         problem: UpstreamError | None = None
+        too_dear: BudgetExhausted | None = None
         in_vain = 0
         try:
-            while not work.arrival.gone:
+            while not work.arrival.gone and in_vain <= IN_VAIN_MAX:
                 now = self._clock.monotonic()
                 step = turns.next(problem, now, limits.due - now, can_pay=self.budget.can_pay, chance=self._chance())
                 if step is None or (step.wait_s and not await self._bided(step.wait_s, work)):
@@ -110,19 +114,23 @@ class Attempting:
                 turn = turns.take(step, self._clock.monotonic(), self.budget)
                 if turn is None:
                     in_vain += 1  # somebody else was quicker to probe, or it rests again: look anew
-                    if in_vain > IN_VAIN_MAX:
-                        break
                     continue
-                problem = None
                 try:
                     return await self._attempted(work, turns.options(turn[0]), turn[1], patience, limits, resuming)
                 except UpstreamError as failed:
-                    problem = failed
+                    problem, too_dear = failed, None
                     self._failed(work, turn[0], turn[1], failed, again=turns.has_failed(turn[0], failed))
                     if is_final(failed):
                         raise
+                except BudgetExhausted as refused:
+                    too_dear = turns.too_dear(turn[0], refused)
+                except VendorFull as full:
+                    in_vain += step.wait_s > 0  # who waits for room does so a few times
+                    turns.full(turn[0], full.for_s, self._clock.monotonic())
+            if too_dear is not None:
+                raise too_dear
         finally:
-            problem = None  # an error holds the frames it passed, and this one it: with the prompt
+            problem = too_dear = None  # an error holds the frames it passed, and this one it: with the prompt
             _tell(self.health.unanswered(work.asked, self._clock.monotonic()))
         raise nobody_answered(work.failures, work.passed_over)
 
@@ -224,6 +232,9 @@ class _Turns:
         self._catalog = catalog
         self._attempts_max = attempts_max
         self._ranked = work.decision.ranked
+        self._full: dict[str, float] = {}
+        self._too_dear: set[str] = set()
+        self._taken: tuple[int, int] | None = None  # of who was taken last, the place and the rank
         self._others: list[int] = []  # ranks: looking at a hundred who rest must not build a hundred candidates
         self._tries, self._failed, self._caller = work.tries, work.failed, work.asked.caller
 
@@ -234,6 +245,23 @@ class _Turns:
             self._failed.add(candidate.deployment.id)
         return before
 
+    def too_dear(self, candidate: Candidate, refused: BudgetExhausted) -> BudgetExhausted:
+        """A budget has no room for whoever was taken: it is not asked for again. Raises when it is the first of all."""
+        if not (self._work.attempts or self._full):
+            raise refused
+        self._tries[candidate.deployment.id] -= 1
+        self._too_dear.add(candidate.deployment.id)
+        return refused
+
+    def full(self, candidate: Candidate, for_s: float, now: float) -> None:
+        """Whoever was taken can't be called yet: its account is full."""
+        name = candidate.deployment.id
+        self._tries[name] -= 1
+        self._full[name] = now + for_s
+        self._work.passed_over[name] = Rest(State.OPEN, "rate_limited", for_s, returns=True)
+        if self._taken is not None:
+            self._others.insert(*self._taken)
+
     def next(
         self, problem: UpstreamError | None, now: float, left_s: float, *, can_pay: bool, chance: float
     ) -> Step | None:
@@ -241,7 +269,7 @@ class _Turns:
         work = self._work
         left = self._attempts_max - len(work.attempts)
         failure = None
-        if problem is not None and work.last is not None:
+        if problem is not None and work.last is not None and work.last.deployment.id not in self._too_dear:
             failure = Failure(problem, self._option(work.last.deployment, now))
         options = self._options(1 if failure is None else left, now)
         if failure is None and options and options[0].is_open and left and self._resuming is None:
@@ -269,8 +297,9 @@ class _Turns:
             return None
         if step.pays:
             budget.pay()
+        self._taken = None
         if step.place is not None:
-            del self._others[step.place]
+            self._taken = step.place, self._others.pop(step.place)
         name = fit.deployment.id
         self._tries[name] = self._tries.get(name, 0) + 1
         self._work.passed_over.pop(name, None)
@@ -278,7 +307,7 @@ class _Turns:
 
     def options(self, candidate: Candidate) -> Sequence[Candidate]:
         """A candidate with each reservation that would do, where somebody has to reserve."""
-        if self._work.lease is None:
+        if self._work.lease is None or not self._work.lease.scopes:
             return (candidate,)
         return reservations(candidate, self._catalog.models[candidate.deployment.model], self._work.decision.features)
 
@@ -308,9 +337,12 @@ class _Turns:
 
     def _option(self, deployment: Deployment, now: float) -> Option:
         name = deployment.id
+        rest = self._health.resting(name, self._caller, now)
+        if rest is None and (full_s := self._full.get(name, now) - now) > 0:
+            rest = Rest(State.OPEN, "rate_limited", full_s, returns=True)
         return Option(
             provider=deployment.provider.name,
-            rest=self._health.resting(name, self._caller, now),
+            rest=rest,
             sound=self._health.is_sound(name, self._caller),
             tries=self._tries.get(name, 0),
         )

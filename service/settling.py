@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from service import telemetry
 from service.domain.access import Caller
+from service.domain.catalog import Provider
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
 from service.domain.ids import new_id
@@ -177,12 +178,16 @@ class Settler:
         """Reserve what an attempt may cost, and write down that it is about to be made.
 
         `options` are one candidate with each reservation that would do. Raises LedgerUnavailable, or why a budget or a
-        limit refuses: then nothing is held, and nothing may be sent.
+        limit refuses: then nothing is held, and nothing may be sent. Raises VendorFull when the vendor's account has no
+        room at the moment.
         """
         caller, said, at = work.arrival.caller, work.chat.steering.tags, self._clock.utc()
         candidate, number, lease = options[0], len(work.attempts) + 1, work.lease
+        vendor = candidate.deployment.provider
+        if lease is None and vendor.limits.any:
+            lease = work.lease = Lease(())
         if lease is not None:
-            candidate = options[await self._reserve(work, lease, at, [_hold(one) for one in options])]
+            candidate = options[await self._reserve(work, lease, at, [_hold(one) for one in options], vendor)]
         try:
             who = Identity(
                 attempt_id=new_id("att_"),
@@ -208,10 +213,10 @@ class Settler:
         work.last = candidate
         return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
 
-    async def _reserve(self, work: Work, lease: Lease, at: datetime, holds: Sequence[Hold]) -> int:
+    async def _reserve(self, work: Work, lease: Lease, at: datetime, holds: Sequence[Hold], vendor: Provider) -> int:
         """As `Limiter.reserve`, for the next attempt; who is refused is counted, what is over a soft limit is told."""
         try:
-            taken = await self._limiter.reserve(lease, len(work.attempts) + 1, at, holds)
+            taken = await self._limiter.reserve(lease, len(work.attempts) + 1, at, holds, vendor)
         except CoeError as problem:
             self.counters.budget_refused(str(problem.code))
             raise

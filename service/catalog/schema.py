@@ -144,7 +144,7 @@ class ProviderEntry(SwitchFields):
     tags: list[Label] = Field(default_factory=list, description="Words that policies can allow or deny.")
     timeouts: TimeoutsEntry | None = Field(None, description="Deadlines that differ from the defaults.")
     limits: LimitsEntry | None = Field(
-        None, description="What the account allows. Read and checked; this version does not hold requests back by it."
+        None, description="What the account allows: who has no room is passed over, on all replicas together."
     )
     quirks: list[Quirk] = Field(
         default_factory=list, description="Named departures from the protocol, `name` or `name:value`."

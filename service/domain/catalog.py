@@ -73,6 +73,11 @@ class ProviderLimits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return (self.concurrency, self.requests_per_minute, self.tokens_per_minute) != (None, None, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Provider:

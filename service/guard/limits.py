@@ -21,6 +21,7 @@ from typing import Final
 
 from service import telemetry
 from service.domain.access import Caller
+from service.domain.catalog import Provider
 from service.domain.limits import PUSD_MAX, Budget, Limits, day_of, end_of
 from service.domain.money import usd_text
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, CoeError, RateLimited
@@ -36,6 +37,7 @@ from service.guard.scopes import (
     rates_and_slots,
     scope_of,
     scope_of_key,
+    scope_of_provider,
     scopes_of,
     spend_counters,
     window_of,
@@ -57,6 +59,19 @@ UNKNOWN: Final = "What budgets have left is not known at the moment"
 SOON: Final[Mapping[str, str]] = {"retry-after": "2"}
 
 
+SLOT_S: Final = 0.25
+"""When somebody may look again who found all requests running that a vendor's account may have."""
+
+
+class VendorFull(Exception):
+    """A vendor's account has no room for one more at the moment; perhaps in `for_s` seconds."""
+
+    def __init__(self, for_s: float) -> None:
+        """`for_s` is when to look again at the earliest."""
+        super().__init__(f"full for {for_s} s")
+        self.for_s = for_s
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What one attempt may use: its worst cost in pico-USD, 0 where the price is unknown, and its expected tokens."""
@@ -76,7 +91,8 @@ class Lease:
     `money` has the lines of each attempt that runs, by number, `slots` those of the request; `tokens` are the rates of
     tokens, and `guessed` while what they were filled with is still to be corrected. `told` is how messages call whom a
     counter is for, `marks` are for `x-coe-degraded`, `headers` for the response. `over` are the soft limits that are
-    exceeded: the counter, and the registry's name of the budget, `None` where the limit is the key's own.
+    exceeded: the counter, and the registry's name of the budget, `None` where the limit is the key's own. `vendors` has
+    the lines of each attempt that runs against what a vendor's account allows.
     """
 
     scopes: tuple[Scope, ...]
@@ -89,6 +105,7 @@ class Lease:
     marks: set[str] = field(default_factory=set)
     over: set[Over] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
+    vendors: dict[int, tuple[Line, ...]] = field(default_factory=dict)
 
     @property
     def hard_money(self) -> bool:
@@ -125,14 +142,21 @@ class Limiter:
         scopes = scopes_of(caller, said, self._budgets)
         return Lease(scopes) if scopes else None
 
-    async def reserve(self, lease: Lease, attempt: int, at: datetime, holds: Sequence[Hold]) -> int:
+    async def reserve(
+        self, lease: Lease, attempt: int, at: datetime, holds: Sequence[Hold], vendor: Provider | None = None
+    ) -> int:
         """Reserve one of `holds`, in order of preference, for an attempt that opens at `at`; its place.
 
-        With the first attempt of a request its rates and its slots are reserved too. Raises `BudgetExhausted`,
-        `RateLimited` or `BudgetStoreUnavailable`, and then nothing is held.
+        With the first attempt of a request its rates and its slots are reserved too, with each what the account at
+        `vendor` allows. Raises `BudgetExhausted`, `RateLimited`, `BudgetStoreUnavailable` or `VendorFull`, and then
+        nothing is held.
         """
         soft: dict[Over, int] = {}
         asks = [_lines(lease, at, hold, soft) for hold in holds]
+        own = len(asks[0])
+        if vendor is not None and vendor.limits.any:
+            scope = scope_of_provider(vendor.name, vendor.limits)
+            asks = [[*lines, *_of_vendor(scope, at, hold)] for lines, hold in zip(asks, holds, strict=True)]
         if not asks[0]:
             lease.begun = True
             return 0
@@ -145,19 +169,16 @@ class Limiter:
             return 0
         lines = asks[verdict.taken]
         if not lease.begun:
-            lease.headers.update(_rates_told(lines, verdict))
+            lease.headers.update(_rates_told(lines[:own], verdict))
         if verdict.taken < 0:
+            if verdict.line >= own:
+                raise VendorFull(SLOT_S if lines[verdict.line].counter.kind == SLOTS else verdict.retry_ms / 1000)
             raise _refusal(lease, lines[verdict.line], verdict)
-        lease.begun = True
         if verdict.taken > 0:
             lease.marks.add(CAPPED)
-        lease.money[attempt] = tuple(line for line in lines if line.counter.kind == MONEY)
-        lease.slots += tuple(line for line in lines if line.counter.kind == SLOTS)
-        rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(TOKENS))
-        if rates:
-            lease.tokens, lease.guessed = rates, True
+        _granted(lease, attempt, lines[:own], lines[own:])
         if soft:
-            used = {line.counter: one for line, one in zip(lines, verdict.used, strict=True)}
+            used = {line.counter: one for line, one in zip(lines, verdict.used, strict=False)}
             lease.over = {over for over, limit in soft.items() if used[over[0]] > full(over[0], limit)}
             if lease.over:
                 lease.marks.add(OVER_BUDGET)
@@ -172,6 +193,11 @@ class Limiter:
             for line in lease.tokens:
                 holdings.correct(line, spent.tokens - (line.amount if lease.guessed else 0))
             lease.guessed = False
+            for line in lease.vendors.pop(attempt, ()):
+                if line.counter.kind == SLOTS:
+                    holdings.give_back(line)
+                elif line.counter.name.endswith(TOKENS):
+                    holdings.correct(line, spent.tokens - line.amount)
         day = day_of(spent.at)
         if spent.pusd:
             kept = [tag for tag in tags if tag in caller.tags or tag in self._budget_tags]
@@ -251,6 +277,23 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
     return list(found.values())
 
 
+def _granted(lease: Lease, attempt: int, lines: Sequence[Line], of_vendor: Sequence[Line]) -> None:
+    """Note what an attempt holds from now on."""
+    lease.begun = True
+    lease.money[attempt] = tuple(line for line in lines if line.counter.kind == MONEY)
+    lease.slots += tuple(line for line in lines if line.counter.kind == SLOTS)
+    rates = tuple(line for line in lines if line.counter.kind == RATE and line.counter.name.endswith(TOKENS))
+    if rates:
+        lease.tokens, lease.guessed = rates, True
+    if of_vendor:
+        lease.vendors[attempt] = tuple(of_vendor)
+
+
+def _of_vendor(scope: Scope, at: datetime, hold: Hold) -> list[Line]:
+    """What an attempt is held against of a vendor's account."""
+    return [Line(*one) for one in _asked(scope, at, hold, begun=False)]
+
+
 def _asked(scope: Scope, at: datetime, hold: Hold, *, begun: bool) -> list[tuple[Counter, int, int]]:
     found = []
     if not begun:
@@ -301,7 +344,7 @@ def _rates_told(lines: Sequence[Line], verdict: Verdict) -> Mapping[str, str]:
     for ending, what in ((REQUESTS, "requests"), (TOKENS, "tokens")):
         found = [
             (max(0, line.limit - -(-used // MINUTE_MS)), line.limit, used)
-            for line, used in zip(lines, verdict.used, strict=True)
+            for line, used in zip(lines, verdict.used, strict=False)
             if line.counter.kind == RATE and line.counter.name.endswith(ending)
         ]
         if found:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from service.domain.access import Caller
-from service.domain.limits import Budget, Limits, end_of, month_of
+from service.domain.catalog import ProviderLimits
+from service.domain.limits import CONCURRENCY_MAX, PER_MINUTE_MAX, Budget, Limits, end_of, month_of
 from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter
 
 KEPT: Final = timedelta(days=3)
@@ -58,6 +60,21 @@ def scope_of(budget: Budget) -> Scope:
     """Whom a budget of the registry is for."""
     name = "a" if budget.tag is None else f"t:{budget.tag}"
     return Scope(name, f"the budget {budget.name!r}", budget.limits, budget.name)
+
+
+@lru_cache(maxsize=256)
+def scope_of_provider(name: str, limits: ProviderLimits) -> Scope:
+    """What a vendor's account allows, for all requests that are sent there."""
+    allowed = Limits(
+        requests_per_minute=_at_most(limits.requests_per_minute, PER_MINUTE_MAX),
+        tokens_per_minute=_at_most(limits.tokens_per_minute, PER_MINUTE_MAX),
+        concurrency=_at_most(limits.concurrency, CONCURRENCY_MAX),
+    )
+    return Scope(f"p:{name}", f"the provider {name!r}", allowed)
+
+
+def _at_most(limit: int | None, most: int) -> int | None:
+    return None if limit is None else min(limit, most)
 
 
 def rates_and_slots(scope: Scope) -> list[tuple[Counter, int]]:

@@ -417,6 +417,36 @@ async def test_a_fallback_that_does_not_fit_any_more_is_refused_for_its_money():
     assert holds(pipeline) == (0, 0)
 
 
+async def test_a_fallback_that_is_too_dear_gives_way_to_the_next_that_fits():
+    """The budget refuses what does not fit, not the request: nothing of it was sent to the dear one."""
+    stage = Stage(*[NotSent("no", cause="connect_refused")] * 5)
+    models = (
+        a_model("good", (1, 2), at=("a",), output_tokens_max=1_000, quality=0.99),
+        a_model("dear", (100, 200), at=("b",), output_tokens_max=1_000, quality=0.95),
+        a_model("plain", (1, 2), at=("c",), output_tokens_max=1_000, quality=0.90),
+    )
+    pipeline, arrival = a_pipeline(stage, *models, day_pusd=10**10, concurrency=1)
+    with pytest.raises(Exception, match="connect_refused") as caught:
+        await pipeline.answer(a_chat(model="auto:best"), arrival)
+    assert {one.provider for one in stage.opened} == {"a", "c"}
+    assert stage.opened[0].provider == "a"
+    assert caught.value.status == 502, "those who were asked failed: that is the reason, not money"
+    assert holds(pipeline) == (0, 0)
+
+
+async def test_the_first_that_is_too_dear_is_refused_whoever_else_would_fit():
+    """A budget refuses; it does not steer."""
+    stage = Stage()
+    models = (
+        a_model("dear", (100, 200), at=("b",), output_tokens_max=1_000, quality=0.95),
+        a_model("plain", (1, 2), at=("c",), output_tokens_max=1_000, quality=0.90),
+    )
+    pipeline, arrival = a_pipeline(stage, *models, day_pusd=10**10)
+    with pytest.raises(BudgetExhausted):
+        await pipeline.answer(a_chat(model="auto:best"), arrival)
+    assert stage.opened == []
+
+
 async def test_who_is_refused_for_a_rate_holds_nothing_and_writes_no_row():
     """And the key's next request is judged by its limits of then."""
     stage = Stage()

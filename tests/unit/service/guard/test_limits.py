@@ -9,12 +9,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.domain.access import ANONYMOUS, Caller
+from service.domain.catalog import Provider, ProviderLimits
 from service.domain.limits import PUSD_MAX, Budget, Limits
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, RateLimited
 from service.guard.counters import LocalCounters, StoreLost
 from service.guard.counting import MINUTE_MS, RATE, SLOTS, Counter, Line
 from service.guard.holdings import Holdings
-from service.guard.limits import OVER_BUDGET, WITHOUT_STORE, Hold, Limiter, Spent, unlimited
+from service.guard.limits import (
+    OVER_BUDGET,
+    SLOT_S,
+    WITHOUT_STORE,
+    Hold,
+    Lease,
+    Limiter,
+    Spent,
+    VendorFull,
+    unlimited,
+)
 from service.guard.scopes import KEPT, spend_counters
 
 DOLLAR = 10**12
@@ -640,6 +651,36 @@ async def test_who_leaves_while_it_asks_holds_nothing():
     asking.cancel()
     await asyncio.wait((asking,))
     assert (asking.cancelled(), lease.money, lease.begun) == (True, {}, False)
+
+
+# what a vendor's account allows
+
+
+async def test_an_account_that_is_full_refuses_for_a_while_and_nothing_is_held(limiter, counters, clock):
+    """After the caller's own limits; of a rate it is known when, a place may be free at any time."""
+    rate = Provider("alpha", "https://a.example", limits=ProviderLimits(requests_per_minute=2))
+    places = Provider("beta", "https://b.example", limits=ProviderLimits(concurrency=1, tokens_per_minute=1_000))
+    caller = a_caller(day_pusd=100, concurrency=9)
+    for _ in range(2):
+        await limiter.reserve(limiter.lease(caller, ()), 1, NOW, a_hold(1), rate)
+    lease = limiter.lease(caller, ())
+    with pytest.raises(VendorFull) as caught:
+        await limiter.reserve(lease, 1, NOW, a_hold(1), rate)
+    assert (caught.value.for_s, lease.begun, lease.money, lease.headers) == (30.0, False, {}, {})
+    assert used(counters, f"m:k:key_one:{DAY}") == (0, 2)
+    await limiter.reserve(lease, 1, NOW, a_hold(1, 400), places)
+    with pytest.raises(VendorFull) as caught:
+        await limiter.reserve(Lease(()), 1, NOW, a_hold(1), places)
+    assert caught.value.for_s == SLOT_S
+    limiter.settle(lease, caller, (), 1, Spent(1, 900, NOW))
+    full = Lease(())
+    await limiter.reserve(full, 1, NOW, [Hold(0, 100)], places)
+    limiter.settle(full, caller, (), 1, Spent(0, 100, NOW))
+    with pytest.raises(VendorFull) as caught:
+        await limiter.reserve(Lease(()), 1, NOW, [Hold(0, 300)], places)
+    assert caught.value.for_s == 18.0, "nine hundred and a hundred were really used"
+    clock.ms += 18_000
+    await limiter.reserve(Lease(()), 1, NOW, [Hold(0, 300)], places)
 
 
 # how limits stand

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from service.domain.access import ANONYMOUS, Caller
+from service.domain.catalog import ProviderLimits
 from service.domain.limits import Budget, Limits
 from service.guard import scopes as module
 from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter
@@ -16,6 +17,7 @@ from service.guard.scopes import (
     rates_and_slots,
     scope_of,
     scope_of_key,
+    scope_of_provider,
     scopes_of,
     spend_counters,
     window_of,
@@ -63,6 +65,15 @@ def test_a_request_is_under_its_key_and_the_budgets_of_all_its_tags():
     assert [one.name for one in scopes_of(caller, ("team",), budgets)] == ["k:key_1", "a", "t:team"]
     assert [one.name for one in scopes_of(ANONYMOUS, (), budgets)] == ["a"]
     assert scopes_of(ANONYMOUS, (), ()) == ()
+
+
+def test_an_account_has_counters_of_its_own():
+    """For everybody's requests; what is allowed beyond what a counter holds is no less than that."""
+    scope = scope_of_provider("alpha", ProviderLimits(3, None, 10**12))
+    assert rates_and_slots(scope) == [(Counter(RATE, "r:p:alpha:t"), 10**9), (Counter(SLOTS, "c:p:alpha"), 3)]
+    assert budgets_of(scope, DAY) == []
+    assert ProviderLimits(concurrency=1).any
+    assert not ProviderLimits().any
 
 
 def test_a_full_bucket_is_a_minute_of_its_rate():

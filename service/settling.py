@@ -39,6 +39,7 @@ from service.ledger.recorder import (
     COMPLETE,
     INTERNAL_ERROR,
     ROUTER_STOPPING,
+    STOPPED_AT_BUDGET,
     Identity,
     Outcome,
     Timing,
@@ -51,8 +52,10 @@ from service.metrics import Counters
 from service.routing.health import Rest
 from service.routing.load import Load
 from service.routing.prefixes import NO_CHAIN, Chain, Prefixes
+from service.routing.reserving import paid_output
 from service.routing.verdicts import Asked
 from service.upstream.splice import Told
+from service.upstream.stop import Stop
 from service.upstream.tally import Tally
 from service.upstream.usage import SERVICE_TIER_CHARACTERS_MAX
 from service.upstream.yardstick import Yardsticks
@@ -65,7 +68,14 @@ _POLL_S = 0.02
 _UNWRITTEN = (LedgerUnavailable, EntryOrderError, ValueError)
 """Why a row is not in the journal: it is logged, and the caller keeps the answer."""
 
-_TOLD = {COMPLETE: 200, CLIENT_LEFT: 499, CALLER_STALLED: 499, ROUTER_STOPPING: 503, INTERNAL_ERROR: 500}
+_TOLD = {
+    COMPLETE: 200,
+    STOPPED_AT_BUDGET: 200,
+    CLIENT_LEFT: 499,
+    CALLER_STALLED: 499,
+    ROUTER_STOPPING: 503,
+    INTERNAL_ERROR: 500,
+}
 
 
 @dataclass(slots=True)
@@ -211,7 +221,20 @@ class Settler:
         self.load.begun(entry.attempt_id, candidate.deployment)
         work.attempts.append(Tried(entry))
         work.last = candidate
-        return Attempt(entry, candidate, Tally(started=self._clock.monotonic()))
+        return Attempt(entry, candidate, Tally(started=self._clock.monotonic(), stop=self._stop(work, candidate)))
+
+    def _stop(self, work: Work, candidate: Candidate) -> Stop | None:
+        """Where a stream is to end that was asked to, by its caller or by a budget."""
+        lease = work.lease
+        if not (work.chat.stream and (work.chat.steering.stop_at_budget or (lease is not None and lease.stops))):
+            return None
+        yardstick = self._yardsticks.of(candidate.deployment.id)
+        ceiling, spent = work.decision.ceiling_pusd, work.spent_pusd()
+        left = None if ceiling is None or spent is None else ceiling - spent
+        asked = yardstick.input_tokens(candidate.input_tokens)
+        held = lease is not None and lease.hard_money
+        tokens = paid_output(candidate, asked, reserved=held, ceiling_pusd=left)
+        return None if tokens is None else Stop(tokens, yardstick)
 
     async def _reserve(self, work: Work, lease: Lease, at: datetime, holds: Sequence[Hold], vendor: Provider) -> int:
         """As `Limiter.reserve`, for the next attempt; who is refused is counted, what is over a soft limit is told."""

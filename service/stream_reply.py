@@ -18,9 +18,9 @@ from service.attempting import Answered, Attempting
 from service.domain.catalog import Catalog
 from service.domain.decision import Candidate
 from service.errors import UpstreamError
-from service.ledger.recorder import CLIENT_LEFT, COMPLETE
+from service.ledger.recorder import CLIENT_LEFT, COMPLETE, STOPPED_AT_BUDGET
 from service.settling import Settler, Work, told_as
-from service.stream_events import DONE_EVENT, error_event, explaining_event
+from service.stream_events import DONE_EVENT, error_event, explaining_event, stopped_events
 from service.upstream.stream import AnswerStream, Put
 
 
@@ -76,8 +76,16 @@ class StreamReply:
         if refused is not None:
             return refused
         self._owner.attempting.finished(self._work, self._attempt, self._leave)
+        if self._attempt.tally.stopped:
+            await self._stream.aclose()  # at once: each further token may be billed
+            await self._end(STOPPED_AT_BUDGET)
+            return stopped_events(self._work, self._attempt) + self._explained() + DONE_EVENT
         await self._end(COMPLETE)
-        return (explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b"") + DONE_EVENT
+        return self._explained() + DONE_EVENT
+
+    def _explained(self) -> bytes:
+        """What `coe.explain` adds."""
+        return explaining_event(self._work, self._attempt) if self._work.chat.steering.explain else b""
 
     async def _broke(self, put: Put, problem: UpstreamError) -> bytes | None:
         """Settle what broke; the error event that ends it, or as `forward`, when somebody goes on with it."""

@@ -73,7 +73,7 @@ def _said_in_headers(headers: Mapping[str, str]) -> dict[str, Any]:
 def _header_value(field: str, text: str) -> object:
     """A header is text; give it the type that the body's field would have."""
     text = text.strip()
-    if field in ("explain", "no_fallback", "resume"):
+    if field in ("explain", "no_fallback", "resume", "stop_at_budget"):
         lowered = text.lower()
         return {"true": True, "1": True, "false": False, "0": False}.get(lowered, text)
     if field in ("min_quality", "max_latency_ms", "max_cost_usd"):
@@ -155,4 +155,5 @@ _FIELDS: dict[str, Callable[[object, str], object]] = {
     "explain": _flag,
     "no_fallback": _flag,
     "resume": _flag,
+    "stop_at_budget": _flag,
 }

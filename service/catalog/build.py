@@ -268,7 +268,7 @@ def _budget(entry: BudgetEntry) -> Budget:
         concurrency=entry.concurrency,
         soft=entry.soft,
     )
-    return Budget(entry.name, limits, entry.tag)
+    return Budget(entry.name, limits, entry.tag, entry.stop)
 
 
 def _remarks(draft: Draft) -> list[str]:

@@ -263,6 +263,7 @@ class BudgetEntry(Entry):
         None, description="Requests at the same time."
     )
     soft: bool = Field(False, description="true: what goes over is counted and told, never refused.")
+    stop: bool = Field(False, description="true: a stream is ended where what was reserved for it is used up.")
 
 
 class CalendarEntry(Entry):

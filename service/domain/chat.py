@@ -39,6 +39,7 @@ class Steering:
     explain: bool = False
     no_fallback: bool = False
     resume: bool = False
+    stop_at_budget: bool = False
 
 
 @built_open

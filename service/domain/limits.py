@@ -91,12 +91,14 @@ NO_LIMITS: Final = Limits()
 class Budget:
     """One entry of the registry's `budgets`: limits that all requests with a tag share, or all requests at all.
 
-    `tag` is `None` for everybody. A request has the tags of its key and those it says itself.
+    `tag` is `None` for everybody. A request has the tags of its key and those it says itself. `stop`: its streams are
+    ended where what was reserved for them is used up, whatever their vendors do.
     """
 
     name: str
     limits: Limits
     tag: str | None = None
+    stop: bool = False
 
     def applies_to(self, tags: frozenset[str]) -> bool:
         """Whether a request with these tags counts against it."""

@@ -112,6 +112,11 @@ class Lease:
         """Whether a budget stands over it that refuses."""
         return any(scope.limits.hard_money for scope in self.scopes)
 
+    @property
+    def stops(self) -> bool:
+        """Whether a budget stands over it at which streams are to be stopped."""
+        return any(scope.stop for scope in self.scopes)
+
 
 class Limiter:
     """Holds requests against the limits of their keys and tags."""

@@ -32,12 +32,16 @@ WINDOWS_REMEMBERED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whom limits are for: `name` begins its counters, `told` is for messages, `budget` its name in the registry."""
+    """Whom limits are for: `name` begins its counters, `told` is for messages, `budget` its name in the registry.
+
+    `stop`: streams are to end where what was reserved for them is used up.
+    """
 
     name: str
     told: str
     limits: Limits
     budget: str | None = None
+    stop: bool = False
 
 
 def scopes_of(caller: Caller, said: Sequence[str], budgets: Sequence[Budget]) -> tuple[Scope, ...]:
@@ -59,7 +63,7 @@ def scope_of_key(key_id: str, limits: Limits) -> Scope:
 def scope_of(budget: Budget) -> Scope:
     """Whom a budget of the registry is for."""
     name = "a" if budget.tag is None else f"t:{budget.tag}"
-    return Scope(name, f"the budget {budget.name!r}", budget.limits, budget.name)
+    return Scope(name, f"the budget {budget.name!r}", budget.limits, budget.name, budget.stop)
 
 
 @lru_cache(maxsize=256)

@@ -29,6 +29,9 @@ ROUTER_STOPPING = "router_stopping"
 INTERNAL_ERROR = "internal_error"
 """A fault of ours in the middle of it."""
 
+STOPPED_AT_BUDGET = "stopped_at_budget"
+"""A stream that we ended where what was reserved for it was used up."""
+
 DEADLINE = "deadline"
 """The request's own time was over: its `max_latency_ms`, its policy's, or the router's `COE_DEADLINE_S`."""
 

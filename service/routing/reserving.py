@@ -16,7 +16,21 @@ from service.domain.catalog import Model
 from service.domain.decision import Candidate
 from service.domain.features import RequestFeatures
 from service.routing.capable import context_of, output_limit
-from service.routing.estimate import worst_cost
+from service.routing.estimate import affordable_output, worst_cost
+
+
+def paid_output(found: Candidate, input_tokens: int, *, reserved: bool, ceiling_pusd: int | None) -> int | None:
+    """How many output tokens are paid for, all choices together; `None` where nothing says so.
+
+    `reserved`: by what is held of a hard budget; `ceiling_pusd`: by what the request may still cost. `input_tokens` is
+    what the prompt may be counted as.
+    """
+    limits = [] if ceiling_pusd is None else [ceiling_pusd]
+    if reserved and found.reserved_pusd is not None:
+        limits.append(found.reserved_pusd)
+    if not limits or found.quote is None:
+        return None
+    return affordable_output(found.quote, max(input_tokens, found.input_tokens), min(limits), found.worst)
 
 
 def reservations(found: Candidate, model: Model, asked: RequestFeatures) -> tuple[Candidate, ...]:

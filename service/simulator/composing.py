@@ -3,7 +3,8 @@
 Where on the path: `server` reads the body with `read_chat`, `compose` decides the content, `completion` spells it.
 
 Invariants
-1. The caller's output cap holds: visible and thinking tokens of a choice together never exceed it.
+1. The caller's output cap holds: visible and thinking tokens of a choice together never exceed it, unless the script
+   ignores it.
 2. A choice that was cut by the cap says `length`, whatever it is: text, JSON or a tool call.
 3. A forced tool is called, a forbidden one is not, and after a tool's result the answer is in words.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.simulator.answers import cut_to_tokens, plausible_object, plausible_text, seed_of, text_tokens
@@ -116,6 +117,8 @@ def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | N
 
 def compose(asked: Asked, script: Script, number: int) -> tuple[Choice, ...]:
     """The choices of the answer; `number` makes tool call ids unique. Raises BadRequest for a schema with no value."""
+    if script.ignores_cap:
+        asked = replace(asked, cap=None)
     return tuple(_choice(asked, script, index, number) for index in range(asked.n))
 
 

@@ -118,6 +118,7 @@ class Script:
     an answer with `tools` makes: 0 answers in words unless `tool_choice` demands a call. `reasoning` is sent as
     `reasoning_content` and counted; `hidden_reasoning_tokens` are only counted. `cached_tokens` and
     `cache_write_tokens` are parts of the prompt (clipped to it). `finish_reason` overrides the earned one.
+    `ignores_cap`: the answer is as long as it is, whatever cap was asked for.
     `fault_after` counts content chunks before a mid-stream fault. `retry_after` is sent verbatim. `header_lines` are
     put into the response head as they are, CRLF and all. `write_bytes` cuts every write into pieces of this size.
     """
@@ -137,6 +138,7 @@ class Script:
     hidden_reasoning_tokens: int = 0
     tool_calls: int = 1
     finish_reason: str | None = None
+    ignores_cap: bool = False
     served_model: str | None = None
     service_tier: str | None = None
 

@@ -12,7 +12,8 @@ Invariants
    send, and for events that exist only because we asked for usage.
 4. While a piece waits for the caller to have room nothing more is taken from the vendor.
 5. An event that is told by its frame means what `WireProtocol.signal` would say.
-6. Only of a stream that goes on where another broke are events changed or left out: as `splice` says.
+6. Only of a stream that goes on where another broke are events changed or left out: as `splice` says. One that is
+   stopped ends before the event that would be too much.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from service.upstream.body import pour_of
 from service.upstream.frames import text_of
 from service.upstream.patience import Patience
 from service.upstream.splice import Told
+from service.upstream.stop import Stop
 from service.upstream.tally import Tally, bounds_of
 
 AFTER_FINISH_S = 2.0
@@ -75,7 +77,8 @@ class Reading:
         self._clock = clock
         self._tap = sse.SseTap()
         self._frame: TextFrame | None = None
-        self._in_vain = 0 if tally.told is None else FRAMES_MAX  # whose text is noted, each event of it is read
+        measured = tally.told is not None or tally.stop is not None
+        self._in_vain = FRAMES_MAX if measured else 0  # whose text is noted, each event of it is read
         self._half_end = False  # the last event was handed on, and ended in CR: a line feed may follow that is its own
         self.done = self.nothing_missing = False
         self.problem: UpstreamError | None = None
@@ -140,6 +143,8 @@ class Reading:
                 tally.first_content = self._clock.monotonic()
             if self._in_vain < FRAMES_MAX:
                 self._look_for_frame(event.raw, event.data)
+        if tally.stop is not None and self._is_passed(signal, tally, tally.stop):
+            return b""
         tally.output_characters += signal.output_characters
         tally.cjk_characters += signal.cjk_characters
         tally.note_usage(signal.usage, signal.usage_flags, self._bounds)
@@ -153,6 +158,17 @@ class Reading:
         tally.seen.update(signal.seen_choices)
         tally.finished.update(signal.finished_choices)
         return raw
+
+    def _is_passed(self, signal: StreamSignal, tally: Tally, stop: Stop) -> bool:
+        """Whether the answer is to end before this event: it would be more than is paid for."""
+        if not signal.content:
+            return False
+        characters = tally.output_characters + signal.output_characters
+        counted = 0 if tally.usage is None else tally.usage.output_total
+        if stop.is_passed(characters, tally.cjk_characters + signal.cjk_characters, counted):
+            tally.seen.update(signal.seen_choices)
+            stop.reached = self.done = True
+        return stop.reached
 
     def _told(self, raw: bytes, data: bytes, signal: StreamSignal, told: Told) -> bytes:
         """What is forwarded of an event of a stream that may be resumed, or goes on where another broke."""
@@ -239,6 +255,9 @@ class AnswerStream:
             if refused:
                 return refused
         if reading.nothing_missing:
+            return None
+        if self.tally.stopped:
+            self._ended = True  # what would still come is not waited for
             return None
         if reading.problem is not None:
             self._ended = True

@@ -17,6 +17,7 @@ from service.domain.decision import Candidate
 from service.domain.money import Usage, UsageSource
 from service.domain.ports import Answer
 from service.upstream.splice import Splice, Told
+from service.upstream.stop import Stop
 from service.upstream.usage import Bounds, as_lasting, beyond_belief, over_count
 from service.upstream.yardstick import OURS, Yardstick
 
@@ -30,7 +31,8 @@ class Tally:
     """What is known of an attempt so far: the one mutable thing, owned by one attempt, read at its settlement.
 
     `sent` is whether the request may have reached the vendor, `key` the place of the key it went with. Times are
-    monotonic seconds. `told` notes the text that the caller gets, `splice` lets a second stream go on where one broke.
+    monotonic seconds. `told` notes the text that the caller gets, `splice` lets a second stream go on where one broke;
+    `stop` is where a stream is to end that may not cost more than was reserved.
     """
 
     started: float
@@ -50,6 +52,12 @@ class Tally:
     finished: set[int] = field(default_factory=set)
     told: Told | None = None
     splice: Splice | None = None
+    stop: Stop | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was ended by us where what was reserved for it was used up."""
+        return self.stop is not None and self.stop.reached
 
     @property
     def complete(self) -> bool:

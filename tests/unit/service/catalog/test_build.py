@@ -194,10 +194,10 @@ def test_budgets_in_order(load_text: LoadText, example: str) -> None:
         Budget("whole-router", Limits(month_pusd=5000 * 10**12)),
         Budget("interns", Limits(20_500_000_000_000, None, 60, 200_000, 8, soft=True), tag="interns"),
     )
-    odd = "budgets: [{name: a, usd_per_day: 3999999.999999999999}, {name: b, usd_per_month: 0.3, concurrency: 0}]\n"
+    odd = "budgets: [{name: a, usd_per_day: 3999999.999999999999}, {name: b, usd_per_month: 0.3, concurrency: 0, stop: true}]\n"
     assert load_text("version: 1\n" + odd).budgets == (
         Budget("a", Limits(day_pusd=4_000_000 * 10**12 - 1)),
-        Budget("b", Limits(month_pusd=300_000_000_000, concurrency=0)),
+        Budget("b", Limits(month_pusd=300_000_000_000, concurrency=0), stop=True),
     )
     assert load_text("version: 1\n").budgets == ()
 

@@ -9,7 +9,7 @@ from scenery import a_catalog, a_chat, a_model, decided
 
 from service.domain.features import features_of
 from service.routing.estimate import worst_cost
-from service.routing.reserving import reservations
+from service.routing.reserving import paid_output, reservations
 
 
 def found(listed=(1, 2), *, text="hello", **fields):
@@ -23,6 +23,22 @@ def found(listed=(1, 2), *, text="hello", **fields):
 def worst(candidate, tokens):
     """What so many output tokens may cost, with the input's margin."""
     return worst_cost(candidate.quote, candidate.input_tokens, tokens)
+
+
+def test_what_is_paid_for_is_what_the_reservation_or_the_ceiling_buys():
+    """The tighter of both, to the token; a prompt that is counted as more leaves less; without a limit nothing ends it."""
+    candidate, model, asked = found(output_tokens_max=16_000)
+    (whole, capped) = reservations(candidate, model, asked)
+    tokens = candidate.input_tokens
+    assert paid_output(whole, tokens, reserved=True, ceiling_pusd=None) == 16_000
+    assert paid_output(capped, tokens, reserved=True, ceiling_pusd=None) == candidate.wanted_tokens
+    assert paid_output(whole, tokens, reserved=True, ceiling_pusd=worst(candidate, 77)) == 77
+    assert paid_output(whole, tokens, reserved=False, ceiling_pusd=worst(candidate, 99)) == 99
+    assert paid_output(whole, tokens, reserved=False, ceiling_pusd=None) is None
+    assert paid_output(whole, tokens, reserved=True, ceiling_pusd=0) == 0
+    assert paid_output(whole, 4_000, reserved=True, ceiling_pusd=None) < 16_000
+    unpriced, *_ = found(None)
+    assert paid_output(unpriced, tokens, reserved=True, ceiling_pusd=10**12) in {0, None}
 
 
 def test_who_may_say_much_is_reserved_whole_first_and_capped_where_there_is_no_room():

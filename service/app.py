@@ -31,9 +31,9 @@ from service.house import House, SystemClock
 from service.learned import read_learned
 from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
-from service.ledger.sinks import open_sink
 from service.pipeline import Pipeline
 from service.spending import Spending, open_counters
+from service.startup import open_ledger
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
 from service.upstream.transports import open_transport
@@ -85,9 +85,9 @@ def build(
         keys=keys,
         pipeline=pipeline,
         journal=journal,
-        indexer=Indexer(settings.data_dir, open_sink(settings.data_dir)),
+        indexer=Indexer(settings.data_dir, open_ledger(settings)),
         spending=Spending(
-            pipeline.limiter, settings.data_dir, clock, open_sink(settings.data_dir), alone=settings.workers == 1
+            pipeline.limiter, settings.data_dir, clock, open_ledger(settings), alone=settings.workers == 1
         ),
         transport=transport,
         clock=clock,

@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         description="What the names of all keys in Redis begin with: routers that share a server and not their budgets "
         "need different ones.",
     )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="Where the ledger is indexed for reports: `sqlite:///file`, or "
+        "`postgresql://user:password@host:5432/database`, which several replicas may share. Default: "
+        "`ledger.sqlite` in the data directory. See [ledger.md](ledger.md).",
+    )
     failpoint: str | None = Field(
         default=None,
         description="For tests of the router alone: where it dies, fails or waits, as `point:action`.",

@@ -30,7 +30,6 @@ from service.ledger.indexer import Indexer, wait_until_indexed
 from service.ledger.journal import Journal
 from service.ledger.question import Question
 from service.ledger.reports import CostReport, cost_report
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink, SinkDamaged, SinkFault, SinkMissing
 from service.metrics import Gauge, Labelled, LoopWatch
 from service.pipeline import Pipeline
@@ -38,7 +37,7 @@ from service.routing.explain import reasoned
 from service.routing.health import State
 from service.routing.replay import NotReplayable, differences, replay
 from service.spending import Spending
-from service.startup import find_local, read_registry, refuse_unusable
+from service.startup import find_local, open_ledger, read_registry, refuse_unusable
 from service.upstream.transports import OpenTransport
 
 INDEX_WAIT_S = 1.0
@@ -214,7 +213,7 @@ class House:
         Another worker may have taken it a moment ago: what the index does not have yet, or has only begun, is waited
         for, briefly. Raises IndexUnavailable when that does not show whether there is such a decision.
         """
-        sink = open_sink(self.settings.data_dir)
+        sink = open_ledger(self.settings)
         try:
             found = self._indexed_decision(sink, decision_id)
             if found is None or any(one.get("state") == "open" for one in _attempts_of(found)):

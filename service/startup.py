@@ -25,6 +25,8 @@ from service.domain.catalog import Catalog, Deployment
 from service.errors import ConfigurationError
 from service.guard.keys import KEYS_FILE, KeyStore
 from service.guard.pepper import load_pepper
+from service.ledger.sinks import open_sink
+from service.ledger.sinks.port import Sink
 from service.simulator import SimulatorThread, scripts_for, simulated
 from service.upstream.local_engines import candidates, discover, loopback_get, with_local_engines
 from service.upstream.protocols import PROTOCOLS
@@ -148,3 +150,9 @@ def own_instance(data_dir: Path) -> int:
             f"another router uses {data_dir}: stop it, or give this one its own COE_DATA_DIR"
         ) from None
     return descriptor
+
+
+def open_ledger(settings: Settings) -> Sink:
+    """The index that reports are asked of; raises ConfigurationError for a URL that can't be used."""
+    url = settings.ledger_url
+    return open_sink(settings.data_dir, None if url is None else url.get_secret_value())

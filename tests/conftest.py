@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from postgres_server import PostgresServer
 from stage import RunningRouter, start_router
 
 from service.simulator import Script, SimulatorThread, VendorScript
@@ -16,6 +17,14 @@ from service.simulator import Script, SimulatorThread, VendorScript
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("explore" if os.environ.get("COE_EXPLORE") else "steady")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One private PostgreSQL for a whole run; each test has its own database in it."""
+    server = PostgresServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

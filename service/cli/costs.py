@@ -20,14 +20,13 @@ import click
 from service.cli import reconcile
 from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL
 from service.cli.progress import bar
-from service.cli.settings import DATA_DIR, PROVIDERS, exits, fail, read_settings
+from service.cli.settings import DATA_DIR, PROVIDERS, exits, fail, ledger_sink, read_settings
 from service.ledger.indexer import IndexBusy, Indexer, wait_until_indexed
 from service.ledger.question import Question, Unclear, read_grouping, read_moment, read_question
 from service.ledger.reconcile import GROUPING
 from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
 from service.ledger.segments import journal_dir, list_segments
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import GROUPINGS, Sink, SinkDamaged, SinkFault, SinkMissing
 from service.startup import read_registry
 
@@ -117,7 +116,7 @@ def _reconcile(invoice: Path, said: Said) -> int:
 
 def _report(data_dir: Path, asked: Question) -> CostReport:
     """The report over an index that is as new as can be had; an empty one when there is no ledger yet."""
-    sink = open_sink(data_dir)
+    sink = ledger_sink(data_dir)
     if list_segments(journal_dir(data_dir)):
         catch_up(data_dir, sink)
     try:

@@ -22,11 +22,10 @@ import click
 
 from service.cli.costs import catch_up, refuse_index
 from service.cli.exits import EX_UNAVAILABLE, EX_USAGE
-from service.cli.settings import fail
+from service.cli.settings import fail, ledger_sink
 from service.domain.economics import REQUEST_INPUT_TOKENS, SECONDS_A_DAY, Traffic
 from service.ledger.reports import CostRow, costs
 from service.ledger.segments import journal_dir, list_segments
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkFault, SinkMissing
 
 LINES_MAX = 1_000_000
@@ -121,7 +120,7 @@ def traffic_of(data_dir: Path, since: datetime, until: datetime, deployment: str
 
     Ends the program (69) when there was none. Instants are aware.
     """
-    sink = open_sink(data_dir)
+    sink = ledger_sink(data_dir)
     rows: list[CostRow] = []
     if list_segments(journal_dir(data_dir)):
         catch_up(data_dir, sink)

@@ -13,10 +13,9 @@ import click
 from service.cli.costs import catch_up, refuse_index
 from service.cli.exits import EX_DATAERR, EX_TEMPFAIL
 from service.cli.progress import bar
-from service.cli.settings import DATA_DIR, exits, fail
+from service.cli.settings import DATA_DIR, exits, fail, ledger_sink
 from service.ledger.indexer import IndexBusy, Indexer
 from service.ledger.segments import journal_dir, list_segments
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkFault, SinkMissing
 from service.ledger.verifying import verify as check
 
@@ -34,7 +33,7 @@ def ledger() -> None:
 def verify(*, data_dir: Path) -> None:
     """Check every line of the journal, both ends of every attempt, the index and its sums."""
     with exits():
-        sink, size = open_sink(data_dir), _size(data_dir)
+        sink, size = ledger_sink(data_dir), _size(data_dir)
         if not size:
             click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
             return
@@ -62,7 +61,7 @@ def verify(*, data_dir: Path) -> None:
 def rebuild(*, data_dir: Path) -> None:
     """Empty the index and build it from the journal, while no router runs."""
     with exits():
-        sink, size = open_sink(data_dir), _size(data_dir)
+        sink, size = ledger_sink(data_dir), _size(data_dir)
         if not size:
             click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
             return

@@ -21,14 +21,13 @@ from classifiers.quality.outcomes import read_outcomes
 from service.cli.costs import catch_up, refuse_index
 from service.cli.exits import EX_UNAVAILABLE
 from service.cli.progress import bar
-from service.cli.settings import fail
+from service.cli.settings import fail, ledger_sink
 from service.domain.catalog import Catalog
 from service.domain.chat import count_characters, estimate_tokens
 from service.domain.features import DEFAULT_EFFORT
 from service.domain.lengths import AnswerLength
 from service.learned import LENGTHS_FILE, registry_names, write_lengths
 from service.ledger.segments import journal_dir, list_segments
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkFault, SinkMissing
 from service.routing.learning import learn
 
@@ -80,7 +79,7 @@ def learn_lengths(
 
 def from_ledger(data_dir: Path, since: datetime | None) -> list[AnswerLength]:
     """The answers of a data directory's ledger; none without a ledger."""
-    sink = open_sink(data_dir)
+    sink = ledger_sink(data_dir)
     if not list_segments(journal_dir(data_dir)):
         return []
     catch_up(data_dir, sink)

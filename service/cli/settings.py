@@ -25,6 +25,8 @@ from service.cli.exits import EX_CANTCREAT, EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILAB
 from service.config import Settings, environ, unknown_settings, variable
 from service.domain.catalog import Catalog
 from service.errors import CallerError, ConfigurationError, NoCandidate, RouterError
+from service.ledger.sinks import open_sink
+from service.ledger.sinks.port import Sink
 from service.ledger.writer import DataDirUnwritable
 from service.startup import InstanceRunning, find_local, read_registry
 
@@ -62,6 +64,11 @@ def _place(location: tuple[int | str, ...]) -> str:
 def read_catalog(settings: Settings, now: datetime) -> Catalog:
     """The registry as `coe serve` would serve it: with what is found on loopback, unless COE_LOCAL_ENGINES says no."""
     return asyncio.run(find_local(read_registry(settings, now), settings, settings.port))
+
+
+def ledger_sink(data_dir: Path) -> Sink:
+    """The index that COE_LEDGER_URL says, of this data directory; raises ConfigurationError for one that is no URL."""
+    return open_sink(data_dir, environ().get(variable("ledger_url")) or None)
 
 
 @contextmanager

@@ -20,11 +20,11 @@ from typing import Final
 import click
 
 from service.cli.costs import update
+from service.cli.settings import ledger_sink
 from service.domain.limits import Limits, day_of, month_of
 from service.domain.money import usd_text
 from service.errors import ConfigurationError
 from service.ledger.segments import journal_dir, list_segments
-from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import SinkFault, SinkMissing
 
 UNKNOWN: Final = "?"
@@ -46,7 +46,7 @@ def spent_by_key(data_dir: Path, at: datetime) -> Mapping[str, Spend] | None:
 
     `None` when the ledger can't tell; why is on stderr then.
     """
-    sink, today = open_sink(data_dir), day_of(at)
+    sink, today = ledger_sink(data_dir), day_of(at)
     month = month_of(today)
     since = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
     found: dict[str, Spend] = {}

@@ -15,6 +15,7 @@ from service.ledger.lines import decode, encode, skim
 from service.ledger.rows import terminal_body
 from service.ledger.sinks import SINKS, open_sink
 from service.ledger.sinks.port import GROUPINGS, TOKEN_COLUMNS, Batch, Problem, SinkMissing
+from service.ledger.sinks.sqlite import SqliteSink
 
 SEGMENT = "20261121T101500123Z-42-0a1b2c3d.00000.jsonl"
 
@@ -53,15 +54,17 @@ def decided(number):
     return decode(encode("decision", {"id": f"d{number}", "key_id": "k", "plan": "single"})[:-1])
 
 
-@pytest.fixture
-def place(tmp_path):
-    """Where a sink lies."""
-    return str(tmp_path / "index")
-
-
 @pytest.fixture(params=sorted(SINKS))
-def sink(request, place):
-    made = SINKS[request.param](place)
+def place(request, tmp_path):
+    """The URL of an empty sink of each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").database()
+    return f"sqlite:///{tmp_path}/index"
+
+
+@pytest.fixture
+def sink(place, tmp_path):
+    made = open_sink(tmp_path, place)
     yield made
     made.close()
 
@@ -106,7 +109,7 @@ def test_a_batch_is_stored_with_its_checkpoint(sink):
     assert (row["state"], row["cost_pusd"], row["model"], row["input_tokens"]) == ("settled", 1_001, "small", 10)
 
 
-def test_any_order_and_any_repetition_give_the_same(sink, tmp_path, request):
+def test_any_order_and_any_repetition_give_the_same(sink):
     """Ends before opens, everything twice, in random batches: the answer doesn't change by a pico-dollar."""
     lines = [line for number in range(20) for line in (decided(number), opened(number), ended(number))]
     sink.prepare()
@@ -417,12 +420,12 @@ def test_what_is_stored_survives_closing(sink):
 
 def test_a_ledger_url_chooses_the_sink(tmp_path):
     """The default lies in the data directory; a wrong URL is refused without repeating what may be a password."""
-    assert type(open_sink(tmp_path)) is type(SINKS["sqlite"](""))
+    assert type(open_sink(tmp_path)) is SqliteSink
     sink = open_sink(tmp_path, f"sqlite:///{tmp_path}/elsewhere.sqlite")
     sink.prepare()
     sink.close()
     assert (tmp_path / "elsewhere.sqlite").exists()
-    for url in ("postgres://me:geheim@db/ledger", "sqlite", "sqlite:///", "nosuch:///geheim"):
+    for url in ("oracle://me:geheim@db/ledger", "sqlite", "sqlite:///", "nosuch:///geheim"):
         with pytest.raises(ConfigurationError, match="sqlite:///") as refused:
             open_sink(tmp_path, url)
         assert "geheim" not in str(refused.value)
@@ -430,6 +433,7 @@ def test_a_ledger_url_chooses_the_sink(tmp_path):
 
 ANOTHER_BASELINE = """
 import importlib.util
+import pathlib
 import sys
 
 import service.ledger
@@ -442,10 +446,10 @@ spec.loader.exec_module(port)
 port.BASELINES = (*port.BASELINES, port.Baseline("strongest", "strongest_pusd"))
 
 from service.ledger.lines import Line
-from service.ledger.sinks import SINKS, sqlite_folding
+from service.ledger.sinks import open_sink, sqlite_folding
 
 sqlite_folding.SETTLE_ROWS = 3  # some are in the rollups, some wait
-sink = SINKS[sys.argv[1]](sys.argv[2])
+sink = open_sink(pathlib.Path(sys.argv[2]), sys.argv[1])
 sink.prepare()
 for number in range(5):
     opened = {"attempt_id": f"a{number}", "decision_id": f"d{number // 2}", "at_ms": 10**12, "model": "m"}
@@ -458,8 +462,8 @@ print(sorted((name, *figures) for name, figures in found.baselines.items()))
 """
 
 
-def test_one_line_in_the_table_is_one_baseline_more(sink, place, request):
+def test_one_line_in_the_table_is_one_baseline_more(place, tmp_path):
     """Columns, rollups, reports and audit follow from it, in every sink."""
-    command = [sys.executable, "-c", ANOTHER_BASELINE, request.node.callspec.params["sink"], place]
+    command = [sys.executable, "-c", ANOTHER_BASELINE, place, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "[('baseline', 2, 14, 12), ('strongest', 2, 204, 12)]\n", done.stderr

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.ledger.lines import encode, skim
-from service.ledger.sinks import rollup, sqlite_folding
-from service.ledger.sinks import sqlite_reports as reports
-from service.ledger.sinks.port import GROUPINGS, Batch
+from service.ledger.sinks import postgres_reports, rollup, sqlite_folding, sqlite_reports
+from service.ledger.sinks.port import GROUPINGS, Batch, Sink
+from service.ledger.sinks.postgres import PostgresSink
 from service.ledger.sinks.sqlite import SqliteSink
 
 HOUR = rollup.HOUR_MS
@@ -96,7 +96,7 @@ def an_end(chance: random.Random, opened: dict[str, object], *, final: bool) -> 
     return {name: value for name, value in body.items() if value is not None}
 
 
-def stored(sink: SqliteSink, lines: list[tuple[int, bytes]], chance: random.Random) -> None:
+def stored(sink: Sink, lines: list[tuple[int, bytes]], chance: random.Random) -> None:
     """In batches of any size, each of one segment."""
     lines = list(lines)
     while lines:
@@ -127,8 +127,9 @@ def ranges(chance: random.Random) -> list[tuple[int | None, int | None]]:
     return chance.sample(found, 6)
 
 
-def held_against_the_attempts(sink: SqliteSink, chance: random.Random) -> None:
+def held_against_the_attempts(sink: SqliteSink | PostgresSink, chance: random.Random) -> None:
     """Every grouping by itself, some pairs and a triple, over some ranges; and what was spent."""
+    reports = sqlite_reports if isinstance(sink, SqliteSink) else postgres_reports
     triples = [tuple(chance.sample(GROUPINGS, 3))]
     with sink._asking() as connection:
         for since, until in ranges(chance):
@@ -149,19 +150,34 @@ def sink(tmp_path):
     made.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 2**32), requests=st.integers(1, 60), order=st.sampled_from(("written", "shuffled", "reversed"))
-)
-def test_rollups_tell_what_the_attempts_tell(sink, monkeypatch, seed, requests, order):
-    """Whatever comes in whatever order, and after it the same once more."""
-    chance = random.Random(seed)
+@pytest.fixture
+def shared(tmp_path, postgres):
+    made = PostgresSink(postgres.database(), tmp_path)
+    made.prepare()
+    yield made
+    made.close()
+
+
+SEEDS = {"seed": st.integers(0, 2**32), "order": st.sampled_from(("written", "shuffled", "reversed"))}
+
+
+def unkind(chance: random.Random, requests: int, order: str) -> list[tuple[int, bytes]]:
+    """A history with some of its lines twice."""
     lines = a_history(chance, requests)
     lines += chance.sample(lines, len(lines) // 5)
     if order == "shuffled":
         chance.shuffle(lines)
     elif order == "reversed":
         lines.reverse()
+    return lines
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(requests=st.integers(1, 60), **SEEDS)
+def test_rollups_tell_what_the_attempts_tell(sink, monkeypatch, seed, requests, order):
+    """Whatever comes in whatever order, and after it the same once more."""
+    chance = random.Random(seed)
+    lines = unkind(chance, requests, order)
     sink.clear()
     monkeypatch.setattr(sqlite_folding, "SETTLE_ROWS", chance.choice((1, 1, 3, 20, 1_000)))
     half = len(lines) // 2
@@ -169,3 +185,22 @@ def test_rollups_tell_what_the_attempts_tell(sink, monkeypatch, seed, requests, 
         stored(sink, some, chance)
         held_against_the_attempts(sink, chance)
         assert sink.audit().differences == ()
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(requests=st.integers(1, 20), **SEEDS)
+def test_every_sink_tells_the_same(sink, shared, seed, requests, order):
+    """PostgreSQL's rollups are its attempts', and its answers are SQLite's to the last pico-dollar."""
+    chance = random.Random(seed)
+    lines = unkind(chance, requests, order)
+    for one in (sink, shared):
+        one.clear()
+        stored(one, lines, random.Random(seed))
+    assert shared.audit().differences == ()
+    with sink._asking() as one, shared._asking() as other:
+        for since, until in ranges(chance):
+            for by in [(), *((name,) for name in GROUPINGS), *chance.sample(PAIRS, 3)]:
+                want = sqlite_reports.plain_sums(one, by, since, until)
+                assert postgres_reports.sums(other, by, since, until) == want, (by, since, until)
+    assert sorted(shared.spent(BEGIN), key=str) == sorted(sink.spent(BEGIN), key=str)
+    assert sorted(shared.problems(), key=str) == sorted(sink.problems(), key=str)

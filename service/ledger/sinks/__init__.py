@@ -12,25 +12,45 @@ from service.errors import ConfigurationError
 from service.ledger.sinks.port import Sink
 from service.ledger.sinks.sqlite import SqliteSink
 
-SINKS: Mapping[str, Callable[[str], Sink]] = {
-    "sqlite": SqliteSink,
+
+def _sqlite(url: str, _: Path) -> Sink:
+    location = url.partition(":///")[2]
+    if not location:
+        raise ConfigurationError("the ledger URL names no file; write sqlite:///relative/path or sqlite:////absolute")
+    return SqliteSink(location)
+
+
+def _postgresql(url: str, data_dir: Path) -> Sink:
+    from service.ledger.sinks.postgres import PostgresSink  # noqa: PLC0415 # only who uses it loads the driver
+
+    return PostgresSink(url, data_dir)
+
+
+SINKS: Mapping[str, Callable[[str, Path], Sink]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
 }
-"""Scheme of `COE_LEDGER_URL` -> what opens the location behind it."""
+"""Scheme of `COE_LEDGER_URL` -> what opens it for a data directory; raises ConfigurationError for a malformed one."""
+
+EXAMPLES: Mapping[str, str] = {
+    "sqlite": "sqlite:///path/to/ledger.sqlite",
+    "postgresql": "postgresql://user:password@host:5432/database",
+}
 
 INDEX_FILE = "ledger.sqlite"
 """The default sink's file in the data directory."""
 
 
 def open_sink(data_dir: Path, url: str | None = None) -> Sink:
-    """The sink of a ledger URL such as `sqlite:///data/ledger.sqlite`; without one, SQLite in the data directory.
+    """The sink of a ledger URL; without one, SQLite in the data directory.
 
     Raises ConfigurationError for a URL no sink is known for. Opens nothing yet.
     """
     if url is None:
         return SqliteSink(str(data_dir / INDEX_FILE))
-    scheme, separator, location = url.partition(":///")
-    if not separator or scheme not in SINKS or not location:
-        known = ", ".join(f"{name}:///..." for name in SINKS)
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SINKS or not rest:
         # Only the scheme is named: a URL may hold a password.
+        known = ", ".join(EXAMPLES.values())
         raise ConfigurationError(f"no ledger sink is known for scheme {scheme.partition(':')[0]!r}; use one of {known}")
-    return SINKS[scheme](location)
+    return SINKS[scheme](url, data_dir)

@@ -68,7 +68,7 @@ BASELINES = (Baseline("baseline", "baseline_pusd"),)
 The field must be in `TerminalEntry`, too. The first one is the configured baseline.
 """
 
-LAYOUT = 5 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)
+LAYOUT = 6 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)
 """The version of every sink's tables. It rises with each measure; raise the first figure for any other change."""
 
 

@@ -35,8 +35,14 @@ class Level(NamedTuple):
     hours: int
 
 
-LEVELS: Final = (Level("rollup_hours", 1), Level("rollup_days", 24), Level("rollup_blocks", 768))
-"""From fine to coarse; each is made of the one before it. Blocks are 32 days: a ledger of years has a few dozen."""
+LEVELS: Final = (
+    Level("rollup_hours", 1),
+    Level("rollup_days", 24),
+    Level("rollup_octets", 192),
+    Level("rollup_blocks", 768),
+)
+"""From fine to coarse; each is made of the one before it. An octet is 8 days, a block 32: a ledger of years has a few
+dozen of these, and a report on a month has no month of days to read."""
 
 DIMENSIONS: Final = (
     "model",
@@ -56,7 +62,7 @@ FIRSTS: Final = ("requests", "requests_by_model", "requests_by_provider", "reque
 """Attempts that are the first of their request: at all, at their model, at their provider, at both."""
 
 COUNTS: Final = (
-    *("attempts", *FIRSTS, "billable", "guessed", "unpriced"),
+    *("attempts", *FIRSTS, "simulated_attempts", "billable", "guessed", "unpriced"),
     *(f"{baseline.name}_requests" for baseline in BASELINES),
     *TOKEN_COLUMNS,
 )
@@ -127,7 +133,8 @@ def _alone(row: Row) -> list[int] | None:
     if state == "open" or row.at_ms < 0 or not ordinary:
         return None
     billable = state != "refused"
-    counts = [1, 1, 1, 1, 1, int(billable), int(billable and row.usage_source != "provider"), int(cost is None)]
+    guessed = billable and row.usage_source != "provider"
+    counts = [1, 1, 1, 1, 1, int(row.dimensions[-1] == "true"), int(billable), int(guessed), int(cost is None)]
     crashed = (cost or 0) if state == "unknown" else 0
     compared, money = [], [cost or 0]
     for baseline in row.baselines:
@@ -203,7 +210,7 @@ Totals = tuple[int, ...]
 """What a group adds up to: `COUNTED`, the tokens, `MONEY`."""
 
 COUNTED: Final = (
-    *("requests", "attempts", "open", "simulated", "billable", "guessed", "unpriced"),
+    *("requests", "attempts", "open", "simulated_attempts", "billable", "guessed", "unpriced"),
     *(f"{baseline.name}_requests" for baseline in BASELINES),
 )
 

@@ -26,7 +26,7 @@ def _picked(one: Baseline) -> str:
 
 
 _TO_SUM: Final = (
-    *("1", "first", "first_model", "first_provider", "first_both", "billable"),
+    *("1", "first", "first_model", "first_provider", "first_both", "simulated = 'true'", "billable"),
     "billable AND usage_source IS NOT 'provider'",
     "cost_pusd IS NULL",
     *map(_picked, BASELINES),

@@ -85,7 +85,7 @@ INSERT INTO single SELECT id, start, (SELECT id FROM dimensions WHERE dimensions
     {", ".join(f"{name} >> {LOW_BITS}, {name} & {LOW}" for name in MONEY)}
 FROM (
     SELECT a.id, a.at_ms / {HOUR_MS} AS start, COALESCE(a.writer, 0) AS writer,
-        json_array({", ".join(_DIMENSIONS)}) AS name, {_BILLABLE} AS billable,
+        json_array({", ".join(_DIMENSIONS)}) AS name, a.simulated IS 1 AS simulated_attempts, {_BILLABLE} AS billable,
         {_BILLABLE} AND a.usage_source IS NOT 'provider' AS guessed, a.cost_pusd IS NULL AS unpriced,
         {", ".join(_TOKENS)}, COALESCE(a.cost_pusd, 0) AS cost, {_BASELINES}
     FROM waiting CROSS JOIN attempts AS a ON a.id = waiting.id LEFT JOIN decisions AS d ON d.id = a.decision_id

@@ -57,7 +57,7 @@ _ROLLED_SQL: Mapping[str, str] = {
     "plan": "a.plan",
     "simulated": "a.simulated",
 }
-"""The same of a row of `dimensions`."""
+"""The same of a row of `dimensions`, which has no day."""
 
 
 def _baseline_sql(one: Baseline) -> dict[str, str]:
@@ -79,7 +79,7 @@ _COUNTS_SQL: Mapping[str, str] = {
     "requests": "COUNT(DISTINCT a.request)",
     "attempts": "COUNT(*)",
     "open": "COALESCE(SUM(a.state = 'open'), 0)",
-    "simulated": "COALESCE(SUM(a.simulated = 1), 0)",
+    "simulated_attempts": "COALESCE(SUM(a.simulated = 1), 0)",
     "billable": "COALESCE(SUM(a.state NOT IN ('open', 'refused')), 0)",
     "guessed": "COALESCE(SUM(a.state NOT IN ('open', 'refused') AND a.usage_source IS NOT 'provider'), 0)",
     "unpriced": "COALESCE(SUM(a.state <> 'open' AND a.cost_pusd IS NULL), 0)",
@@ -160,32 +160,46 @@ def plain_sums(
 
 def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> Groups:
     """(keys, totals) of each group of a piece."""
-    counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("billable") :], *TOKEN_COLUMNS)
+    if "day" not in by:
+        yield from _summed(connection, by, piece)
+        return
+    # Day by day: what is sorted then is small enough to stay near the processor.
+    others = [name for name in by if name != "day"]
+    places = [number for number, name in enumerate(by) if name == "day"]
+    query = f"SELECT MIN(start) FROM {piece.level.table} WHERE start >= ? AND start < ?"  # noqa: S608  # Literals of this package.
+    start = piece.start
+    while (found := connection.execute(query, (start, piece.stop)).fetchone()[0]) is not None:
+        day = found * piece.level.hours // DAY_HOURS
+        stop = min(piece.stop, (day + 1) * DAY_HOURS // piece.level.hours)
+        name = day_of(day * DAY_HOURS * HOUR_MS)
+        for keys, totals in _summed(connection, others, piece._replace(start=found, stop=stop)):
+            named = list(keys)
+            for place in places:
+                named.insert(place, name)
+            yield tuple(named), totals
+        start = stop
+
+
+def _summed(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> Groups:
+    counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("simulated_attempts") :], *TOKEN_COLUMNS)
     columns = (*counts, *(f"{name}_{half}" for name in MONEY for half in ("high", "low")))
+    summed = ", ".join(f"SUM({column}) AS {column}" for column in columns)
     found = f"{piece.level.table} WHERE start >= ? AND start < ?"
-    if by and "day" not in by:
-        # In two steps: names and tags are looked at once for each set of dimensions. By day there are as many sets.
-        inner = ", ".join(["dimensions", *(f"SUM({column}) AS {column}" for column in columns)])
-        found = f"(SELECT {inner} FROM {found} GROUP BY 1)"  # noqa: S608  # Literals of this package.
+    if by:
+        # In two steps: names and tags are looked at once for each set of dimensions.
+        keys = [_ROLLED_SQL[name] for name in by]
+        tags = " LEFT JOIN json_each(a.tags) AS t" if "tag" in by else ""
+        query = (
+            f"SELECT {', '.join(keys)}, {summed} FROM "  # noqa: S608  # Literals of this package.
+            f"(SELECT dimensions, {summed} FROM {found} GROUP BY 1) AS s "
+            f"CROSS JOIN dimensions AS a ON a.id = s.dimensions{tags}{_grouping(by)}"
+        )
     else:
-        found = f"(SELECT * FROM {found})"  # noqa: S608  # As above.
-    # A level's own number of its period is the order in which its rows lie: nothing is sorted then.
-    day = "s.start" if piece.level.hours == DAY_HOURS else f"s.start * {piece.level.hours} / {DAY_HOURS}"
-    keys = [day if name == "day" else _ROLLED_SQL[name] for name in by]
-    summed = [*(f"SUM(s.{column})" for column in columns), "SUM((a.simulated = 'true') * s.attempts)"]
-    tags = " LEFT JOIN json_each(a.tags) AS t" if "tag" in by else ""
-    query = (
-        f"SELECT {', '.join([*keys, *summed])} FROM {found} AS s "  # noqa: S608  # As above.
-        f"CROSS JOIN dimensions AS a ON a.id = s.dimensions{tags}{_grouping(by)}"
-    )
-    days = [number for number, name in enumerate(by) if name == "day"]
-    width, last = len(by), len(counts)
+        query = f"SELECT {summed} FROM {found}"  # noqa: S608  # As above.
+    width, last = len(by), len(by) + len(counts)
     for row in connection.execute(query, (piece.start, piece.stop)):
-        named, values = list(row[:width]), row[width:]
-        if values[1]:
-            for number in days:
-                named[number] = day_of(named[number] * DAY_HOURS * HOUR_MS)
-            yield tuple(named), (*values[:2], 0, values[-1], *values[2:last], *_whole(values[last:-1]))
+        if row[width + 1]:
+            yield row[:width], (*row[width : width + 2], 0, *row[width + 2 : last], *_whole(row[last:]))
 
 
 def _grouping(by: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ def test_the_same_tag_twice_stands_apart(sink):
 
 def test_days_and_blocks_are_folded_when_they_are_over(sink):
     """By the first attempt of a later one; what comes late is added to all of them."""
-    days, blocks = LEVELS[1:]
+    days, _, blocks = LEVELS[1:]
     store(sink, *lines(1, at_ms=10 * DAY), *lines(2, at_ms=10 * DAY + HOUR_MS))
     assert (rolled(sink, days), rolled(sink, blocks)) == ([], [])
     store(sink, *lines(3, at_ms=11 * DAY))

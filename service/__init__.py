@@ -7,7 +7,8 @@ The map of this package, from the street to the foundation (imports only go down
        learned                    what was learned, as files: answer lengths, a quality artefact
     4  pipeline                   THE path: admit -> classify -> decide -> attempt... -> settle
        reading                    what is read of a request before anything is decided
-       settling                   the books of one request on its way
+       stream_reply               a stream on its way to the caller, and its end
+       settling, work             the books of one request on its way
     3  guard                      who may: virtual keys
        routing                    which deployment answers, and why (pure)
        upstream                   calling vendors: transport, one attempt, the SSE tap, wire protocols

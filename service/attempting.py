@@ -36,10 +36,11 @@ from service.routing.reserving import reservations
 from service.routing.retrying import Budget, Failure, Option, Step, choose, is_final
 from service.routing.router import attempt_order
 from service.routing.verdicts import Leave, Turn, Verdicts
-from service.settling import Attempt, Settler, Work
+from service.settling import Settler
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
 from service.upstream.stream import AnswerStream
+from service.work import Attempt, Work
 
 LOOKED_AT_MAX: Final = 256
 """Candidates of one request that are looked at for one that may be called; a registry has a few hundred."""

@@ -232,7 +232,7 @@ class House:
 
         Raises IndexUnavailable.
         """
-        sink = open_sink(self.settings.data_dir)
+        sink = open_ledger(self.settings)
         try:
             complete = wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
             return cost_report(sink, asked.by, asked.since, asked.until), complete

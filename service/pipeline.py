@@ -47,12 +47,13 @@ from service.routing.prepared import prepared
 from service.routing.retrying import TRIES_MAX
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
-from service.settling import Arrival, Settler, Work, told_as
+from service.settling import Settler, told_as
 from service.stream_events import explanation, resumed_event
 from service.stream_reply import StreamReply
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
 from service.upstream.splice import Told
+from service.work import Arrival, Work
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""

@@ -12,7 +12,7 @@ import orjson
 
 from service.errors import UpstreamError
 from service.routing.explain import record
-from service.settling import Attempt, Work
+from service.work import Attempt, Work
 
 _SAID: Final = ("output", "reasoning", "audio_out")
 """The buckets of usage that are completion tokens on the wire; all others but `requests` are the prompt's."""

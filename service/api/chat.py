@@ -32,8 +32,8 @@ from service.errors import CoeError, Stopping
 from service.house import House
 from service.ledger.recorder import CLIENT_LEFT
 from service.pipeline import WholeReply
-from service.settling import Arrival
 from service.stream_reply import StreamReply
+from service.work import Arrival
 
 CHAT_PATH: Final = "/v1/chat/completions"
 

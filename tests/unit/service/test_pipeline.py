@@ -26,10 +26,10 @@ from service.pipeline import Pipeline
 from service.reading import read_intent
 from service.routing.replay import differences, replay
 from service.routing.screen import screen
-from service.settling import Arrival
 from service.simulator import Fault, Script, http_error
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
+from service.work import Arrival
 
 LIMITED = http_error(429, retry_after="7", error_code="rate_limit_exceeded")
 PROMPT = "explain confidential umbrella merger"

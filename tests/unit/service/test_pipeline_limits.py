@@ -25,10 +25,10 @@ from service.guard.counting import MONEY, SLOTS
 from service.guard.limits import Limiter
 from service.pipeline import Pipeline
 from service.routing.health import FAILURES_IN_A_ROW, REST_S
-from service.settling import Arrival
 from service.simulator import Fault, Script, http_error
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
+from service.work import Arrival
 
 BUDGETS = """budgets:
 - {name: nothing, tag: nothing, usd_per_day: 0.0000001}

@@ -18,7 +18,8 @@ from service.errors import BudgetExhausted, InvalidRequest, LedgerUnavailable, N
 from service.guard.counters import LocalCounters
 from service.guard.limits import Limiter
 from service.ledger.writer import EntryOrderError
-from service.settling import Arrival, Settler, Work, milliseconds, told_as
+from service.settling import Settler, told_as
+from service.work import Arrival, Work
 
 
 class Clock:
@@ -212,17 +213,6 @@ async def test_an_attempt_that_was_not_sent_is_settled_for_nothing():
         assert ledger.ended[0].state.value == state
 
 
-def test_overhead_is_our_time_only():
-    """Waiting on vendors does not count, and after a stream's first content it stands still."""
-    work = a_work()
-    work.waited_s = 2.0
-    assert work.overhead_ms(2.5) == 500.0
-    assert work.overhead_ms(1.0) == 0.0
-    work.committed_ms = 7.0
-    assert work.overhead_ms(99.0) == 7.0
-    assert milliseconds(0.0012345678) == 1.235
-
-
 async def test_how_much_time_an_attempt_has_left():
     """Of its provider's total, from its start; below zero when it is over."""
     settler, _, attempt = await opened(Ledger())
@@ -278,15 +268,6 @@ def test_the_log_says_whose_request_it_was_and_why_it_was_refused(problem, code,
 def test_every_ending_has_its_status_in_the_log(ended, status):
     """As docs/logs.md says."""
     assert told_as(ended) == status
-
-
-def test_an_unknown_cost_makes_the_sum_unknown():
-    """Rather than too low."""
-    work = a_work()
-    work.costs = [5, None]
-    assert work.spent_pusd() is None
-    work.costs = [5, 0]
-    assert work.spent_pusd() == 5
 
 
 async def test_without_a_wait_there_is_no_task(monkeypatch):

@@ -14,8 +14,9 @@ from service import telemetry
 from service.domain.access import Caller
 from service.errors import LedgerUnavailable
 from service.guard.strong_share import CLEAR_SHARE, SLICES, StrongShares, StrongShareWatch, is_strong
-from service.settling import Arrival, Settler, Work
+from service.settling import Settler
 from service.simulator import Script
+from service.work import Arrival, Work
 
 WINDOW_S = 1_200.0
 SLICE_S = WINDOW_S / SLICES

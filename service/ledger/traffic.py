@@ -135,8 +135,8 @@ class Traffic(Generic[T]):
         attempt = str(line.body.get("attempt_id"))
         opened = self._opened.pop(attempt, None)
         if opened is None:
-            # Its open row was damaged, or it is a second end: either is told by `coe ledger verify`.
-            return None if self._since_ms is not None else Stray(_ended({}, line.body))
+            # Its open row was damaged, or it is a second end: `coe ledger verify` tells which.
+            return None if self._before(line.body.get("at_ms")) else Stray(_ended({}, line.body))
         kept = self._kept.get(opened["decision_id"])
         if kept is None:
             return None if self._before(opened.get("at_ms")) else Stray(_ended(opened, line.body))

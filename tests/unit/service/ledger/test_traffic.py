@@ -74,6 +74,7 @@ def test_nothing_is_left_out_in_silence(tmp_path):
     found = read(tmp_path)
     assert [type(one) for one in found] == [Stray, Stray, Problem, Stray]
     assert [one.attempt.booked_pusd for one in found if isinstance(one, Stray)] == [26, 26, None]
+    assert [type(one) for one in read(tmp_path, 500)] == [Stray, Stray, Problem, Stray]
 
 
 def test_since(tmp_path):

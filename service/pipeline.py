@@ -39,6 +39,7 @@ from service.failing import too_slow
 from service.guard.limits import Limiter, unlimited
 from service.ledger.lines import decode
 from service.ledger.recorder import INTERNAL_ERROR, ROUTER_STOPPING, Tried
+from service.ledger.statuses import told_as
 from service.reading import NOTHING_LEARNED, UNREAD, read_request
 from service.resuming import Resuming, may_be_resumed
 from service.routing.explain import record
@@ -47,7 +48,7 @@ from service.routing.prepared import prepared
 from service.routing.retrying import TRIES_MAX
 from service.routing.router import baseline_quote, decide, needs_intent
 from service.routing.weighing import Circumstances
-from service.settling import Settler, told_as
+from service.settling import Settler
 from service.stream_events import explanation, resumed_event
 from service.stream_reply import StreamReply
 from service.upstream.client import UpstreamClient, WholeAnswer

@@ -31,12 +31,7 @@ from service.guard.overruns import Overruns
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.cost_lines import RequestEnd, RequestSum, attempt_line, request_line
 from service.ledger.recorder import (
-    CALLER_STALLED,
     CLIENT_LEFT,
-    COMPLETE,
-    INTERNAL_ERROR,
-    ROUTER_STOPPING,
-    STOPPED_AT_BUDGET,
     Identity,
     Outcome,
     Timing,
@@ -44,6 +39,7 @@ from service.ledger.recorder import (
     ending,
     opening,
 )
+from service.ledger.statuses import told_as
 from service.ledger.writer import EntryOrderError
 from service.metrics import Counters
 from service.routing.load import Load
@@ -62,15 +58,6 @@ _POLL_S = 0.02
 
 _UNWRITTEN = (LedgerUnavailable, EntryOrderError, ValueError)
 """Why a row is not in the journal: it is logged, and the caller keeps the answer."""
-
-_TOLD = {
-    COMPLETE: 200,
-    STOPPED_AT_BUDGET: 200,
-    CLIENT_LEFT: 499,
-    CALLER_STALLED: 499,
-    ROUTER_STOPPING: 503,
-    INTERNAL_ERROR: 500,
-}
 
 
 class Settler:
@@ -117,7 +104,7 @@ class Settler:
         if lease is None and vendor.limits.any:
             lease = work.lease = Lease(())
         if lease is not None:
-            candidate = options[await self._reserve(work, lease, at, [_hold(one) for one in options], vendor)]
+            candidate = options[await self._reserve(work, lease, at, [Hold.of(one) for one in options], vendor)]
         try:
             who = Identity(
                 attempt_id=new_id("att_"),
@@ -316,18 +303,7 @@ def _unix_ms(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def _hold(candidate: Candidate) -> Hold:
-    """What a candidate may use."""
-    tokens = candidate.input_tokens + candidate.output_tokens + candidate.reasoning_tokens
-    return Hold(candidate.reserved_pusd or 0, tokens)
-
-
 def _asked_tier(chat: ChatRequest) -> str | None:
     """The service tier that a request asks for, as far as it is a word."""
     asked = chat.body.get("service_tier")
     return asked if isinstance(asked, str) and 0 < len(asked) <= SERVICE_TIER_CHARACTERS_MAX else None
-
-
-def told_as(ended: str) -> int:
-    """The status that the log gives a request by how its last attempt ended; what broke at the vendor is 502."""
-    return _TOLD.get(ended, 502)

@@ -19,7 +19,8 @@ from service.domain.catalog import Catalog
 from service.domain.decision import Candidate
 from service.errors import UpstreamError
 from service.ledger.recorder import CLIENT_LEFT, COMPLETE, STOPPED_AT_BUDGET
-from service.settling import Settler, told_as
+from service.ledger.statuses import told_as
+from service.settling import Settler
 from service.stream_events import DONE_EVENT, error_event, explaining_event, stopped_events
 from service.upstream.stream import AnswerStream, Put
 from service.work import Work

@@ -22,6 +22,7 @@ from typing import Final
 from service import telemetry
 from service.domain.access import Caller
 from service.domain.catalog import Provider
+from service.domain.decision import Candidate
 from service.domain.limits import PUSD_MAX, Budget, Limits, day_of, end_of
 from service.domain.money import usd_text
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, CoeError, RateLimited
@@ -78,6 +79,12 @@ class Hold:
 
     pusd: int
     tokens: int
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Hold:
+        """What a candidate may use."""
+        tokens = candidate.input_tokens + candidate.output_tokens + candidate.reasoning_tokens
+        return cls(candidate.reserved_pusd or 0, tokens)
 
 
 Over = tuple[Counter, str | None]

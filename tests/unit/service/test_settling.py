@@ -16,9 +16,9 @@ from service.domain.limits import Budget, Limits
 from service.domain.money import Usage
 from service.errors import BudgetExhausted, InvalidRequest, LedgerUnavailable, NotSent, RateLimited, Replied
 from service.guard.counters import LocalCounters
-from service.guard.limits import Limiter
+from service.guard.limits import Hold, Limiter
 from service.ledger.writer import EntryOrderError
-from service.settling import Settler, told_as
+from service.settling import Settler
 from service.work import Arrival, Work
 
 
@@ -254,22 +254,6 @@ def test_the_log_says_whose_request_it_was_and_why_it_was_refused(problem, code,
     assert set(line) == told | {"event", "level", "timestamp"}
 
 
-@pytest.mark.parametrize(
-    ("ended", "status"),
-    [
-        ("complete", 200),
-        ("client_left", 499),
-        ("caller_stalled", 499),
-        ("router_stopping", 503),
-        ("internal_error", 500),
-        ("timeout_idle", 502),
-    ],
-)
-def test_every_ending_has_its_status_in_the_log(ended, status):
-    """As docs/logs.md says."""
-    assert told_as(ended) == status
-
-
 async def test_without_a_wait_there_is_no_task(monkeypatch):
     """Where the journal takes the row at once, nothing is left to cancel, and the attempt is closed."""
     settler, work, attempt = await opened(AtOnce())
@@ -423,7 +407,7 @@ async def test_tokens_are_input_and_output_together():
     """And a failure that is not billed has used none."""
     settler, work = budgeted(Ledger(), Limits(tokens_per_minute=100_000))
     first = await settler.open(work, reserving(work, 1))
-    held = settling._hold(first.candidate)
+    held = Hold.of(first.candidate)
     assert (
         held.tokens == first.candidate.input_tokens + first.candidate.output_tokens + first.candidate.reasoning_tokens
     )

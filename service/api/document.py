@@ -239,7 +239,12 @@ def _schemas() -> dict[str, Schema]:
         "Event": object_of(
             "data", data={"type": "string", "description": "Of each event: a chunk as JSON, or `[DONE]`."}
         ),
-        "DryRun": {"allOf": [{"$ref": _REF + "Decision"}, object_of("dry_run", dry_run={"const": True})]},
+        "DryRun": {
+            "allOf": [
+                {"$ref": _REF + "Decision"},
+                object_of("dry_run budgets", dry_run={"const": True}, budgets=or_null({"$ref": _REF + "Foreseen"})),
+            ]
+        },
         "Record": {
             "allOf": [
                 {"$ref": _REF + "Decision"},

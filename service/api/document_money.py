@@ -5,6 +5,7 @@ Where on the path: beside it, below `document`.
 
 from __future__ import annotations
 
+from service.api.budgets import VERDICTS
 from service.api.shapes import BOOLEAN, INSTANT, INTEGER, NUMBER, STRING, Schema, list_of, object_of, or_null
 
 
@@ -26,6 +27,13 @@ def money() -> dict[str, Schema]:
             used_month_usd=or_null(STRING),
             limits=list_of(limit),
             shared=list_of({"allOf": [limit, object_of("budget", budget=STRING)]}),
+        ),
+        "Foreseen": object_of(
+            "verdict may_cost_usd limits",
+            closed=True,
+            verdict={"enum": list(VERDICTS)},
+            may_cost_usd=or_null(STRING),
+            limits=list_of({"allOf": [limit, object_of("budget fits", budget=or_null(STRING), fits=BOOLEAN)]}),
         ),
         "Spend": object_of(
             "object at data has_more last_key_id",

@@ -12,6 +12,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.api.budgets import foreseen
 from service.api.catalogue import model_list, model_object
 from service.api.chat import CHAT_PATH, ChatResponse, parsed
 from service.api.errors import render
@@ -37,8 +38,10 @@ async def route(request: Request) -> Response:
     house, request_id = house_of(request), request_id_of(request)
     try:
         caller = caller_of(request, house)
-        decision = house.pipeline.decide(await _chat(request, house), caller, explained=True)
-        return _json({**record(decision, full=True), "dry_run": True}, request_id)
+        chat, catalog, now = await _chat(request, house), house.pipeline.catalog, house.clock.utc()
+        decision = house.pipeline.decide(chat, caller, catalog, explained=True)
+        budgets = await foreseen(house.pipeline.limiter, decision, catalog, caller, chat, now)
+        return _json({**record(decision, full=True), "dry_run": True, "budgets": budgets}, request_id)
     except CallerLeft:
         return Response(status_code=499)
     except CoeError as problem:

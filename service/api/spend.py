@@ -13,19 +13,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from service.api.budgets import instant, left, stands
 from service.api.errors import render
 from service.api.incoming import admit_operator, read_head
 from service.api.openai import caller_of, house_of, request_id_of
 from service.api.query import read_query
 from service.domain.access import Caller
-from service.domain.limits import PUSD_MAX, Limits, end_of
+from service.domain.limits import PUSD_MAX, Limits
 from service.domain.money import usd_text
 from service.errors import CoeError, ConfigurationError, InvalidRequest, KeysUnavailable, Stopping
 from service.guard.keys import KeyRecord
@@ -60,8 +61,8 @@ async def spend(request: Request) -> Response:
     shown = [one for one in standing if after is None or one.key_id is not None]
     told = {
         "object": "list",
-        "at": _instant(now),
-        "data": [{**_whose(one, names), **_stands(one)} for one in shown],
+        "at": instant(now),
+        "data": [{**_whose(one, names), **stands(one)} for one in shown],
         "has_more": more,
         "last_key_id": page[-1].id if page else None,
     }
@@ -88,11 +89,11 @@ async def key(request: Request) -> Response:
         "id": caller.key_id,
         "name": caller.name,
         "tags": sorted(caller.tags),
-        "at": _instant(now),
+        "at": instant(now),
         "used_day_usd": used.get("day"),
         "used_month_usd": used.get("month"),
-        "limits": [_stands(one) for one in mine if _limit_of(caller.limits, one.measure) is not None],
-        "shared": [{"budget": one.budget, **_left(one)} for one in shared],
+        "limits": [stands(one) for one in mine if _limit_of(caller.limits, one.measure) is not None],
+        "shared": [{"budget": one.budget, **left(one)} for one in shared],
     }
     return _json(told, request_id)
 
@@ -152,27 +153,6 @@ def _whose(one: Standing, names: Mapping[str, str]) -> dict[str, object]:
     """Whom a limit is for: a budget of the registry with its tag, or a key."""
     name = None if one.key_id is None else names.get(one.key_id)
     return {"budget": one.budget, "tag": one.tag, "key_id": one.key_id, "key_name": name}
-
-
-def _stands(one: Standing) -> dict[str, object]:
-    """How a limit stands: money as exact decimals in USD, other measures as whole numbers."""
-    if not one.window:
-        used: dict[str, object] = {"limit": one.limit, "used": one.used}
-    else:
-        used = {"limit_usd": usd_text(one.limit), "used_usd": usd_text(one.used)}
-    return {**_left(one), **used}
-
-
-def _left(one: Standing) -> dict[str, object]:
-    """What is left of it, and when it begins anew where that is a day or a month."""
-    told: dict[str, object] = {"measure": one.measure, "soft": one.soft}
-    if not one.window:
-        return {**told, "left": one.left}
-    return {**told, "window": one.window, "resets_at": _instant(end_of(one.window)), "left_usd": usd_text(one.left)}
-
-
-def _instant(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _json(value: object, request_id: str) -> Response:

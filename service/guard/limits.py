@@ -236,6 +236,18 @@ class Limiter:
         """
         return await self._standing(scopes_of(caller, said, self._budgets), at)
 
+    async def foresee(
+        self, at: datetime, caller: Caller, said: Sequence[str], holds: Sequence[Hold]
+    ) -> tuple[int, list[tuple[Standing, bool]]]:
+        """Which of `holds` a first attempt would reserve now, -1 for none, and each limit, with whether it has room.
+
+        For that one, or for the last where none fits. Nothing is held. Raises as `standing`.
+        """
+        found = await self.standing(at, caller, said)
+        room = [[one.soft or one.used + _amount(one, hold) <= one.limit for one in found] for hold in holds]
+        place = next((place for place, fits in enumerate(room) if all(fits)), -1)
+        return place, list(zip(found, room[place], strict=True))
+
     async def standing_of_all(self, at: datetime, keys: Mapping[str, Limits]) -> list[Standing]:
         """How each budget of the registry stands, and each limit of these keys, by id. Raises as `standing`."""
         of_keys = [scope_of_key(key_id, limits) for key_id, limits in keys.items() if limits.any]
@@ -287,6 +299,13 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
                 found[counter] = line
                 lease.told[counter] = scope.told
     return list(found.values())
+
+
+def _amount(one: Standing, hold: Hold) -> int:
+    """What a request would hold of a limit."""
+    if one.window:
+        return min(hold.pusd, PUSD_MAX)
+    return max(1, min(hold.tokens, one.limit)) if one.measure == "tokens" else 1
 
 
 def _granted(lease: Lease, attempt: int, lines: Sequence[Line], of_vendor: Sequence[Line]) -> None:

@@ -115,7 +115,7 @@ def test_a_decision_is_told_in_one_form(app):
     app.house.pipeline._decisions.clear()
     eventually(lambda: app.get(path).status_code == 200)
     stored = app.get(path).json()
-    assert set(dry) - {"dry_run"} == set(told) - {"attempts"}
+    assert set(dry) - {"dry_run", "budgets"} == set(told) - {"attempts"}
     (second,) = [one for one in dry["what_if"]["alternatives"] if "runner_up" in one["as"]]
     assert second["deployment"] == dry["runner_up"]
     assert "expected_cost_usd" in {one["lever"] for one in second["wins_if"]}
@@ -235,7 +235,7 @@ def test_the_dry_run_spends_nothing_and_tells_everything(serving):
         f"{app.url}/v1/route", json={**BODY, "messages": [{"role": "user", "content": "translate me"}]}, trust_env=False
     )
     told = reply.json()
-    assert told["dry_run"] is True
+    assert (told["dry_run"], told["budgets"]) == (True, None)
     assert told["chosen"] == "alpha/alpha-model"
     assert told["intent"]["terms"] == [{"term": "translate", "weight": 1.5}, {"term": "me", "weight": 1.5}]
     assert [one["deployment"] for one in told["candidates"]][:2] == ["alpha/alpha-model", "beta/beta-model"]

@@ -186,6 +186,7 @@ class Settler:
             Outcome(ended, usage, tally.model, tally.status, tally.upstream_id, final, _asked_tier(work.chat)),
             Timing(self._now_ms(), ttft, milliseconds(now - tally.started), work.overhead_ms(now)),
             work.baseline,
+            work.decision,
         )
         work.attempts[attempt.entry.attempt_number - 1].row = row
         work.costs.append(row.cost_pusd)

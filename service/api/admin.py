@@ -21,6 +21,7 @@ from service.errors import CoeError, InvalidRequest, Stopping
 from service.house import House
 from service.ledger.question import Question, Unclear, read_question
 from service.ledger.render import FORMATS
+from service.ledger.savings import SAVINGS_FORMATS
 
 router = APIRouter()
 
@@ -32,7 +33,7 @@ MEDIA: Final[Mapping[str, str]] = {
 }
 """What each format of `coe costs` is on the wire."""
 
-PARAMETERS: Final = ("by", "since", "until", "format")
+PARAMETERS: Final = ("by", "since", "until", "format", "savings")
 
 
 @router.get("/admin/costs", summary="What was spent and saved: `coe costs` over HTTP")
@@ -41,7 +42,7 @@ async def costs(request: Request) -> Response:
     house, request_id = house_of(request), request_id_of(request)
     try:
         admit_operator(read_head(request.scope["headers"]), house)
-        asked = _question(request, house)
+        asked, savings = _question(request, house)
         report, complete = await house.asking.ask(lambda: house.costs(asked))
     except CoeError as problem:
         return render(problem, request_id)
@@ -50,15 +51,22 @@ async def costs(request: Request) -> Response:
     headers = {"x-request-id": request_id, "cache-control": "no-store"}
     if not complete:
         headers["x-coe-degraded"] = telemetry.PART_INDEX
-    return Response(FORMATS[asked.shape](report), 200, headers, MEDIA[asked.shape])
+    shapes = SAVINGS_FORMATS if savings else FORMATS
+    return Response(shapes[asked.shape](report), 200, headers, MEDIA[asked.shape])
 
 
-def _question(request: Request, house: House) -> Question:
-    """What the query asks; raises InvalidRequest with the parameter that makes no sense."""
+def _question(request: Request, house: House) -> tuple[Question, bool]:
+    """What the query asks, and whether of savings; raises InvalidRequest with the parameter that makes no sense."""
     given = read_query(request.query_params.multi_items(), PARAMETERS)
+    savings = given.get("savings", "false")
+    if savings not in ("true", "false"):
+        raise InvalidRequest("`savings` must be true or false", param="savings")
     try:
-        return read_question(
+        asked = read_question(
             given.get("by"), given.get("since"), given.get("until"), given.get("format", "json"), house.clock.utc()
         )
     except Unclear as problem:
         raise InvalidRequest(f"`{problem.param}`: {problem}", param=problem.param) from problem
+    if savings == "true" and asked.shape not in SAVINGS_FORMATS:
+        raise InvalidRequest("`format` of savings must be table, csv or json", param="format")
+    return asked, savings == "true"

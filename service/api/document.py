@@ -190,6 +190,7 @@ _OPERATIONS: Mapping[tuple[str, str], _Operation] = {
             _in_query("since", "2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC."),
             _in_query("until", "In the same forms. A day counts whole."),
             _in_query("format", "Default: json.", enum=sorted(FORMATS)),
+            _in_query("savings", "`true`: what was saved against each baseline.", enum=["true", "false"]),
         ],
     ),
 }

@@ -45,14 +45,25 @@ def money() -> dict[str, Schema]:
             last_key_id=or_null(STRING),
         ),
         "Costs": list_of(
-            object_of(
-                "requests attempts cost_usd baseline_cost_usd saved_usd estimated_share",
-                requests=INTEGER,
-                attempts=INTEGER,
-                cost_usd=STRING,
-                baseline_cost_usd=or_null(STRING),
-                saved_usd=or_null(STRING),
-                estimated_share=NUMBER,
-            )
+            {
+                "anyOf": [
+                    object_of(
+                        "requests attempts cost_usd baseline_cost_usd saved_usd estimated_share",
+                        requests=INTEGER,
+                        attempts=INTEGER,
+                        cost_usd=STRING,
+                        baseline_cost_usd=or_null(STRING),
+                        saved_usd=or_null(STRING),
+                        estimated_share=NUMBER,
+                    ),
+                    object_of(
+                        "against compared_requests cost_usd would_have_cost_usd saved_usd",
+                        against={"enum": ["baseline", "strongest", "cheapest", "random"]},
+                        compared_requests=INTEGER,
+                        saved_low_usd=or_null(STRING),
+                        saved_high_usd=or_null(STRING),
+                    ),
+                ]
+            }
         ),
     }

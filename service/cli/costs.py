@@ -26,6 +26,7 @@ from service.ledger.question import Question, Unclear, read_grouping, read_momen
 from service.ledger.reconcile import GROUPING
 from service.ledger.render import FORMATS
 from service.ledger.reports import CostReport, cost_report
+from service.ledger.savings import SAVINGS_FORMATS, savings_notes
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks.port import GROUPINGS, Sink, SinkDamaged, SinkFault, SinkMissing
 from service.startup import read_registry
@@ -47,6 +48,7 @@ class Said(TypedDict):
     since: str | None
     until: str | None
     shape: str
+    savings: bool
     reconcile: Path | None
     tolerance: str | None
     provider: str | None
@@ -60,6 +62,7 @@ class Said(TypedDict):
 @click.option("--since", metavar="WHEN", help="From: 2026-11-01, 2026-11-01T08:00Z, or 30m, 24h, 7d, 4w ago. UTC.")
 @click.option("--until", metavar="WHEN", help="Up to, in the same forms. A day counts whole, an instant doesn't.")
 @click.option("--format", "shape", type=click.Choice(sorted(FORMATS)), default="table", show_default=True)
+@click.option("--savings", is_flag=True, help="What was saved against each baseline, instead of what was spent.")
 @click.option(
     "--reconcile", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Compare with an invoice, a CSV."
 )
@@ -79,18 +82,22 @@ def costs(**said: Unpack[Said]) -> None:
         asked = read_question(said["by"], said["since"], said["until"], said["shape"], datetime.now(UTC))
     except Unclear as problem:
         raise _usage(problem) from problem
+    if said["savings"] and asked.shape not in SAVINGS_FORMATS:
+        raise click.UsageError("--savings is told as table, csv or json.")
     with exits():
         report = _report(said["data_dir"], asked)
-        click.echo(FORMATS[asked.shape](report), nl=False)
+        click.echo((SAVINGS_FORMATS if said["savings"] else FORMATS)[asked.shape](report), nl=False)
         if asked.shape != "table":
-            for note in report.notes:
+            for note in (*(savings_notes(report) if said["savings"] else ()), *report.notes):
                 click.echo(f"Note: {note}", err=True)
 
 
 def _reconcile(invoice: Path, said: Said) -> int:
     """Compare with an invoice, over its days unless others are named; the exit code."""
-    if said["by"] is not None or said["shape"] == "focus":
-        raise click.UsageError("--reconcile compares by day and model, as table, csv or json: leave out --by")
+    if said["by"] is not None or said["shape"] == "focus" or said["savings"]:
+        raise click.UsageError(
+            "--reconcile compares by day and model, as table, csv or json: leave out --by, --savings"
+        )
     tolerance_pusd = reconcile.read_tolerance(said["tolerance"] or reconcile.TOLERANCE_USD)
     try:
         asked = read_question(None, said["since"], said["until"], said["shape"], datetime.now(UTC))

@@ -22,7 +22,7 @@ from service.cli.exits import EX_DATAERR
 from service.cli.settings import fail
 from service.domain.catalog import Catalog
 from service.domain.money import Fx, pusd_from_usd, usd_text
-from service.ledger.cells import csv_cell, printable, width
+from service.ledger.cells import aligned, clipped_cell, csv_cell
 from service.ledger.invoice import InvoiceError, InvoiceLine, read_invoice
 from service.ledger.reconcile import FIELDS, Reconciled, reconcile, vendor_names
 from service.ledger.reports import CostReport
@@ -32,7 +32,6 @@ TOLERANCE_USD: Final = "0.01"
 """A cent: vendors round what they bill."""
 
 TOLERANCE_USD_MAX: Final = 10**6
-MODEL_CELLS_MAX: Final = 48
 
 
 def read_tolerance(text: str) -> int:
@@ -102,17 +101,13 @@ def _as_csv(found: Sequence[Reconciled]) -> str:
 
 
 def _as_table(found: Sequence[Reconciled]) -> str:
-    """Aligned: names to the left, figures to the right, the verdict last."""
-    lines = [list(FIELDS), *([_shown(name, value) for name, value in one.as_dict().items()] for one in found)]
-    widths = [max(width(line[place]) for line in lines) for place in range(len(FIELDS))]
-    drawn = []
-    for line in lines:
-        cells = []
-        for name, text, cells_wide in zip(FIELDS, line, widths, strict=True):
-            gap = " " * (cells_wide - width(text))
-            cells.append(text + gap if name in ("day", "model", "verdict") else gap + text)
-        drawn.append("  ".join(cells).rstrip())
-    return "\n".join([drawn[0], "  ".join("-" * cells for cells in widths), *drawn[1:], "", _summary(found)]) + "\n"
+    """Aligned, with both sums below."""
+    lines = [list(_TABLE), *([_shown(one.as_dict()[name]) for name in _TABLE] for one in found)]
+    return f"{aligned(lines, left=3)}\n{_summary(found)}\n"
+
+
+_TABLE: Final = ("day", "model", "verdict", *(name for name in FIELDS if name not in ("day", "model", "verdict")))
+"""The columns of the table: words before figures."""
 
 
 _SHAPES: Final[Mapping[str, Callable[[Sequence[Reconciled]], str]]] = {
@@ -122,11 +117,8 @@ _SHAPES: Final[Mapping[str, Callable[[Sequence[Reconciled]], str]]] = {
 }
 
 
-def _shown(name: str, value: object) -> str:
-    if value is None:
-        return "-"
-    text = printable(str(value))
-    return text[: MODEL_CELLS_MAX - 1] + "…" if name == "model" and len(text) > MODEL_CELLS_MAX else text
+def _shown(value: object) -> str:
+    return "-" if value is None else clipped_cell(str(value))
 
 
 def _summary(found: Sequence[Reconciled]) -> str:

@@ -22,6 +22,7 @@ from service.domain.features import RequestFeatures
 from service.domain.frozen import built_open
 from service.domain.imagined import PLAIN, Worst
 from service.domain.money import PriceQuote
+from service.domain.rivals import Rival
 from service.domain.what_if import WhatIf
 
 INTENTS = (
@@ -273,7 +274,8 @@ class Decision:
     `versions` names what it was held against. `judged_by` are the intents that quality is judged by. `ceiling_pusd` is
     what all attempts may cost together, `max_latency_ms` how long policy and route let them take; `None` is no limit.
     `degraded` names what was given up to answer at all: `quality_floor`, `plan`, `allow`, `classifier`. `propensity` is
-    how likely this choice was, `draw` what it was left to, `None` without one. `what_if` tells what would change it.
+    how likely this choice was, `draw` what it was left to, `None` without one. `what_if` tells what would change it,
+    `rivals` whom it is compared with when it has been paid for.
     """
 
     id: str
@@ -301,6 +303,7 @@ class Decision:
     degraded: tuple[str, ...] = ()
     draw: Draw | None = None
     what_if: Callable[[], WhatIf] = field(default=WhatIf, repr=False, compare=False)
+    rivals: Callable[[], tuple[Rival, ...]] = field(default=tuple, repr=False, compare=False)
 
     @property
     def chosen(self) -> Candidate:
@@ -364,8 +367,9 @@ class TerminalEntry(NamedTuple):
     """How an attempt ended: exactly one for every `OpenEntry`.
 
     `usage` holds disjoint buckets, `price` what `Cost.as_dict` gives. `cost_pusd` is `None` for an unknown price alone.
-    `baseline_pusd` is what the same usage would have cost at the configured baseline. `ended` is why the attempt ended
-    (`complete`, `client_left`, an upstream error code, `crash`). Durations are milliseconds on a monotonic clock.
+    `baseline_pusd` is what the same request would have cost at the configured baseline; so are the others of `rivals`,
+    with what of it is for an assumed length, by the rule `compared_by`. `ended` is why the attempt ended (`complete`,
+    `client_left`, an upstream error code, `crash`). Durations are milliseconds on a monotonic clock.
     """
 
     attempt_id: str
@@ -386,3 +390,11 @@ class TerminalEntry(NamedTuple):
     total_ms: float | None = None
     overhead_ms: float | None = None
     final: bool = True
+    baseline_assumed_pusd: int | None = None
+    strongest_pusd: int | None = None
+    strongest_assumed_pusd: int | None = None
+    cheapest_pusd: int | None = None
+    cheapest_assumed_pusd: int | None = None
+    random_pusd: int | None = None
+    random_assumed_pusd: int | None = None
+    compared_by: int | None = None

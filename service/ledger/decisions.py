@@ -41,7 +41,14 @@ _PLAIN = (
 )
 _BOOLEANS = ("streaming", "simulated", "final")
 _DOCUMENTS = ("tags", "usage_flags", "price")
-_MONEY = {"reserved_usd": "reserved_pusd", "cost_usd": "cost_pusd", "baseline_cost_usd": "baseline_pusd"}
+_MONEY = {
+    "reserved_usd": "reserved_pusd",
+    "cost_usd": "cost_pusd",
+    "baseline_cost_usd": "baseline_pusd",
+    "strongest_cost_usd": "strongest_pusd",
+    "cheapest_cost_usd": "cheapest_pusd",
+    "random_cost_usd": "random_pusd",
+}
 
 
 def decision(sink: Sink, decision_id: str) -> dict[str, object] | None:

@@ -6,7 +6,8 @@ Invariants
 1. The price is the one quoted at dispatch, whatever the registry says by the time the answer ends.
 2. A failure that the vendor can't have billed costs exactly 0 and is `refused`; one that it may have billed is
    estimated.
-3. The baseline is priced on the same usage, so that a saving is signed and counts failed attempts against us.
+3. Who the answer is compared with is priced on the same request, so that a saving is signed and counts failed attempts
+   against us.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from service.domain.decision import Candidate, Decision, EntryState, OpenEntry, TerminalEntry
 from service.domain.money import ONE, Cost, Fx, PriceQuote, Rates, Usage, UsageSource, price, usd_text
+from service.domain.rivals import RULE, Served, would_cost
 
 COMPLETE = "complete"
 CLIENT_LEFT = "client_left"
@@ -103,9 +105,17 @@ def opening(who: Identity, decision: Decision, candidate: Candidate, at_ms: int)
 
 
 def ending(
-    entry: OpenEntry, candidate: Candidate, outcome: Outcome, timing: Timing, baseline: tuple[str, PriceQuote] | None
+    entry: OpenEntry,
+    candidate: Candidate,
+    outcome: Outcome,
+    timing: Timing,
+    baseline: tuple[str, PriceQuote] | None,
+    decision: Decision | None = None,
 ) -> TerminalEntry:
-    """The terminal row of an attempt. `baseline` is (model, its price at dispatch)."""
+    """The terminal row of an attempt. `baseline` is (model, its price at dispatch).
+
+    The attempt that answered is compared with the rivals of `decision`, the configured baseline among them.
+    """
     cost = _cost(outcome.usage, candidate.quote, outcome.asked_tier)
     usage = outcome.usage or Usage(requests=0, source=UsageSource.PROVIDER)
     if outcome.usage is None:
@@ -114,8 +124,11 @@ def ending(
         state = EntryState.SETTLED
     else:
         state = EntryState.ESTIMATED
-    baseline_cost = None
-    if baseline is not None and outcome.usage is not None:
+    compared: dict[str, int | None] = {}
+    if decision is not None and outcome.final and outcome.usage is not None:
+        compared = _compared(usage, cost.pusd, candidate, decision)
+    baseline_cost = compared.pop("baseline_pusd", None)
+    if baseline_cost is None and baseline is not None and outcome.usage is not None:
         baseline_cost = price(_without_vendor_cost(usage), baseline[1]).pusd
     return TerminalEntry(
         attempt_id=entry.attempt_id,
@@ -136,7 +149,28 @@ def ending(
         total_ms=timing.total_ms,
         overhead_ms=timing.overhead_ms,
         final=outcome.final,
+        **({} if not compared else compared | {"compared_by": RULE}),
     )
+
+
+def _compared(usage: Usage, cost_pusd: int | None, candidate: Candidate, decision: Decision) -> dict[str, int | None]:
+    """What each rival would have cost, by the fields of the row."""
+    features, choices = decision.features, decision.features.n
+    cap = features.output_tokens_max
+    served = Served(
+        candidate.deployment.model,
+        candidate.deployment.id,
+        candidate.output_tokens,
+        candidate.reasoning_tokens * choices,
+        cost_pusd,
+        max(decision.experience.warm_tokens.values(), default=0),
+        None if cap is None else cap * choices,
+    )
+    found: dict[str, int | None] = {}
+    for rival in decision.rivals():
+        cost = would_cost(usage, served, rival)
+        found[f"{rival.name}_pusd"], found[f"{rival.name}_assumed_pusd"] = cost
+    return found
 
 
 def shown_open(entry: OpenEntry) -> dict[str, object]:
@@ -172,6 +206,9 @@ def shown_open(entry: OpenEntry) -> dict[str, object]:
         "reserved_usd": _usd(entry.reserved_pusd),
         "cost_usd": None,
         "baseline_cost_usd": None,
+        "strongest_cost_usd": None,
+        "cheapest_cost_usd": None,
+        "random_cost_usd": None,
     }
 
 
@@ -194,6 +231,9 @@ def shown_end(row: TerminalEntry) -> Mapping[str, object]:
         "price": dict(row.price),
         "cost_usd": _usd(row.cost_pusd),
         "baseline_cost_usd": _usd(row.baseline_pusd),
+        "strongest_cost_usd": _usd(row.strongest_pusd),
+        "cheapest_cost_usd": _usd(row.cheapest_pusd),
+        "random_cost_usd": _usd(row.random_pusd),
         **{f"{bucket}_tokens": count for bucket, count in row.usage.items() if bucket != "requests"},
     }
 

@@ -17,13 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
-from service.ledger.cells import csv_cell, printable, width
+from service.ledger.cells import clipped_cell, csv_cell, width
 from service.ledger.focus import as_focus
 from service.ledger.reports import CostReport, CostRow
 from service.ledger.sinks.port import TOKEN_COLUMNS
-
-CELL_WIDTH_MAX = 48
-"""Terminal cells of one name in the table; CSV and JSON have it whole."""
 
 NOTHING = "No attempts in this range."
 
@@ -96,7 +93,7 @@ def _total_label(by: Sequence[str]) -> list[str]:
 
 def _table_line(row: CostRow, by: Sequence[str], figures: Sequence[str]) -> list[str]:
     shown = row.as_dict()
-    return [*(_clipped(_key(row.keys[name])) for name in by), *(_figure(name, shown[name]) for name in figures)]
+    return [*(clipped_cell(_key(row.keys[name])) for name in by), *(_figure(name, shown[name]) for name in figures)]
 
 
 def _key(value: object) -> str:
@@ -104,15 +101,7 @@ def _key(value: object) -> str:
         return _NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return printable(str(value))
-
-
-def _clipped(text: str) -> str:
-    if width(text) <= CELL_WIDTH_MAX:
-        return text
-    while width(text) >= CELL_WIDTH_MAX:
-        text = text[:-1]
-    return text + "…"
+    return str(value)
 
 
 def _figure(name: str, value: object) -> str:

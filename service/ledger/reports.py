@@ -13,10 +13,11 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.domain.money import usd_text
+from service.domain.rivals import BASELINE, CHEAPEST, RANDOM, STRONGEST, interval
 from service.ledger.sinks.port import CostSums, Sink
 
 DEFAULT_GROUPING = ("model",)
@@ -26,11 +27,38 @@ SHARE_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """Requests that are compared with one baseline: what they cost, what they would have cost; pico-USD.
+
+    `assumed_pusd` is what of the latter is for answers whose length was assumed, `None` where some row does not say.
+    """
+
+    requests: int
+    cost_pusd: int
+    would_pusd: int
+    assumed_pusd: int | None
+
+    @property
+    def saved_pusd(self) -> int:
+        """Signed."""
+        return self.would_pusd - self.cost_pusd
+
+    @property
+    def saved_between(self) -> tuple[int | None, int | None]:
+        """(least, most) that was saved, by how long the answers could have been; `None` is unknown."""
+        if self.assumed_pusd is None:
+            return None, None
+        low, high = interval(self.would_pusd, self.assumed_pusd)
+        return low - self.cost_pusd, high - self.cost_pusd
+
+
+@dataclass(frozen=True, slots=True)
 class CostRow:
     """One line of a report. Money in pico-USD; `baseline_pusd` and `saved_pusd` are `None` when no baseline is known.
 
     `keys` maps each grouping to its value; `None` is an attempt without it (no key, no tag). `estimated_share` in
-    [0, 1] is the share of billable attempts whose usage is not the provider's own number.
+    [0, 1] is the share of billable attempts whose usage is not the provider's own number. `savings` has each baseline
+    that some request is compared with, by name.
     """
 
     keys: Mapping[str, str | bool | None]
@@ -44,6 +72,7 @@ class CostRow:
     unpriced_attempts: int
     open_attempts: int
     simulated_attempts: int
+    savings: Mapping[str, Saving] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """The row as every format shows it: tokens by bucket, money as exact decimal strings in USD."""
@@ -125,7 +154,19 @@ def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:
         unpriced_attempts=sums.unpriced_attempts,
         open_attempts=sums.open_attempts,
         simulated_attempts=sums.simulated_attempts,
+        savings=_savings(sums),
     )
+
+
+def _savings(sums: CostSums) -> dict[str, Saving]:
+    """What each baseline comes to that is known of some request."""
+    found = {}
+    for name in (BASELINE, STRONGEST, CHEAPEST, RANDOM):
+        one, assumed = sums.baselines[name], sums.baselines[f"{name}_assumed"]
+        if one.requests:
+            told = assumed.baseline_pusd if assumed.requests == one.requests else None
+            found[name] = Saving(one.requests, one.cost_pusd, one.baseline_pusd, told)
+    return found
 
 
 def _by_keys(row: CostRow) -> tuple[tuple[bool, str], ...]:

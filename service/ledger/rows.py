@@ -32,6 +32,13 @@ MAX_COUNT = 10**15
 """The largest token count of one bucket; 9,000 such rows can still be summed in 64 bits."""
 
 _BUCKETS: Final = frozenset(BUCKETS)
+_MONEY: Final = tuple(
+    (name, "cost_out_of_range" if name == "cost_pusd" else "baseline_out_of_range")
+    for name in TerminalEntry._fields
+    if name.endswith("_pusd")
+)
+"""What must fit 64 bits, and the flag of what does not."""
+
 _APART: Final = frozenset({"tags", "usage", "usage_flags", "price"})
 """Fields that hold several values: each is made storable in its own way."""
 
@@ -68,7 +75,7 @@ def terminal_body(entry: TerminalEntry) -> dict[str, object]:
     _check_identifier("attempt_id", entry.attempt_id)
     _check_instant(entry.at_ms)
     body = _plain_fields(entry)
-    for name, flag in (("cost_pusd", "cost_out_of_range"), ("baseline_pusd", "baseline_out_of_range")):
+    for name, flag in _MONEY:
         if name in body and not _fits(body[name]):
             del body[name]
             flags.append(flag)

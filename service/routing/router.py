@@ -25,6 +25,7 @@ from service.domain.decision import Candidate, Decision, Intent, Ranked, ReasonC
 from service.domain.features import RequestFeatures
 from service.domain.imagined import imagined
 from service.domain.money import PriceQuote
+from service.domain.rivals import Rival
 from service.domain.what_if import WhatIf
 from service.routing.addressing import resolve
 from service.routing.estimate import answer_of
@@ -32,6 +33,7 @@ from service.routing.exploring import drawn, moved
 from service.routing.policies.wording import ALONE, below, reason
 from service.routing.prefixes import BLOCK_TOKENS, split
 from service.routing.prepared import VERSIONS_MAX, keep, prepared
+from service.routing.rivals import rivals
 from service.routing.rules import NOT_READ
 from service.routing.weighing import Circumstances, Weighed, weigh
 from service.routing.what_if import what_if
@@ -85,6 +87,7 @@ def decide(asked: RequestFeatures, intent: Intent, catalog: Catalog, around: Cir
         degraded=(*rules.degraded, *missed, *(("classifier",) if intent.doubt == NOT_READ else ())),
         draw=draw,
         what_if=partial(what_if, weighed) if not first else WhatIf,
+        rivals=partial(_rivals, weighed),
     )
 
 
@@ -119,6 +122,11 @@ def _baseline(catalog: Catalog, at: datetime) -> tuple[Deployment, PriceQuote] |
         if quote is not None:
             return deployment, quote
     return None
+
+
+def _rivals(weighed: Weighed) -> tuple[Rival, ...]:
+    """Whom the choice is compared with, once it is paid for."""
+    return rivals(weighed, _baseline(weighed.catalog, weighed.entrants.measure.at))
 
 
 def _versions(weighed: Weighed) -> Mapping[str, str]:

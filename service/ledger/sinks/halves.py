@@ -35,7 +35,7 @@ class Kind(Enum):
 _INTEGERS: Final = frozenset(
     {
         *("attempt_number", "opened_ms", "ended_ms", "streaming", "simulated", "choices", "output_tokens_cap"),
-        *("last_user_tokens", "writer", "upstream_status", "final"),
+        *("last_user_tokens", "writer", "upstream_status", "final", "compared_by"),
     }
 )
 
@@ -79,6 +79,7 @@ TERMINAL_COLUMNS: Final = (
     "price",
     *(baseline.column for baseline in BASELINES),
     "baseline_model",
+    "compared_by",
     "served_model",
     "upstream_status",
     "upstream_id",

@@ -62,10 +62,20 @@ class Baseline(NamedTuple):
     column: str
 
 
-BASELINES = (Baseline("baseline", "baseline_pusd"),)
+BASELINES = (
+    Baseline("baseline", "baseline_pusd"),
+    Baseline("baseline_assumed", "baseline_assumed_pusd"),
+    Baseline("strongest", "strongest_pusd"),
+    Baseline("strongest_assumed", "strongest_assumed_pusd"),
+    Baseline("cheapest", "cheapest_pusd"),
+    Baseline("cheapest_assumed", "cheapest_assumed_pusd"),
+    Baseline("random", "random_pusd"),
+    Baseline("random_assumed", "random_assumed_pusd"),
+)
 """One line here is one baseline more: every sink derives its columns and its sums from this table.
 
-The field must be in `TerminalEntry`, too. The first one is the configured baseline.
+The field must be in `TerminalEntry`, too. The first one is the configured baseline. `<name>_assumed` is what of a
+baseline's cost is for answers whose length was assumed (`domain.rivals`).
 """
 
 LAYOUT = 6 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)

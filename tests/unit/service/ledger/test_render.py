@@ -8,8 +8,8 @@ import io
 import orjson
 import pytest
 
-from service.ledger.cells import printable, width
-from service.ledger.render import CELL_WIDTH_MAX, FORMATS, NOTHING, as_csv, as_json, as_table
+from service.ledger.cells import CELL_WIDTH_MAX, printable, width
+from service.ledger.render import FORMATS, NOTHING, as_csv, as_json, as_table
 from service.ledger.reports import CostReport, CostRow
 from service.ledger.sinks.port import TOKEN_COLUMNS
 

@@ -33,7 +33,7 @@ from service.ledger.indexer import Indexer
 from service.ledger.journal import Journal
 from service.pipeline import Pipeline
 from service.spending import Spending, open_counters
-from service.startup import open_ledger
+from service.startup import open_cache, open_ledger
 from service.upstream.client import UpstreamClient
 from service.upstream.protocols import PROTOCOLS
 from service.upstream.transports import open_transport
@@ -73,12 +73,12 @@ def build(
         clock=clock,
         attempts_max=settings.attempts_max,
         deadline_s=settings.deadline_s,
-        limiter=Limiter(open_counters(settings)),
+        limiter=Limiter(open_counters(settings), catalog.budgets),
     )
     pipeline.settler.watch = StrongShareWatch(shares, clock)
-    pipeline.limiter.budgets = catalog.budgets
     counters, by = pipeline.settler.counters, settings.metrics_spend_by
     counters.by_key, counters.by_tag = by in (SpendBy.KEY, SpendBy.BOTH), by in (SpendBy.TAG, SpendBy.BOTH)
+    pipeline.cache = open_cache(settings, keys, clock, catalog.cache)
     pipeline.learned = read_learned(settings, catalog)
     house = House(
         settings=settings,

@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         "`postgresql://user:password@host:5432/database`, which several replicas may share. Default: "
         "`ledger.sqlite` in the data directory. See [ledger.md](ledger.md).",
     )
+    cache_url: SecretStr | None = Field(
+        default=None,
+        description="Where answers are kept for all processes and replicas together, once the registry has `cache:`: a "
+        "URL as for COE_REDIS_URL. Default: in the memory of each process.",
+    )
     failpoint: str | None = Field(
         default=None,
         description="For tests of the router alone: where it dies, fails or waits, as `point:action`.",

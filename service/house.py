@@ -137,6 +137,7 @@ class House:
             self._loop_watch.stop()
         await self.pipeline.settler.settled()
         await self.spending.close()  # before the journal says that nothing of this process is open
+        await self.pipeline.cache.close()
         await self.journal.close()
         self._stop.set()
         if self._indexing is not None:
@@ -167,6 +168,7 @@ class House:
             telemetry.LOG_DROPPED: telemetry.LOG.dropped,
             telemetry.COSTS_DROPPED: telemetry.COSTS.dropped,
             telemetry.CLOCK_JUMPS: counters.clock_jumps,
+            **self.pipeline.cache.figures(),
         }
         return counters.text(gauges)
 
@@ -205,6 +207,8 @@ class House:
             found[telemetry.PART_LOG] = "lines were dropped within the last minute"
         if (uncounted := self.spending.trouble(limited=self._limited())) is not None:
             found[telemetry.PART_BUDGETS] = uncounted
+        if self.pipeline.catalog.cache is not None and self.pipeline.cache.problem:
+            found[telemetry.PART_CACHE] = "its store can't be asked at the moment; the log says why"
         return found
 
     def stored_decision(self, decision_id: str) -> dict[str, object] | None:
@@ -302,6 +306,7 @@ class House:
             self._registry_refused, self.pipeline.given_up = "", ()
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
             self.pipeline.limiter.budgets = catalog.budgets
+            self.pipeline.cache.fit(catalog.cache)
             # Whoever mended a key or a name reloads, and wants it used.
             self.pipeline.attempting.forget()
             log.info(telemetry.REGISTRY_RELOADED, version=catalog.version, offer=offer, **learned.versions())

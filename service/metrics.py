@@ -33,6 +33,8 @@ OVERHEAD_BOUNDS_S: Final = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.02
 FIRST_CONTENT_BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LAG_BOUNDS_S: Final = (0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
+_LABELS: Final = {telemetry.PART_DEGRADED: "part", telemetry.CACHE_NOT_KEPT: "reason"}
+
 _STATUSES: Final = frozenset(
     {"400", "401", "403", "404", "408", "409", "413", "422", "429", "500", "502", "503", "504", "529"}
 )
@@ -158,7 +160,7 @@ class Counters:
     def text(self, gauges: Mapping[str, Gauge]) -> str:
         """All of it in Prometheus' text format, with numbers that others keep; the largest lag begins anew.
 
-        A gauge is a number, or one for each deployment or part.
+        A gauge is a number, or one for each deployment, part or reason.
         """
         told: list[str] = []
         for name, meaning in telemetry.METRICS.items():
@@ -171,11 +173,11 @@ class Counters:
         if name in gauges:
             found = gauges[name]
             if isinstance(found, int):
-                return (f"{name} {found}",)
+                return (f"{name} {usd_text(found) if name == telemetry.CACHE_SAVED else found}",)
             if isinstance(found, Labelled):
                 return (f"{name}{_labels(found.names, one)} {value}" for one, value in found.values.items())
-            label = ("part",) if name == telemetry.PART_DEGRADED else ("deployment",)
-            return (f"{name}{_labels(label, (one,))} {value:g}" for one, value in found.items())
+            label = (_LABELS.get(name, "deployment"),)
+            return (f"{name}{_labels(label, (one,))} {_plain(value)}" for one, value in found.items())
         if name == telemetry.LOOP_LAG_MAX:
             return (f"{name} {self.lag_max_s:.6f}",)
         if name == telemetry.BUDGET_SOFT_EXCEEDED:
@@ -250,6 +252,11 @@ def _add(counts: dict[tuple[str, ...], int], labels: tuple[str, ...], amount: in
     if labels not in counts and len(counts) >= SERIES_MAX:
         labels = (OTHER,) * len(labels)
     counts[labels] = counts.get(labels, 0) + amount
+
+
+def _plain(value: float) -> str:
+    """A count to the last one, anything else shortly."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _word(ended: str) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ import orjson
 
 from service import telemetry
 from service.attempting import NO_BUDGET, Answered, Attempting, Limits
+from service.cache.answer_cache import HIT, AnswerCache
+from service.cache.memory import MemoryStore
+from service.cache.sealing import Kept
+from service.cached_reply import StoredStream, author_of, booked
 from service.domain.access import Caller
 from service.domain.catalog import Catalog
 from service.domain.chat import ChatRequest
@@ -54,7 +59,7 @@ from service.stream_reply import StreamReply
 from service.upstream.client import UpstreamClient, WholeAnswer
 from service.upstream.patience import Patience
 from service.upstream.splice import Told
-from service.work import Arrival, Work
+from service.work import Arrival, Attempt, Work
 
 DECISIONS_KEPT = 2_048
 """Decision records answered from memory; older ones come from the index."""
@@ -73,6 +78,9 @@ class WholeReply:
     body: bytes
     content_type: str
     headers: Mapping[str, str]
+
+
+Reply = WholeReply | StreamReply | StoredStream
 
 
 class Pipeline:
@@ -96,6 +104,7 @@ class Pipeline:
         self._prefixes = Prefixes()
         self.limiter = limiter or unlimited()
         self.settler = Settler(ledger, clock, prefixes=self._prefixes, limiter=self.limiter)
+        self.cache = AnswerCache(MemoryStore(clock.monotonic), secrets.token_bytes(), clock)  # until `app` gives one
         self._classifier = classifier
         self.client = client
         self.attempting = Attempting(client, self.settler, clock, attempts_max=attempts_max, chance=random.random)
@@ -104,7 +113,7 @@ class Pipeline:
         self._deadline_s = deadline_s
         self._decisions: OrderedDict[str, _Remembered] = OrderedDict()
 
-    async def answer(self, chat: ChatRequest, arrival: Arrival) -> WholeReply | StreamReply:
+    async def answer(self, chat: ChatRequest, arrival: Arrival) -> Reply:
         """Answer one request. Raises a `CoeError` that `api` renders; by then every attempt is settled.
 
         A cancellation ends in `Stopping`, unless `arrival.cut_by` names another reason: then it passes.
@@ -115,7 +124,8 @@ class Pipeline:
         quote = baseline_quote(catalog, self._clock.utc())
         baseline = (decision.baseline_model, quote) if decision.baseline_model and quote else None
         told, lease = Told() if may_be_resumed(chat) else None, self.limiter.lease(arrival.caller, chat.steering.tags)
-        work = Work(chat, arrival, decision, baseline, chain, told=told, lease=lease)
+        visit = self.cache.visit(chat, arrival.caller, decision, catalog)
+        work = Work(chat, arrival, decision, baseline, chain, told=told, lease=lease, visit=visit)
         try:
             self._write_down(work)
             reply = await self._in_time(work, catalog)
@@ -187,7 +197,7 @@ class Pipeline:
         whole = usd_text(sum(known)) if len(known) == len(attempts) else None
         return {**told, "attempts": [one.shown() for one in attempts], "cost_usd": whole}
 
-    async def _in_time(self, work: Work, catalog: Catalog) -> WholeReply | StreamReply:
+    async def _in_time(self, work: Work, catalog: Catalog) -> Reply:
         """The first answer, or 504 when the time of the request is over before it."""
         limit_ms, own = self._limit_ms(work)
         limits = Limits(work.arrival.at + limit_ms / 1000, callers=own)
@@ -243,33 +253,69 @@ class Pipeline:
         ours = self._deadline_s * 1000
         return (own, True) if own < ours else (ours, False)
 
-    async def _reply(
-        self, work: Work, catalog: Catalog, patience: Patience, limits: Limits
-    ) -> WholeReply | StreamReply:
-        """What the first candidate that answers makes of it."""
+    async def _reply(self, work: Work, catalog: Catalog, patience: Patience, limits: Limits) -> Reply:
+        """What the cache has, or what the first candidate that answers makes of it."""
+        kept = await self.cache.find(work.visit)
+        if kept is not None and (reply := await self._stored(work, kept)) is not None:
+            return reply
         found = await self.attempting.first_that_answers(work, catalog, patience, limits)
         if isinstance(found.answer, WholeAnswer):
-            return self._whole(work, found.answer)
+            self.keep(work, found.attempt, found.answer.body, found.answer.content_type)
+            return self._whole(work, found.answer.body, found.answer.content_type)
         return StreamReply(self, work, catalog, found, found.answer)
 
-    def _whole(self, work: Work, whole: WholeAnswer) -> WholeReply:
+    async def _stored(self, work: Work, kept: Kept) -> Reply | None:
+        """An answer from the cache, booked; `None` when it may not be given to this request any more."""
+        author, visit = author_of(kept, work.decision), work.visit
+        assert visit is not None  # noqa: S101 # without one nothing is found
+        if author is None:
+            self.cache.missed(visit)
+            return None
+        attempt = await booked(self.settler, self._clock, work, kept, author)
+        self.cache.given(visit, kept)
+        if not kept.stream:
+            return self._whole(work, kept.body, kept.content_type)
+        headers = {**self.headers(work), "x-coe-cost-usd": usd_text(0)}
+        return StoredStream(self.settler, work, attempt, kept.body, headers)
+
+    def keep(self, work: Work, attempt: Attempt, body: bytes, content_type: str) -> None:
+        """Hand an answer of a vendor, settled, to the cache; it keeps what is whole."""
+        visit, row = work.visit, work.attempts[attempt.entry.attempt_number - 1].row
+        if visit is None or row is None:
+            return
+        tally, entry, candidate = attempt.tally, attempt.entry, attempt.candidate
+        kept = Kept(
+            body=body,
+            content_type=content_type,
+            stream=work.chat.stream,
+            at_ms=row.at_ms,
+            deployment=candidate.deployment.id,
+            attempt_id=entry.attempt_id,
+            cost_pusd=row.cost_pusd,
+            upstream_id=tally.upstream_id,
+            served_model=tally.model,
+        )
+        given_up = any(one != telemetry.PART_CACHE for one in self._given_up(work)) or candidate.below is not None
+        self.cache.keep(visit, kept, given_up=given_up)
+
+    def _whole(self, work: Work, body: bytes, content_type: str) -> WholeReply:
         """A unary answer with its cost, and with the explanation where that was asked for."""
         headers = self.headers(work)
         spent = work.spent_pusd()
         if spent is not None:
             headers["x-coe-cost-usd"] = usd_text(spent)
-        body = whole.body
         if work.chat.steering.explain:
             try:
                 body = scan(body).edited({"coe": orjson.dumps(explanation(work))})
             except RawJsonError:
                 # The scanner is stricter than vendors are. The answer is paid: it goes out as it is.
                 headers["x-coe-degraded"] = ",".join((*self._given_up(work), "explain"))
-        return WholeReply(body, whole.content_type, headers)
+        return WholeReply(body, content_type, headers)
 
     def headers(self, work: Work) -> dict[str, str]:
         """The `x-coe-*` headers of a response, on success and on error: who was tried last, or would have been."""
-        decision = work.decision
+        decision, visit = work.decision, work.visit
+        called = 0 if visit is not None and visit.told == HIT else len(work.attempts)
         deployment = (work.last or decision.chosen).deployment
         headers = {
             "x-coe-decision-id": decision.id,
@@ -277,11 +323,13 @@ class Pipeline:
             "x-coe-provider": deployment.provider.name,
             "x-coe-intent": decision.intent.told,
             "x-coe-policy": decision.policy,
-            "x-coe-attempts": str(len(work.attempts)),
+            "x-coe-attempts": str(called),
             "x-coe-overhead-ms": f"{work.overhead_ms(self._clock.monotonic()):.2f}",
         }
         if deployment.provider.simulated:
             headers["x-coe-simulated"] = "true"
+        if visit is not None:
+            headers["x-coe-cache"] = visit.told
         if work.lease is not None:
             headers.update(work.lease.headers)
         given_up = self._given_up(work)
@@ -293,7 +341,8 @@ class Pipeline:
         """What was given up to answer, as `x-coe-degraded` tells it."""
         rests = any(rest is not NO_BUDGET for rest in work.passed_over.values())
         marks = () if work.lease is None else sorted(work.lease.marks)
-        return (*work.decision.degraded, *((RESTING,) if rests else ()), *marks, *self.given_up)
+        away = (telemetry.PART_CACHE,) if work.visit is not None and work.visit.away else ()
+        return (*work.decision.degraded, *((RESTING,) if rests else ()), *marks, *away, *self.given_up)
 
     def _write_down(self, work: Work) -> None:
         """Put the decision into the journal, and remember it."""

@@ -31,6 +31,7 @@ from service.guard.overruns import Overruns
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.cost_lines import RequestEnd, RequestSum, attempt_line, request_line
 from service.ledger.recorder import (
+    ANSWER,
     CLIENT_LEFT,
     Identity,
     Outcome,
@@ -91,7 +92,7 @@ class Settler:
         except ValueError as problem:
             raise InvalidRequest(f"this request can't be written down: {problem}") from problem
 
-    async def open(self, work: Work, options: Sequence[Candidate]) -> Attempt:
+    async def open(self, work: Work, options: Sequence[Candidate], kind: str = ANSWER) -> Attempt:
         """Reserve what an attempt may cost, and write down that it is about to be made.
 
         `options` are one candidate with each reservation that would do. Raises LedgerUnavailable, or why a budget or a
@@ -114,7 +115,7 @@ class Settler:
                 tags=tuple(sorted({*caller.tags, *said})) if said or caller.tags else (),
                 streaming=work.chat.stream,
             )
-            entry = opening(who, work.decision, candidate, _unix_ms(at))
+            entry = opening(who, work.decision, candidate, _unix_ms(at))._replace(kind=kind)
             await self._ledger.append_open(entry)
         except BaseException as problem:
             if lease is not None:
@@ -122,18 +123,21 @@ class Settler:
             if isinstance(problem, ValueError):
                 raise InvalidRequest(f"this request can't be written down: {problem}") from problem
             raise
-        if self.watch is not None and not work.attempts:
+        if self.watch is not None and not work.attempts and kind == ANSWER:
             self.watch.decided(work.decision)
         self._open.add(entry.attempt_id)
-        self.load.begun(entry.attempt_id, candidate.deployment)
+        if kind == ANSWER:
+            self.load.begun(entry.attempt_id, candidate.deployment)
         work.attempts.append(Tried(entry))
         work.last = candidate
-        return Attempt(entry, candidate, Tally(started=self._clock.monotonic(), stop=self._stop(work, candidate)))
+        return Attempt(entry, candidate, Tally(started=self._clock.monotonic(), stop=self._stop(work, candidate, kind)))
 
-    def _stop(self, work: Work, candidate: Candidate) -> Stop | None:
+    def _stop(self, work: Work, candidate: Candidate, kind: str) -> Stop | None:
         """Where a stream is to end that was asked to, by its caller or by a budget."""
         lease = work.lease
-        if not (work.chat.stream and (work.chat.steering.stop_at_budget or (lease is not None and lease.stops))):
+        if kind != ANSWER or not (
+            work.chat.stream and (work.chat.steering.stop_at_budget or (lease is not None and lease.stops))
+        ):
             return None
         yardstick = self._yardsticks.of(candidate.deployment.id)
         ceiling, spent = work.decision.ceiling_pusd, work.spent_pusd()
@@ -188,22 +192,25 @@ class Settler:
             work.baseline,
             work.decision,
         )
-        work.attempts[attempt.entry.attempt_number - 1].row = row
-        work.costs.append(row.cost_pusd)
-        opened = datetime.fromtimestamp(attempt.entry.at_ms / 1000, UTC)
-        tokens = 0 if usage is None else usage.input_total + usage.output_total
-        spent, entry = Spent(row.cost_pusd or 0, tokens, opened), attempt.entry
-        self._limiter.settle(work.lease, work.arrival.caller, entry.tags, entry.attempt_number, spent)
         self.counters.attempt(candidate.deployment.id, ended, row.usage, row.cost_pusd, row.ttft_ms)
-        self.counters.booked(entry, row, work.arrival.caller.tags)
         if self._prefixes is not None and usage is not None:
             self._prefixes.settled(work.chain, candidate.deployment, usage, tally.started, candidate.warm_tokens)
+        await self.book(work, attempt, row, 0 if usage is None else usage.input_total + usage.output_total)
+        return row
+
+    async def book(self, work: Work, attempt: Attempt, row: TerminalEntry, tokens: int) -> None:
+        """Give back what an attempt held, count its money and `tokens`, and write its terminal row."""
+        entry = attempt.entry
+        work.attempts[entry.attempt_number - 1].row = row
+        work.costs.append(row.cost_pusd)
+        spent = Spent(row.cost_pusd or 0, tokens, datetime.fromtimestamp(entry.at_ms / 1000, UTC))
+        self._limiter.settle(work.lease, work.arrival.caller, entry.tags, entry.attempt_number, spent)
+        self.counters.booked(entry, row, work.arrival.caller.tags)
         if telemetry.tells_costs():
             telemetry.cost_line(attempt_line(entry, row))
             _tell_request(work)
         if not self._written_at_once(row):
             await asyncio.shield(self._run(self._write(row)))
-        return row
 
     def settle_later(self, work: Work, attempt: Attempt, ended: str) -> asyncio.Task[TerminalEntry]:
         """Settle in a task of its own, which no cancellation of the request reaches."""

@@ -18,15 +18,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from service.cache.answer_cache import AnswerCache
+from service.cache.memory import MemoryStore
+from service.cache.redis_store import SETTING, RedisStore
+from service.cache.stores import Store
 from service.catalog.check import check
 from service.catalog.load import load
 from service.config import Settings, environ
-from service.domain.catalog import Catalog, Deployment
+from service.domain.catalog import CacheSpec, Catalog, Deployment
+from service.domain.ports import Clock
 from service.errors import ConfigurationError
 from service.guard.keys import KEYS_FILE, KeyStore
 from service.guard.pepper import load_pepper
 from service.ledger.sinks import open_sink
 from service.ledger.sinks.port import Sink
+from service.redis_client import check_url
 from service.simulator import SimulatorThread, scripts_for, simulated
 from service.upstream.local_engines import candidates, discover, loopback_get, with_local_engines
 from service.upstream.protocols import PROTOCOLS
@@ -136,6 +142,23 @@ def open_keys(settings: Settings) -> KeyStore:
     pepper = settings.key_pepper.get_secret_value() if settings.key_pepper is not None else None
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return KeyStore(settings.data_dir / KEYS_FILE, load_pepper(settings.data_dir, pepper))
+
+
+def check_cache(settings: Settings) -> None:
+    """Raise ConfigurationError where `COE_CACHE_URL` can't be meant, before a worker finds out."""
+    if settings.cache_url is not None:
+        check_url(settings.cache_url.get_secret_value(), SETTING)
+
+
+def open_cache(settings: Settings, keys: KeyStore, clock: Clock, spec: CacheSpec | None) -> AnswerCache:
+    """The cache of a process, as large as the registry says; raises ConfigurationError for a URL that can't be used."""
+    url = settings.cache_url
+    store: Store = MemoryStore(clock.monotonic)
+    if url is not None:
+        store = RedisStore(url.get_secret_value(), settings.redis_prefix, clock.monotonic)
+    cache = AnswerCache(store, keys.derived(b"answers"), clock)
+    cache.fit(spec)
+    return cache
 
 
 def own_instance(data_dir: Path) -> int:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.attempting import Answered, Attempting
+from service.cache.answer_cache import Visit
 from service.domain.catalog import Catalog
 from service.domain.decision import Candidate
 from service.errors import UpstreamError
@@ -23,7 +24,9 @@ from service.ledger.statuses import told_as
 from service.settling import Settler
 from service.stream_events import DONE_EVENT, error_event, explaining_event, stopped_events
 from service.upstream.stream import AnswerStream, Put
-from service.work import Work
+from service.work import Attempt, Work
+
+EVENT_STREAM: Final = "text/event-stream"
 
 
 class Owner(Protocol):
@@ -34,6 +37,10 @@ class Owner(Protocol):
 
     def headers(self, work: Work) -> dict[str, str]:
         """The `x-coe-*` headers of a response."""
+        ...
+
+    def keep(self, work: Work, attempt: Attempt, body: bytes, content_type: str) -> None:
+        """Hand a whole answer to the cache, where the request has a visit there."""
         ...
 
     async def resume(self, work: Work, catalog: Catalog, broke: Candidate) -> tuple[Answered, bytes] | None:
@@ -71,8 +78,9 @@ class StreamReply:
         """As `AnswerStream.forward`; then, settled, `[DONE]`, or an error event and nothing after it."""
         if self._ended:
             return None
+        visit = self._work.visit
         try:
-            refused = await self._stream.forward(put)
+            refused = await self._stream.forward(put if visit is None or not visit.writes else noting(visit, put))
         except UpstreamError as problem:
             return await self._broke(put, problem)
         if refused is not None:
@@ -83,6 +91,8 @@ class StreamReply:
             await self._end(STOPPED_AT_BUDGET)
             return stopped_events(self._work, self._attempt) + self._explained() + DONE_EVENT
         await self._end(COMPLETE)
+        if visit is not None:
+            self._owner.keep(self._work, self._attempt, b"".join(visit.pieces), EVENT_STREAM)
         return self._explained() + DONE_EVENT
 
     def _explained(self) -> bytes:
@@ -104,6 +114,8 @@ class StreamReply:
         if resumed is None:
             owner.settler.tell(work, told_as(problem.cause))
             return error_event(problem)
+        if work.visit is not None:
+            work.visit.writes = False  # of two models' making
         found, announcement = resumed
         assert isinstance(found.answer, AnswerStream)  # noqa: S101 # a request that streams is answered by a stream
         self._attempt, self._leave, self._stream, self._ended = found.attempt, found.leave, found.answer, False
@@ -133,3 +145,13 @@ class StreamReply:
             await self._owner.settler.settle(self._work, self._attempt, ended)
         finally:
             self._owner.settler.tell(self._work, told_as(ended))
+
+
+def noting(visit: Visit, put: Put) -> Put:
+    """Notes each piece for the cache; also one that is refused, which is then sent by whoever refused it."""
+
+    def noted(piece: bytes) -> bool:
+        visit.note(piece)
+        return put(piece)
+
+    return noted

@@ -48,6 +48,9 @@ COUNTERS_LOST = "counters_lost"
 COUNTERS_FOUND = "counters_found"
 SPEND_UNCOUNTED = "spend_uncounted"
 BUDGET_EXCEEDED = "budget_exceeded"
+CACHE_LOST = "cache_lost"
+CACHE_FOUND = "cache_found"
+CACHE_FORGED = "cache_forged"
 
 EVENTS = {
     STARTED: "the router is ready to answer; fields: version, registry, offer, simulated, kernel",
@@ -78,6 +81,9 @@ EVENTS = {
     COUNTERS_FOUND: "the store of budgets and limits answers, and knows what this process knows",
     SPEND_UNCOUNTED: "what was spent before this start can't be counted yet; fields: error",
     BUDGET_EXCEEDED: "a soft budget or limit is exceeded; once an hour; fields: key_id, budget, kind",
+    CACHE_LOST: "the store of kept answers can't be asked; fields: error",
+    CACHE_FOUND: "the store of kept answers answers again",
+    CACHE_FORGED: "the store of kept answers held something that no router with this pepper put there",
     FAILPOINT_ARMED: "the router will die, fail or wait on purpose, for a test; fields: point, action",
 }
 """What each event means; docs/logs.md is kept equal to this by a test."""
@@ -117,6 +123,14 @@ COSTS_DROPPED = "coe_cost_lines_dropped_total"
 CLOCK_JUMPS = "coe_clock_jumps_total"
 BUDGET_REFUSALS = "coe_budget_refusals_total"
 BUDGET_SOFT_EXCEEDED = "coe_budget_soft_exceeded_total"
+CACHE_HITS = "coe_cache_hits_total"
+CACHE_MISSES = "coe_cache_misses_total"
+CACHE_STORED = "coe_cache_stored_total"
+CACHE_NOT_KEPT = "coe_cache_not_kept_total"
+CACHE_EVICTED = "coe_cache_evicted_total"
+CACHE_BYTES = "coe_cache_bytes"
+CACHE_ERRORS = "coe_cache_errors_total"
+CACHE_SAVED = "coe_cache_saved_usd_total"
 
 METRICS = {
     REQUESTS: "counter: requests that were decided, by the `status` they ended with (499: the caller left)",
@@ -151,6 +165,14 @@ METRICS = {
     CLOCK_JUMPS: "counter: times that the clock of this machine was set by more than a second",
     BUDGET_REFUSALS: "counter: attempts that a budget or a limit refused, by the `code` of the error",
     BUDGET_SOFT_EXCEEDED: "counter: requests that went over a soft budget or limit and were let pass",
+    CACHE_HITS: "counter: requests that were answered from the cache",
+    CACHE_MISSES: "counter: requests that were looked for in the cache and answered by a vendor",
+    CACHE_STORED: "counter: answers that were kept",
+    CACHE_NOT_KEPT: "counter: answers that were not, by `reason`: unfinished, too_large, given_up, busy",
+    CACHE_EVICTED: "counter: answers in memory that made room for others",
+    CACHE_BYTES: "gauge: what answers in memory take; of a Redis, its own figures tell",
+    CACHE_ERRORS: "counter: times that the store of answers could not be asked, or held what was not put there so",
+    CACHE_SAVED: "counter: what the answers given from the cache had cost, in USD",
     STRONG_SHARE_ALARMS: "counter: alarms on the share of strong choices of a key, since start",
     STRONG_SHARE_KEYS: "gauge: keys whose alarm is on",
 }
@@ -163,6 +185,7 @@ PART_KEYS = "keys"
 PART_CLASSIFIER = "classifier"
 PART_LOG = "log"
 PART_BUDGETS = "budgets"
+PART_CACHE = "cache"
 
 PARTS = {
     PART_LEDGER: "nothing is spent: a new request gets 503 `ledger_unavailable`; what runs ends, and its end is kept",
@@ -171,6 +194,7 @@ PARTS = {
     PART_KEYS: "nobody is let in: 503 `keys_unavailable`",
     PART_CLASSIFIER: "what could not be read goes to a model that is good at everything",
     PART_BUDGETS: "what is under a hard budget gets 503 `budget_store_unavailable`; other limits are not held",
+    PART_CACHE: "requests go on and are answered by vendors; nothing is found in the cache or kept there",
     PART_LOG: "requests go on; lines that nobody reads are dropped and counted",
 }
 """What the router does while a part of its own is not in order; docs/reliability.md is kept equal to this by a test."""

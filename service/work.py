@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.cache.answer_cache import Visit
 from service.domain.access import Caller
 from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
@@ -48,7 +49,8 @@ class Work:
     beginnings of its prompt. `waited_s` is time spent waiting on vendors, in seconds. `told` is the text that its
     caller has, noted only where it may be gone on with, `authors` the models that it is of. `tries` counts the calls of
     each deployment, `failed` has those that failed, `asked` what they may have failed of. `lease` is what it holds of
-    budgets and limits, where it has any. `end` is how it ended, until the cost log has it.
+    budgets and limits, where it has any, `visit` what it may do at the cache. `end` is how it ended, until the cost log
+    has it.
     """
 
     chat: ChatRequest
@@ -66,6 +68,7 @@ class Work:
     passed_over: dict[str, Rest] = field(default_factory=dict)
     told: Told | None = None
     lease: Lease | None = None
+    visit: Visit | None = None
     tries: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     authors: set[str] = field(default_factory=set)

@@ -31,8 +31,7 @@ from service.domain.chat import ChatRequest
 from service.errors import CoeError, Stopping
 from service.house import House
 from service.ledger.recorder import CLIENT_LEFT
-from service.pipeline import WholeReply
-from service.stream_reply import StreamReply
+from service.pipeline import Reply, WholeReply
 from service.work import Arrival
 
 CHAT_PATH: Final = "/v1/chat/completions"
@@ -105,9 +104,9 @@ async def _answer(
         return render(problem, request_id)
     except asyncio.CancelledError:
         return render(Stopping(), request_id)
-    if isinstance(reply, StreamReply):
-        return rendering.StreamResponse(reply, request_id, house.settings.on_disconnect)
-    return reply
+    if isinstance(reply, WholeReply):
+        return reply
+    return rendering.StreamResponse(reply, request_id, house.settings.on_disconnect)
 
 
 async def parsed(data: bytes, head: Head, house: House) -> ChatRequest:
@@ -120,7 +119,7 @@ async def parsed(data: bytes, head: Head, house: House) -> ChatRequest:
 
 async def _while_listening(
     house: House, request: ChatRequest, arrival: Arrival, scope: Scope, receive: Receive
-) -> WholeReply | StreamReply:
+) -> Reply:
     """Run the pipeline; the door says at once when the caller leaves."""
     cuts = request.stream and house.settings.on_disconnect is OnDisconnect.CLOSE
     scope[LEFT] = left = _leaving(arrival, asyncio.current_task() if cuts else None)

@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.api.door import LEFT, TELLS
 from service.api.errors import plain, plain_value, render
+from service.cached_reply import StoredStream
 from service.config import OnDisconnect
 from service.errors import Broken, Stopping
 from service.ledger.recorder import CALLER_STALLED, CLIENT_LEFT, INTERNAL_ERROR, ROUTER_STOPPING
@@ -60,7 +61,7 @@ async def send_whole(reply: WholeReply, request_id: str, send: Send) -> None:
 class StreamResponse(Response):
     """A streamed answer."""
 
-    def __init__(self, reply: StreamReply, request_id: str, on_disconnect: OnDisconnect) -> None:
+    def __init__(self, reply: StreamReply | StoredStream, request_id: str, on_disconnect: OnDisconnect) -> None:
         self.status_code = 200
         self.background = None
         self._reply = reply

@@ -12,14 +12,15 @@ Invariants
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from service.domain.catalog import Selector
-from service.domain.chat import Steering
+from service.domain.catalog import CACHE_TTL_S_MAX, Selector
+from service.domain.chat import CacheWish, Steering
 from service.domain.money import pusd_from_usd
 from service.errors import InvalidRequest
 
@@ -27,6 +28,7 @@ NAME_CHARACTERS_MAX = 200
 LIST_ITEMS_MAX = 64
 MAX_COST_USD_MAX = Decimal(1_000_000)
 MAX_LATENCY_MS_MAX = 3_600_000
+CACHE_HEADER_CHARACTERS_MAX = 200
 
 # No exponents: the exact value of 1e-999999999 would fill the memory.
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,18})?")
@@ -78,9 +80,19 @@ def _header_value(field: str, text: str) -> object:
         return {"true": True, "1": True, "false": False, "0": False}.get(lowered, text)
     if field in ("min_quality", "max_latency_ms", "max_cost_usd"):
         return Decimal(text) if _NUMBER.fullmatch(text) else text
+    if field == "cache":
+        return _cache_header(text)
     if field in ("allow", "deny", "tags"):
         return [item.strip() for item in text.split(",") if item.strip()]
     return text
+
+
+def _cache_header(text: str) -> object:
+    """`true`, `false` or a JSON object, as the body's field."""
+    try:
+        return json.loads(text.lower()) if len(text) <= CACHE_HEADER_CHARACTERS_MAX else text
+    except ValueError:
+        return text
 
 
 def _name(value: object, param: str) -> str:
@@ -115,6 +127,23 @@ def _flag(value: object, param: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidRequest(f"`{param}` must be true or false", param=param)
     return value
+
+
+def _cache(value: object, param: str) -> CacheWish:
+    if isinstance(value, bool):
+        return CacheWish(read=value, write=value)
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"`{param}` must be true, false, or an object of read, write, ttl_s", param=param)
+    for field in value:
+        if field not in ("read", "write", "ttl_s"):
+            told = f"`{param}` has no field {field[:50]!r}; known fields: read, write, ttl_s"
+            raise InvalidRequest(told, param=param)
+    ttl_s = value.get("ttl_s")
+    if ttl_s is not None and (type(ttl_s) is not int or not 1 <= ttl_s <= CACHE_TTL_S_MAX):
+        where = f"{param}.ttl_s"
+        raise InvalidRequest(f"`{where}` must be an integer from 1 to {CACHE_TTL_S_MAX}, in seconds", param=where)
+    read, write = (_flag(value.get(one, True), f"{param}.{one}") for one in ("read", "write"))
+    return CacheWish(read, write, ttl_s)
 
 
 def _names(value: object, param: str) -> tuple[str, ...]:
@@ -156,4 +185,5 @@ _FIELDS: dict[str, Callable[[object, str], object]] = {
     "no_fallback": _flag,
     "resume": _flag,
     "stop_at_budget": _flag,
+    "cache": _cache,
 }

@@ -23,6 +23,7 @@ from service.catalog.price_book import Pricing, book_of, calendar_of
 from service.catalog.problems import Problems
 from service.catalog.schema import (
     BudgetEntry,
+    CacheEntry,
     LimitsEntry,
     PolicyEntry,
     ProviderEntry,
@@ -32,6 +33,7 @@ from service.catalog.schema import (
 )
 from service.catalog.words import BUILTIN_POLICIES
 from service.domain.catalog import (
+    CacheSpec,
     Catalog,
     Deployment,
     Model,
@@ -77,6 +79,7 @@ def build(draft: Draft, setting: Setting, problems: Problems) -> Catalog:
         default_policy="balanced" if head is None else head.default_policy,
         baseline=None if head is None else head.baseline,
         budgets=tuple(_budget(found.entry) for found in draft.budgets),
+        cache=None if head is None else _cache(head.cache),
         version=setting.version,
         notes=tuple(remarks),
         by_id={one.id: one for model in models.values() for one in model.deployments},
@@ -269,6 +272,12 @@ def _budget(entry: BudgetEntry) -> Budget:
         soft=entry.soft,
     )
     return Budget(entry.name, limits, entry.tag, entry.stop)
+
+
+def _cache(entry: CacheEntry | None) -> CacheSpec | None:
+    if entry is None:
+        return None
+    return CacheSpec(entry.ttl_s, entry.answer_bytes_max, entry.memory_bytes, entry.sampled)
 
 
 def _remarks(draft: Draft) -> list[str]:

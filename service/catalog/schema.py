@@ -20,6 +20,7 @@ from service.catalog import words
 from service.catalog.fields import ENV_REFERENCE, NAME, NAME_SHAPE, Day, Number, OneOf, OneOrMany, Text, Whole, refuse
 from service.catalog.hosts import url_problem
 from service.catalog.price_schema import Entry, PriceEntry, SelfHostedEntry
+from service.domain.catalog import CACHE_TTL_S_MAX
 from service.domain.limits import CONCURRENCY_MAX, PER_MINUTE_MAX, PUSD_MAX
 from service.domain.money import PICO
 
@@ -274,6 +275,24 @@ class CalendarEntry(Entry):
     until: Annotated[date, Day()] = Field(description="Last day that the list speaks about.")
 
 
+class CacheEntry(Entry):
+    """Answers that are kept for their tenant, for whoever asks the very same again. Absent: none are."""
+
+    ttl_s: Annotated[int, Whole(1, CACHE_TTL_S_MAX)] = Field(
+        description="Seconds that an answer is kept; a request may ask for less."
+    )
+    answer_bytes_max: Annotated[int, Whole(1_024, 4 * 1024 * 1024)] = Field(
+        256 * 1024, description="Largest answer that is kept, in bytes."
+    )
+    memory_bytes: Annotated[int, Whole(1_024, 64 * 1024**3)] = Field(
+        64 * 1024 * 1024,
+        description="What each process may hold in memory, in bytes. Nothing where COE_CACHE_URL is set.",
+    )
+    sampled: bool = Field(
+        False, description="true: also answers to requests that don't say `temperature: 0` and don't ask for it."
+    )
+
+
 class HeadEntry(Entry):
     """The single values at the top of the file."""
 
@@ -281,6 +300,7 @@ class HeadEntry(Entry):
     currency: CurrencyEntry = Field(default_factory=CurrencyEntry, description="Base currency and exchange rates.")
     baseline: Prose | None = Field(None, description="Model that savings are counted against.")
     default_policy: Prose = Field("balanced", description="Policy of requests that name none.")
+    cache: CacheEntry | None = Field(None, description="Keep answers for those who ask the same again. Absent: don't.")
 
 
 class RegistryFile(HeadEntry):

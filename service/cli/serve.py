@@ -31,6 +31,7 @@ from service.simulator import simulated
 from service.spending import refuse_apart
 from service.startup import (
     Served,
+    check_cache,
     choose,
     find_local,
     open_keys,
@@ -88,6 +89,7 @@ def serve(  # noqa: PLR0913, PLR0917 # click passes every option by name
         refusal = refuse_exposure(settings.host, keys.keys_exist())
         if refusal is not None:
             fail(refusal, EX_CONFIG)
+        check_cache(settings)
         refuse_apart(settings, limited=bool(catalog.budgets) or keys.limited())
         listener = _listen(settings)
         bound: int = listener.getsockname()[1]

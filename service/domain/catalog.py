@@ -32,6 +32,9 @@ NARROWED_QUIRKS = frozenset({"no_sampling", "tools_effort_none", "no_forced_tool
 """Quirks that a value narrows to some wire names of the provider: those that `Deployment.concerned_by` is asked for."""
 
 
+CACHE_TTL_S_MAX = 30 * 86_400
+"""A month, in seconds: an answer that is older is no answer to a question of today."""
+
 NOT_OFFERED = frozenset(
     {
         "base_url",
@@ -47,11 +50,13 @@ NOT_OFFERED = frozenset(
         "version",
         "by_id",
         "budgets",
+        "cache",
     }
 )
 """Fields of the registry that no decision looks at: where and how a deployment is called, and what is said of it.
 
-Nor does one look at budgets: whether some hard one applied to a request is said to it, and recorded.
+Nor does one look at budgets: whether some hard one applied to a request is said to it, and recorded. What is kept of an
+answer comes after the decision.
 """
 
 
@@ -282,10 +287,25 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """How answers are kept for those who ask the same again.
+
+    `ttl_s` is how long one is kept at most, `answer_bytes_max` how large one may be, `memory_bytes` what a process may
+    hold of them. `sampled`: also those of requests that let their vendor draw the answer, and don't ask for it.
+    """
+
+    ttl_s: int
+    answer_bytes_max: int = 256 * 1024
+    memory_bytes: int = 64 * 1024 * 1024
+    sampled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """The whole registry, frozen. `version` is a short hash of the file it was built from.
 
-    `budgets` are what requests may spend and ask for together, beside the limits of each key.
+    `budgets` are what requests may spend and ask for together, beside the limits of each key. `cache` is `None` where
+    no answers are kept.
     `offer` names what the file became here: two routers with one file and other keys have other deployments to offer.
     `prepared` is where `routing` keeps what it has worked out from this registry for every request alike: it is nobody
     else's, it says nothing that the rest does not, and it goes when the registry goes.
@@ -301,6 +321,7 @@ class Catalog:
     notes: tuple[str, ...] = ()
     by_id: Mapping[str, Deployment] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
+    cache: CacheSpec | None = None
     _offer: str = field(init=False, repr=False, compare=False, default="")
     prepared: Any = field(init=False, repr=False, compare=False, default=None)
 

@@ -24,6 +24,19 @@ TURNS_READ = 8
 
 
 @dataclass(frozen=True, slots=True)
+class CacheWish:
+    """What a request asks of the cache.
+
+    `read`: an answer from there will do; `write`: its own may be kept there. `ttl_s` is how old the one may be and how
+    long the other is kept, in seconds; `None` is as long as the registry says.
+    """
+
+    read: bool = True
+    write: bool = True
+    ttl_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Steering:
     """What the caller asks of the router itself: the `coe` object or `x-coe-*` headers. `None` means not said."""
 
@@ -40,6 +53,7 @@ class Steering:
     no_fallback: bool = False
     resume: bool = False
     stop_at_budget: bool = False
+    cache: CacheWish | None = None
 
 
 @built_open

@@ -111,6 +111,10 @@ class KeyStore:
         self._checked_s: float | None = None
         self._problem: str | None = None
 
+    def derived(self, purpose: bytes) -> bytes:
+        """A secret of 32 bytes for another use, of the same pepper: neither tells anything of the other."""
+        return hmac.digest(self._pepper, b"derived:" + purpose, "sha256")
+
     def create(
         self,
         name: str,

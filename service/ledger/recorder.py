@@ -34,6 +34,12 @@ INTERNAL_ERROR = "internal_error"
 STOPPED_AT_BUDGET = "stopped_at_budget"
 """A stream that we ended where what was reserved for it was used up."""
 
+CACHE_HIT = "cache_hit"
+"""Given from the cache: nobody was called."""
+
+ANSWER, CACHE = "answer", "cache"
+"""The kinds of rows: of a call, and of an answer from the cache."""
+
 DEADLINE = "deadline"
 """The request's own time was over: its `max_latency_ms`, its policy's, or the router's `COE_DEADLINE_S`."""
 
@@ -56,6 +62,14 @@ class Timing(NamedTuple):
     ttft_ms: float | None
     total_ms: float
     overhead_ms: float | None
+
+
+class Stored(NamedTuple):
+    """An answer that was given from the cache: what it had cost in `attempt_id`, `None` where no price was known."""
+
+    attempt_id: str
+    cost_pusd: int | None
+    served_model: str | None
 
 
 class Outcome(NamedTuple):
@@ -171,6 +185,30 @@ def _compared(usage: Usage, cost_pusd: int | None, candidate: Candidate, decisio
         cost = would_cost(usage, served, rival)
         found[f"{rival.name}_pusd"], found[f"{rival.name}_assumed_pusd"] = cost
     return found
+
+
+def ending_stored(entry: OpenEntry, stored: Stored, timing: Timing) -> TerminalEntry:
+    """The terminal row of an answer from the cache: it cost nothing, and would have cost what it did before.
+
+    That stands where a call has the price of the baseline, so what was saved adds up with the rest. Tokens were used
+    by the call in which it was given first, whose row this one names.
+    """
+    price = {**Cost(0, "none", "USD", Rates(), ONE, Fx()).as_dict(), "answer_of": stored.attempt_id}
+    return TerminalEntry(
+        attempt_id=entry.attempt_id,
+        state=EntryState.SETTLED,
+        at_ms=timing.at_ms,
+        ended=CACHE_HIT,
+        usage_source=UsageSource.PROVIDER,
+        cost_pusd=0,
+        price=price,
+        baseline_pusd=stored.cost_pusd,
+        baseline_model=entry.model,
+        served_model=stored.served_model,
+        ttft_ms=None,
+        total_ms=timing.total_ms,
+        overhead_ms=timing.overhead_ms,
+    )
 
 
 def shown_open(entry: OpenEntry) -> dict[str, object]:

@@ -32,9 +32,22 @@ GAUGES = dict.fromkeys(
         telemetry.LOG_DROPPED,
         telemetry.COSTS_DROPPED,
         telemetry.CLOCK_JUMPS,
+        telemetry.CACHE_HITS,
+        telemetry.CACHE_MISSES,
+        telemetry.CACHE_STORED,
+        telemetry.CACHE_EVICTED,
+        telemetry.CACHE_BYTES,
+        telemetry.CACHE_ERRORS,
+        telemetry.CACHE_SAVED,
     ),
     0,
-) | {telemetry.RESTING: {}, telemetry.PART_DEGRADED: {}, telemetry.BUDGET_LIMIT: {}, telemetry.BUDGET_USED: {}}
+) | {
+    telemetry.RESTING: {},
+    telemetry.PART_DEGRADED: {},
+    telemetry.CACHE_NOT_KEPT: {},
+    telemetry.BUDGET_LIMIT: {},
+    telemetry.BUDGET_USED: {},
+}
 LABEL = r'[a-z_]+="(?:[^"\\\n]|\\.)*"'
 LINE = re.compile(rf"[a-z_]+(\{{{LABEL}(,{LABEL})*\}})? -?[0-9.e+-]+")
 
@@ -76,6 +89,15 @@ def test_everything_is_told_with_its_meaning():
     for name, meaning in telemetry.METRICS.items():
         assert text.count(f"# TYPE {name} {meaning.partition(':')[0]}\n") == 1
         assert text.count(f"# HELP {name} ") == 1
+
+
+def test_numbers_that_others_keep():
+    """Money in full, counts to the last one, each kind with its own label."""
+    more = {telemetry.CACHE_SAVED: 1_000_000_000_001, telemetry.CACHE_NOT_KEPT: {"unfinished": 12_345_678}}
+    found = told(Counters().text({**GAUGES, **more, telemetry.RESTING: {"p/m": 0.5}}))
+    assert found["coe_cache_saved_usd_total"] == "1.000000000001"
+    assert found['coe_cache_not_kept_total{reason="unfinished"}'] == "12345678"
+    assert found['coe_deployment_resting{deployment="p/m"}'] == "0.5"
 
 
 def test_requests_attempts_tokens_and_money():

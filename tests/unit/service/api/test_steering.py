@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.api.steering import LIST_ITEMS_MAX, read_steering
 from service.domain.catalog import Selector
-from service.domain.chat import Steering
+from service.domain.chat import CacheWish, Steering
 from service.errors import InvalidRequest
 
 
@@ -143,3 +143,43 @@ def test_a_cost_in_the_body_is_what_was_written():
     assert read_steering({"max_cost_usd": 0.1}, {}).max_cost_pusd == 10**11
     assert read_steering(None, {"x-coe-max-cost-usd": "0.000000000001"}).max_cost_pusd == 1
     assert Decimal(read_steering({"max_cost_usd": 1e-7}, {}).max_cost_pusd) == 100_000
+
+
+def test_what_is_asked_of_the_cache():
+    """A switch, or an object; a header says it in the same words."""
+    said = {
+        "true": (True, CacheWish()),
+        "false": (False, CacheWish(read=False, write=False)),
+        "{}": ({}, CacheWish()),
+        '{"read": false}': ({"read": False}, CacheWish(read=False)),
+        '{"write": false, "ttl_s": 60}': ({"write": False, "ttl_s": 60}, CacheWish(write=False, ttl_s=60)),
+    }
+    for header, (field, wish) in said.items():
+        assert read_steering({"cache": field}, {}).cache == wish
+        assert read_steering(None, {"x-coe-cache": header}).cache == wish
+    assert read_steering(None, {"x-coe-cache": " TRUE "}).cache == CacheWish()
+    assert read_steering({"cache": False}, {"x-coe-cache": "true"}).cache == CacheWish(read=False, write=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        ("true", "coe.cache"),
+        (1, "coe.cache"),
+        ([], "coe.cache"),
+        ({"reads": True}, "coe.cache"),
+        ({"read": 1}, "coe.cache.read"),
+        ({"write": None}, "coe.cache.write"),
+        ({"ttl_s": 0}, "coe.cache.ttl_s"),
+        ({"ttl_s": 1.5}, "coe.cache.ttl_s"),
+        ({"ttl_s": True}, "coe.cache.ttl_s"),
+        ({"ttl_s": 10**9}, "coe.cache.ttl_s"),
+    ],
+)
+def test_what_can_not_be_asked_of_the_cache(field, param):
+    assert refused({"cache": field}).param == param
+
+
+@pytest.mark.parametrize("text", ["yes", "{", "1.5", "[" * 150, '{"ttl_s": ' + "9" * 300 + "}"])
+def test_a_cache_header_that_can_not_be_read(text):
+    assert refused(None, {"x-coe-cache": text}).param.startswith("x-coe-cache")

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from service.domain.catalog import (
+    CacheSpec,
     Catalog,
     PolicySpec,
     Provider,
@@ -200,6 +201,16 @@ def test_budgets_in_order(load_text: LoadText, example: str) -> None:
         Budget("b", Limits(month_pusd=300_000_000_000, concurrency=0), stop=True),
     )
     assert load_text("version: 1\n").budgets == ()
+
+
+def test_a_cache_is_off_unless_it_is_written(load_text: LoadText) -> None:
+    """Of it only how long must be said; it changes nothing that is decided."""
+    bare = load_text("version: 1\n")
+    assert bare.cache is None
+    assert load_text("version: 1\ncache: {ttl_s: 60}\n").cache == CacheSpec(60, 262_144, 67_108_864, sampled=False)
+    every = load_text("version: 1\ncache: {ttl_s: 1, answer_bytes_max: 1024, memory_bytes: 2048, sampled: true}\n")
+    assert every.cache == CacheSpec(1, 1_024, 2_048, sampled=True)
+    assert every.offer == bare.offer
 
 
 def test_a_budget_is_no_other_offer(load_text: LoadText, example: str) -> None:

@@ -95,6 +95,12 @@ def test_a_broken_calendar_blames_no_window(wrong: Wrong, example: str) -> None:
         ),
         ("version: 1\nroutes: {a: 1}\n", "2:1: expected a list, got a mapping"),
         ("version: 1\nbudgets: {interns: {usd_per_day: 5}}\n", "2:1: expected a list, got a mapping"),
+        ("version: 1\ncache: {}\n", "2:1: the field 'ttl_s' is missing; add it: seconds that an answer is kept"),
+        ("version: 1\ncache: true\n", "2:8: expected a mapping, got true"),
+        ("version: 1\ncache: {ttl_s: 0}\n", "2:16: must be between 1 and 2592000, got 0"),
+        ("version: 1\ncache:\n  ttl_s: 1h\n", "3:10: expected a whole number: write digits only"),
+        ("version: 1\ncache: {ttl_s: 60, ttl: 60}\n", "2:20: unknown field 'ttl'; did you mean 'ttl_s'?"),
+        ("version: 1\ncache: {ttl_s: 60, answer_bytes_max: 1}\n", "2:38: must be between 1024 and 4194304, got 1"),
         ("version: 1\nbudgets: [5]\n", "2:11: expected a mapping, got 5"),
         ("version: 1\nbudget: []\n", "2:1: unknown field 'budget': write usd_per_day or usd_per_month"),
         ("version: 1\nmodel: {}\n", "2:1: unknown field 'model'; did you mean 'models'?"),
@@ -217,7 +223,7 @@ def test_load_reads_the_file(tmp_path: Path, example: str) -> None:
     assert caught.value.problems == (
         (
             f"{path}:85:1: unknown field 'extra'; use one of: "
-            "baseline, budgets, calendars, currency, default_policy, models, policies, providers, "
+            "baseline, budgets, cache, calendars, currency, default_policy, models, policies, providers, "
             "routes, version"
         ),
     )

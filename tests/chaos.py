@@ -1,13 +1,14 @@
 """Every fault in great number, on demand, with a table of what was seen.
 
-Dead vendors, cuts at any byte, registries and clocks and workers that change under load, kills, stops, failpoints and simulated power cuts.
+Dead vendors, cuts at any byte, registries and clocks and workers that change under load, tenants who ask the same, kills,
+stops, failpoints and simulated power cuts.
 
-    .venv/bin/python tests/chaos.py [--seed 20261122] [--only fast,cuts,overspend,kills,...] [--write]
+    .venv/bin/python tests/chaos.py [--seed 20261122] [--only fast,cuts,overspend,cache,kills,...] [--write]
     .venv/bin/python tests/chaos.py --seed 20261122 --case 731                    # one cut again, alone
     .venv/bin/python tests/chaos.py --seed 20261122 --recording FILE --case 17    # one power cut again
 
 The parts are those of `PARTS`; `--fast`, `--cuts` and so on say how many (of `kills`, `writers`, `stops`, `points` and `power` for
-each sync mode; of `overspend` rounds of 500 requests).
+each sync mode; of `overspend` rounds of 500 requests; of `cache` requests).
 
 Real routers, real sockets. Exits with 1 when anything was not as promised, and says how to play it again. `--write` puts
 the tables into docs/reliability.md, with date and machine. The small sizes of the same run with every test.
@@ -30,6 +31,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import crossings
 import endings
 import lost_store
 import overspend
@@ -51,6 +53,7 @@ COUNTS = {
     "own": 1_000,
     "store": 2,
     "overspend": 10,
+    "cache": 20_000,
     "kills": 60,
     "writers": 400,
     "stops": 5,
@@ -157,6 +160,7 @@ PARTS: Mapping[str, Callable[[Path, argparse.Namespace], Told]] = {
     "own": lambda home, asked: upheavals.own(home, asked.own, asked.seed),
     "store": lambda home, asked: lost_store.told(home / "store", asked.store),
     "overspend": lambda home, asked: overspend.told(home / "overspend", asked.overspend, asked.seed),
+    "cache": lambda home, asked: crossings.told(home / "cache", asked.cache, asked.seed),
     "kills": lambda home, asked: endings.kills(home, asked.kills, asked.seed),
     "writers": lambda _, asked: endings.writers(asked.writers, asked.seed),
     "stops": lambda home, asked: endings.stops(home, asked.stops, asked.seed),

@@ -275,6 +275,13 @@ def _schemas() -> dict[str, Schema]:
             budgeted={"const": True},
             draw=object_of("share among", closed=True, share=NUMBER, among=list_of(STRING, least=2)),
         ),
+        **_models(),
+    }
+
+
+def _models() -> dict[str, Schema]:
+    """What may be asked for."""
+    return {
         "Models": object_of(
             "object data", closed=True, object={"const": "list"}, data=list_of({"$ref": _REF + "Model"})
         ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
 from service.api.document_money import money
 from service.domain.limits import Limits
 from service.simulator import Script
+
+ASKED = {"model": "auto", "messages": [{"role": "user", "content": "what is a merger"}]}
 
 
 @pytest.fixture
@@ -30,7 +33,11 @@ def test_each_page_is_as_it_is_said_to_be(app):
         assert page.status_code == 200, page.text
         Draft202012Validator(schemas[name]).validate(page.json())
         assert key_id is None or page.json()["id"] == key_id
-    assert {name for name, _, _ in pages} == set(schemas)
+    dry = httpx.post(
+        f"{app.url}/v1/route", json=ASKED, headers={"authorization": f"Bearer {made.secret}"}, trust_env=False
+    )
+    Draft202012Validator(schemas["Foreseen"]).validate(dry.json()["budgets"])
+    assert {name for name, _, _ in pages} | {"Foreseen"} == set(schemas)
 
 
 def test_another_page_is_noticed(app):

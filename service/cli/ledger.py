@@ -1,11 +1,12 @@
-"""`coe ledger`: whether the ledger holds (`verify`), and its index built anew (`rebuild`).
+"""`coe ledger`: whether the ledger holds (`verify`), its index built anew (`rebuild`), its journal cut short (`prune`).
 
-Where on the path: beside it. `verify` changes nothing but what indexing adds, and may run beside a router; `rebuild`
-needs the index for itself.
+Where on the path: beside it. `verify` changes nothing but what indexing adds; it and `prune` may run beside a router;
+`rebuild` needs the index for itself.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ from service.cli.exits import EX_DATAERR, EX_TEMPFAIL
 from service.cli.progress import bar
 from service.cli.settings import DATA_DIR, exits, fail, ledger_sink
 from service.ledger.indexer import IndexBusy, Indexer
+from service.ledger.pruning import NotSound
+from service.ledger.pruning import prune as take_out
 from service.ledger.segments import journal_dir, list_segments
 from service.ledger.sinks.port import SinkFault, SinkMissing
 from service.ledger.verifying import verify as check
@@ -57,8 +60,39 @@ def verify(*, data_dir: Path) -> None:
 
 
 @ledger.command()
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1, 36_500),
+    required=True,
+    help="Keep segments that were written to within so many days.",
+)
 @DATA_DIR
-def rebuild(*, data_dir: Path) -> None:
+def prune(*, data_dir: Path, keep_days: int) -> None:
+    """Remove old segments of the journal that the index has whole. Reports stay as they are."""
+    with exits():
+        sink = ledger_sink(data_dir)
+        if not _size(data_dir):
+            click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
+            return
+        catch_up(data_dir, sink)
+        before_s = time.time() - keep_days * 86_400
+        segments = size = 0
+        try:
+            for one in take_out(data_dir, sink, before_s):
+                segments, size = segments + 1, size + one.size_bytes
+        except NotSound as problem:
+            fail(f"{problem}. Removed before: {segments} segments.", EX_DATAERR)
+        except SinkMissing:
+            fail("The ledger was never indexed and can't be now. Run this as the router's user.", EX_TEMPFAIL)
+        except SinkFault as problem:
+            refuse_index(problem)
+        click.echo(f"Removed {segments} segments, {size:,} bytes. Reports still have what was in them.")
+
+
+@ledger.command()
+@click.option("--without-pruned", is_flag=True, help="Give up what only the index has, since the journal was pruned.")
+@DATA_DIR
+def rebuild(*, data_dir: Path, without_pruned: bool) -> None:
     """Empty the index and build it from the journal, while no router runs."""
     with exits():
         sink, size = ledger_sink(data_dir), _size(data_dir)
@@ -72,7 +106,7 @@ def rebuild(*, data_dir: Path) -> None:
                 show(done, total, "Indexing the journal")
 
         try:
-            with Indexer(data_dir, sink) as indexer:
+            with Indexer(data_dir, sink, without_pruned=without_pruned) as indexer:
                 done = indexer.rebuild(progress)
             attempts = sum(one.attempts for one in sink.sums((), None, None))
         except IndexBusy:

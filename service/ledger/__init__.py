@@ -11,6 +11,7 @@ The journal is the truth; everything else here writes it, mends it, or is built 
     segments   file names, locks and reading
     rows       ledger entries as line bodies, with their limits
     indexer    journal -> sinks, restartable
+    pruning    old segments taken out, with a record
     sinks      indexes that can be rebuilt from the journal
     reports    what it cost, and what it saved; render draws the rows
     decisions  one decision with its attempts

@@ -7,7 +7,8 @@ Invariants
 2. Only whole lines are indexed. A last line without a newline is left for the next look: its writer may be at it.
 3. A damaged line becomes a problem in the sink, and the lines after it are indexed: nothing is skipped in silence.
 4. Indexing twice, from the start or from a checkpoint, gives the same rows.
-5. An index that is damaged is put aside and built again: the journal holds all of it. One that only seems so, since a
+5. What the index has and the journal no longer holds (`pruning`) is given up only when somebody says so.
+6. An index that is damaged is put aside and built again: the journal holds all of it. One that only seems so, since a
    read failed once, is kept: it is looked through before.
 """
 
@@ -23,6 +24,7 @@ from typing import Self
 
 from service import telemetry
 from service.errors import ConfigurationError
+from service.ledger import pruning
 from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, skim
 from service.ledger.segments import (
     FILE_MODE,
@@ -50,6 +52,11 @@ are answered meanwhile, by what can be read; new rows wait."""
 SUSPECTED_AGAIN_S = 600.0
 """Suspected a second time within so many seconds, it is built again, whatever was found: looking is not asking."""
 
+IRREPLACEABLE = (
+    "the journal was pruned, so the index can't be built again without losing what only it has: restore the index, or "
+    "give that up with `coe ledger rebuild --without-pruned`"
+)
+
 Progress = Callable[[int, int], None]
 """Called with (bytes indexed by this call, bytes to index) after each batch."""
 
@@ -68,8 +75,14 @@ class Indexer:
     `catch_up`, `rebuild` and `run` may be called from different threads.
     """
 
-    def __init__(self, data_dir: Path, sink: Sink, on_discard: OnDiscard | None = None) -> None:
-        """Nothing is opened before the first use. `on_discard` is told of a damaged index; by default the log is."""
+    def __init__(
+        self, data_dir: Path, sink: Sink, on_discard: OnDiscard | None = None, *, without_pruned: bool = False
+    ) -> None:
+        """Nothing is opened before the first use. `on_discard` is told of a damaged index; by default the log is.
+
+        `without_pruned`: the index may be emptied although the journal lacks segments that are in it.
+        """
+        self._without_pruned = without_pruned
         self._directory = journal_dir(data_dir)
         self._lock_path = data_dir / "index.lock"
         self._sink = sink
@@ -134,7 +147,7 @@ class Indexer:
         self._suspect = damage
 
     def _begin(self) -> None:
-        self._sink.prepare()
+        self._sink.prepare(keep=self._irreplaceable())
         self._offsets = dict(self._sink.checkpoints())
 
     def _look_through(self, damage: SinkDamaged) -> None:
@@ -162,7 +175,9 @@ class Indexer:
             self._discard(again)
 
     def _discard(self, damage: SinkDamaged) -> None:
-        """Begin with an empty index."""
+        """Begin with an empty index; raises SinkFault when it can't be filled again."""
+        if self._irreplaceable():
+            raise SinkFault(f"{damage}; {IRREPLACEABLE}")
         moved = self._sink.discard()
         self._on_discard(str(damage), Path(moved).name)
         self._suspect = self._kept_at = None
@@ -185,13 +200,24 @@ class Indexer:
         return done
 
     def rebuild(self, progress: Progress | None = None) -> int:
-        """Empty the sink and index the whole journal again; otherwise as `catch_up`."""
+        """Empty the sink and index the whole journal again; otherwise as `catch_up`.
+
+        Raises ConfigurationError when the journal lacks segments that the index has.
+        """
         with self._turn:
+            if self._irreplaceable():
+                raise ConfigurationError(IRREPLACEABLE)
             self.open()
             self._sink.clear()
             self._offsets.clear()
             self._finished.clear()
+            if pruning.lacks_some(self._directory):
+                pruning.forget(self._directory)
             return self.catch_up(progress)
+
+    def _irreplaceable(self) -> bool:
+        """Whether the index has what nothing could fill it with again."""
+        return not self._without_pruned and pruning.lacks_some(self._directory)
 
     def run(self, stop: threading.Event, poll_s: float = POLL_S) -> None:
         """Keep the sink up to date until `stop` is set; for a thread.

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from service.domain.money import usd_text
 from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode
+from service.ledger.pruning import FORGOTTEN, NotSound, Pruned, pruned
 from service.ledger.segments import SegmentFile, journal_dir, list_segments, read_lines, swept_path
+from service.ledger.sinks.halves import day_of
 from service.ledger.sinks.port import Audit, Sink
 
 FAULTS_MAX = 100
@@ -68,13 +70,18 @@ def verify(data_dir: Path, sink: Sink, progress: Progress | None = None) -> Verd
     directory = journal_dir(data_dir)
     audit = sink.audit(None if progress is None else lambda done, total: progress(done, total, "Adding up the index"))
     segments = list_segments(directory)
-    _check_files(segments, audit.checkpoints, verdict)
+    gone, lost = _check_pruned(directory, audit.checkpoints, verdict)
+    _check_files(segments, audit.checkpoints, gone, lost, verdict)
     read = _read(segments, audit.checkpoints, verdict, progress)
     writers = len({segment.writer for segment in segments})
     seals = f"journal: {len(segments)} segments of {writers} starts, {read.lines:,} lines"
     verdict.lines.append(
         f"{seals}, {read.opened:,} attempts begun, {read.ended:,} ended, {usd_text(read.cost_pusd)} USD"
     )
+    for one in gone.values():
+        read.opened += one.opened
+        read.ended += one.ended
+        read.cost_pusd += one.cost_pusd
     repeated = _check_attempts(directory, sink, audit, verdict)
     verdict.lines.append(f"index: {audit.attempts:,} attempts, {usd_text(audit.cost_pusd)} USD")
     if not repeated and (read.opened, read.ended, read.cost_pusd) != (audit.opened, audit.ended, audit.cost_pusd):
@@ -88,9 +95,37 @@ def verify(data_dir: Path, sink: Sink, progress: Progress | None = None) -> Verd
     return verdict
 
 
-def _check_files(segments: list[SegmentFile], checkpoints: Mapping[str, int], verdict: Verdict) -> None:
-    """Every part of every writer is there, and nothing that was indexed is gone or shorter."""
+def _check_pruned(
+    directory: Path, checkpoints: Mapping[str, int], verdict: Verdict
+) -> tuple[Mapping[str, Pruned], Mapping[str, Pruned]]:
+    """(what was taken out of the journal and is in the index, what no index has any more)."""
+    try:
+        gone, lost = pruned(directory), pruned(directory, FORGOTTEN)
+    except NotSound as problem:
+        verdict.fault(str(problem))
+        return {}, {}
+    for one in gone.values():
+        if checkpoints.get(one.name) != one.size_bytes:
+            verdict.fault(f"{one.name} was pruned and is not in the index: restore the index, or the file")
+    if gone:
+        day = day_of(max(one.until_ms for one in gone.values()))
+        attempts = sum(one.opened for one in gone.values())
+        verdict.lines.append(
+            f"pruned: {len(gone)} segments up to {day}, {attempts:,} attempts begun, in the index only"
+        )
+    return gone, lost
+
+
+def _check_files(
+    segments: list[SegmentFile],
+    checkpoints: Mapping[str, int],
+    gone: Mapping[str, Pruned],
+    lost: Mapping[str, Pruned],
+    verdict: Verdict,
+) -> None:
+    """Every part of every writer is there, and nothing that was indexed is gone or shorter, but what was pruned."""
     sizes = {segment.name: segment.path.stat().st_size for segment in segments}
+    sizes = {name: one.size_bytes for name, one in gone.items()} | sizes
     for name, offset in sorted(checkpoints.items()):
         if sizes.get(name, -1) < offset:
             have = f"has {sizes[name]:,} bytes" if name in sizes else "is gone"
@@ -98,6 +133,10 @@ def _check_files(segments: list[SegmentFile], checkpoints: Mapping[str, int], ve
     parts: dict[str, set[int]] = {}
     for segment in segments:
         parts.setdefault(segment.writer, set()).add(segment.part)
+    for name in (*gone, *lost):
+        its_writer, number, _ = name.split(".")
+        if its_writer in parts:
+            parts[its_writer].add(int(number))
     for writer, there in parts.items():
         for part in sorted(set(range(max(there))) - there):
             verdict.fault(f"{writer}.{part:05d}.jsonl is missing, later parts are there: put the file back")

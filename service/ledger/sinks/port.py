@@ -94,6 +94,13 @@ class SinkFault(Exception):
     """The sink can't be asked or filled at the moment: it is locked, or out of room."""
 
 
+OLDER = (
+    "the ledger's index is of an older version, and the journal no longer holds all that is in it: keep the older "
+    "program, or give up the reports of what was pruned with `coe ledger rebuild --without-pruned`"
+)
+"""Why an index is not emptied."""
+
+
 class SinkDamaged(SinkFault):
     """What the sink holds can't be read any more: `discard` it, and fill it again from the journal."""
 
@@ -194,8 +201,11 @@ class Sink(Protocol):
     Every method but `close` may raise SinkFault or SinkDamaged.
     """
 
-    def prepare(self) -> None:
-        """Make ready for filling. A sink of an older layout is emptied; raises ConfigurationError for a newer one."""
+    def prepare(self, *, keep: bool = False) -> None:
+        """Make ready for filling; raises ConfigurationError for a newer layout.
+
+        One of an older layout is emptied, or with `keep` refused with ConfigurationError.
+        """
         ...
 
     def damage(self, within_s: float) -> str | None:

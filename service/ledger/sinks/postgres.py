@@ -35,6 +35,7 @@ from service.ledger.sinks import postgres_reports as reports
 from service.ledger.sinks.halves import OPEN_COLUMNS, TERMINAL_COLUMNS, writer_of
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
+    OLDER,
     Audit,
     Batch,
     CostSums,
@@ -62,6 +63,9 @@ DEFAULTS: Final[Mapping[str, str | int]] = {
 
 LOCK_WAIT_S: Final = 10
 """How long a batch waits for another data directory's, which takes milliseconds; emptying takes longer."""
+
+ASKING_MIB: Final = 64
+"""What a step of a report may take of the server's memory before it goes to its disk."""
 
 _DAMAGE: Final = (errors.DataCorrupted, errors.IndexCorrupted)
 _MISSING: Final = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn)
@@ -99,7 +103,7 @@ class PostgresSink:
         self._numbers = Numbers()
         self._lock = threading.Lock()
 
-    def prepare(self) -> None:
+    def prepare(self, *, keep: bool = False) -> None:
         """Connect for filling and make the tables; raises ConfigurationError and SinkFault."""
         with self._lock:
             if self._filling is not None:
@@ -109,7 +113,7 @@ class PostgresSink:
                 connection: Connection = psycopg.connect(self._where, autocommit=True, prepare_threshold=None)
                 try:
                     with _transaction(connection):
-                        self._lay_out(connection)
+                        self._lay_out(connection, keep=keep)
                         self._source, self._unknown = _source(connection, str(name))
                 except BaseException:
                     connection.close()
@@ -117,12 +121,14 @@ class PostgresSink:
             self._filling = connection
             self._numbers.forget()
 
-    def _lay_out(self, connection: Connection) -> None:
+    def _lay_out(self, connection: Connection, *, keep: bool) -> None:
         found = _version(connection)
         if found is not None and found[0] > layout.VERSION:
             raise ConfigurationError(
                 f"the ledger's tables have layout {found[0]}, this program knows {layout.VERSION}: run the newer one"
             )
+        if found is not None and found[0] < layout.VERSION and keep:
+            raise ConfigurationError(OLDER)
         if found is None or found[0] < layout.VERSION:
             connection.execute(f"DROP SCHEMA IF EXISTS {layout.SCHEMA} CASCADE")
             connection.execute(layout.MAKE)
@@ -289,7 +295,7 @@ class PostgresSink:
         with _faults(asking=True), psycopg.connect(self._where, autocommit=True, prepare_threshold=None) as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             # Compiling takes longer than adding up a few million rows.
-            connection.execute("SET LOCAL jit = off")
+            connection.execute(f"SET LOCAL jit = off; SET LOCAL work_mem = '{ASKING_MIB}MB'")
             found = _version(connection)
             if found is None or found[0] != layout.VERSION:
                 raise SinkMissing("the ledger's tables aren't made for this program yet")

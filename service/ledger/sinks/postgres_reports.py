@@ -166,8 +166,10 @@ def _rolled(connection: Connection, by: Sequence[str], piece: Piece) -> Groups:
     if set(by) <= {"day"}:
         query = f"SELECT {', '.join([*(day for _ in by), summed])} FROM {found}{_grouping(by)}"  # noqa: S608  # Literals of this package.
     else:
-        # In two steps: names and tags are looked at once for each set of dimensions.
-        inner = f"SELECT dimensions, {day if 'day' in by else '0'} AS day, {summed} FROM {found} GROUP BY 1, 2"  # noqa: S608  # As above.
+        # In two steps: names and tags are looked at once for each set of dimensions. By day there are as many of both.
+        inner = f"SELECT dimensions, {summed} FROM {found} GROUP BY 1"  # noqa: S608  # As above.
+        if "day" in by:
+            inner = f"SELECT {day} AS day, * FROM {found}"  # noqa: S608  # As above.
         query = (
             f"SELECT {', '.join([*keys, summed])} FROM ({inner}) AS s "  # noqa: S608  # As above.
             f"JOIN {SCHEMA}.dimensions AS a ON a.id = s.dimensions{tags}{_grouping(by)}"

@@ -29,6 +29,7 @@ from service.ledger.sinks import sqlite_layout as layout
 from service.ledger.sinks import sqlite_reports as reports
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
+    OLDER,
     Audit,
     Batch,
     CostSums,
@@ -75,7 +76,7 @@ class SqliteSink:
         self._rollup = Rollup()
         self._lock = threading.Lock()
 
-    def prepare(self) -> None:
+    def prepare(self, *, keep: bool = False) -> None:
         """Open the file for filling and lay the tables out; raises ConfigurationError."""
         with self._lock:
             if self._filling is not None:
@@ -86,7 +87,7 @@ class SqliteSink:
                     self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
                 )
                 try:
-                    self._lay_out(connection)
+                    self._lay_out(connection, keep=keep)
                 except BaseException:
                     connection.close()
                     raise
@@ -125,7 +126,7 @@ class SqliteSink:
             self.path.with_name(self.path.name + side).unlink(missing_ok=True)
         return str(damaged)
 
-    def _lay_out(self, connection: sqlite3.Connection) -> None:
+    def _lay_out(self, connection: sqlite3.Connection, *, keep: bool) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -138,6 +139,8 @@ class SqliteSink:
                     f"the ledger index {self.path} has layout {found}, this program knows {layout.SCHEMA_VERSION}; "
                     "run the newer program, or move the file away and it is built again from the journal"
                 )
+            if found and keep:
+                raise ConfigurationError(OLDER)
             for table in layout.TABLES:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
             for statement in layout.SCHEMA.split(";"):

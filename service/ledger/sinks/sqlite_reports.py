@@ -172,7 +172,7 @@ def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> 
         day = found * piece.level.hours // DAY_HOURS
         stop = min(piece.stop, (day + 1) * DAY_HOURS // piece.level.hours)
         name = day_of(day * DAY_HOURS * HOUR_MS)
-        for keys, totals in _summed(connection, others, piece._replace(start=found, stop=stop)):
+        for keys, totals in _summed(connection, others, piece._replace(start=found, stop=stop), once=True):
             named = list(keys)
             for place in places:
                 named.insert(place, name)
@@ -180,18 +180,19 @@ def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> 
         start = stop
 
 
-def _summed(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> Groups:
+def _summed(connection: sqlite3.Connection, by: Sequence[str], piece: Piece, *, once: bool = False) -> Groups:
+    """As `_rolled`; `once`: most sets of dimensions stand once in the piece."""
     counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("simulated_attempts") :], *TOKEN_COLUMNS)
     columns = (*counts, *(f"{name}_{half}" for name in MONEY for half in ("high", "low")))
     summed = ", ".join(f"SUM({column}) AS {column}" for column in columns)
     found = f"{piece.level.table} WHERE start >= ? AND start < ?"
     if by:
-        # In two steps: names and tags are looked at once for each set of dimensions.
-        keys = [_ROLLED_SQL[name] for name in by]
+        # Else they are added up first, so that names and tags are looked at once for each.
+        each = "*" if once else f"dimensions, {summed}"
+        inner = f"SELECT {each} FROM {found}{'' if once else ' GROUP BY 1'}"  # noqa: S608  # Literals of this package.
         tags = " LEFT JOIN json_each(a.tags) AS t" if "tag" in by else ""
         query = (
-            f"SELECT {', '.join(keys)}, {summed} FROM "  # noqa: S608  # Literals of this package.
-            f"(SELECT dimensions, {summed} FROM {found} GROUP BY 1) AS s "
+            f"SELECT {', '.join(_ROLLED_SQL[name] for name in by)}, {summed} FROM ({inner}) AS s "  # noqa: S608  # As above.
             f"CROSS JOIN dimensions AS a ON a.id = s.dimensions{tags}{_grouping(by)}"
         )
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from service.cli import main
-from service.cli.exits import EX_DATAERR, EX_TEMPFAIL
+from service.cli.exits import EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_USAGE
 from service.domain.decision import EntryState, OpenEntry, TerminalEntry
 from service.ledger.indexer import Indexer
 from service.ledger.lines import encode
@@ -182,3 +183,32 @@ def test_rebuilding_needs_the_index_for_itself(coe, tmp_path, writer):
         run = coe("rebuild")
     assert run.returncode == EX_TEMPFAIL
     assert "stop the router" in run.stderr
+
+
+def test_old_segments_are_pruned_and_reports_stay(coe, tmp_path, writer):
+    """By days since they were written; then a rebuild has to be asked for by name."""
+    assert coe("verify").returncode == 0
+    assert (
+        coe("prune", "--keep-days", "1").stdout == "Removed 0 segments, 0 bytes. Reports still have what was in them.\n"
+    )
+    for segment in list_segments(tmp_path / "journal"):
+        os.utime(segment.path, (0, 0))
+    run = coe("prune", "--keep-days", "1")
+    assert run.returncode == 0, run.stderr
+    assert len(list_segments(tmp_path / "journal")) == 1
+    held = coe("verify")
+    assert held.returncode == 0, held.stderr
+    assert "index: 20 attempts" in held.stdout
+    writer.close()
+    refused = coe("rebuild")
+    assert refused.returncode == EX_CONFIG
+    assert "--without-pruned" in refused.stderr
+    assert "index: 20 attempts" in coe("verify").stdout
+    assert coe("rebuild", "--without-pruned").returncode == 0
+    assert coe("verify").returncode == 0
+
+
+def test_prune_says_how_it_is_used(coe, tmp_path):
+    """Without a ledger there is nothing to do; without days it does nothing."""
+    assert coe("prune").returncode == EX_USAGE
+    assert "No ledger" in coe("prune", "--keep-days", "30").stderr

@@ -13,17 +13,22 @@ import pytest
 from scenery import NOW, a_catalog, a_model
 from stage import ROOT, clean_environment, registry
 
+from service.cache.memory import MemoryStore
+from service.cache.redis_store import RedisStore
 from service.config import Settings
-from service.domain.catalog import Provider
+from service.domain.catalog import CacheSpec, Provider
 from service.errors import ConfigurationError, RegistryError
+from service.house import SystemClock
 from service.simulator import Script
 from service.startup import (
     PACKAGED_REGISTRY,
     SOURCE_REGISTRY,
     InstanceRunning,
+    check_cache,
     choose,
     find_local,
     only_spoken,
+    open_cache,
     open_keys,
     own_instance,
     read_registry,
@@ -142,3 +147,20 @@ def test_keys_open_with_a_pepper_of_their_own_or_the_given_one(tmp_path):
     assert not store.keys_exist()
     with pytest.raises(ConfigurationError):
         open_keys(Settings(data_dir=tmp_path / "b", key_pepper="short"))
+
+
+async def test_a_cache_lies_where_it_is_told_and_holds_what_the_registry_allows(tmp_path):
+    """In memory, or in Redis; a URL that can't be meant stops the start."""
+    spec = CacheSpec(ttl_s=60, memory_bytes=5_000)
+    plain = Settings(data_dir=tmp_path)
+    keys = open_keys(plain)
+    cache = open_cache(plain, keys, SystemClock(), spec)
+    assert isinstance(cache._store, MemoryStore)
+    assert cache._store._limit_bytes == 5_000
+    assert open_cache(plain, keys, SystemClock(), None)._store._limit_bytes == 0
+    shared = Settings(data_dir=tmp_path, cache_url="redis://127.0.0.1:9")
+    assert isinstance(open_cache(shared, keys, SystemClock(), spec)._store, RedisStore)
+    check_cache(plain)
+    check_cache(shared)
+    with pytest.raises(ConfigurationError, match="COE_CACHE_URL"):
+        check_cache(Settings(data_dir=tmp_path, cache_url="http://canary"))

@@ -345,3 +345,12 @@ def test_limits_that_can_not_be_changed_are_told(store, path):
             store.limit(nobody, lambda _: TIGHT)
         assert nobody not in missed.value.message.split("`")[0]
     assert path.read_bytes() == before
+
+
+def test_a_derived_secret_is_of_this_pepper_and_this_purpose(tmp_path):
+    """The same in every process; it says nothing of the pepper, and another purpose has another."""
+    one = KeyStore(tmp_path / "keys.jsonl", b"p" * 32)
+    other = KeyStore(tmp_path / "keys.jsonl", b"q" * 32)
+    assert one.derived(b"a") == KeyStore(tmp_path / "elsewhere", b"p" * 32).derived(b"a")
+    assert len({one.derived(b"a"), one.derived(b"b"), other.derived(b"a"), b"p" * 32}) == 4
+    assert len(one.derived(b"a")) == 32

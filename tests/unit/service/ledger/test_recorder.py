@@ -9,7 +9,19 @@ from scenery import a_catalog, a_chat, a_model, decided
 
 from service.domain.catalog import Provider
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, UsageSource
-from service.ledger.recorder import Identity, Outcome, Timing, ending, opening, shown_end, shown_open
+from service.ledger.recorder import (
+    Identity,
+    Outcome,
+    Stored,
+    Timing,
+    ending,
+    ending_stored,
+    opening,
+    shown_end,
+    shown_open,
+)
+from service.ledger.reproduced import reproduced
+from service.ledger.rows import terminal_body
 
 DECISION = decided(a_chat("bonjour"), a_catalog(a_model("m", (1, 2))))
 CANDIDATE = DECISION.chosen
@@ -108,3 +120,13 @@ def test_an_attempt_is_shown_with_the_same_names_before_and_after():
     assert (before["state"], before["cost_usd"], before["ended"]) == ("open", None, None)
     assert (after["state"], after["cost_usd"], after["tags"]) == ("settled", "0.00002", ["a", "b"])
     assert after["baseline_cost_usd"] == "0.0002"
+
+
+@pytest.mark.parametrize("cost", [0, 7, 2**62, None])
+def test_an_answer_from_the_cache_costs_nothing_and_is_measured_by_what_it_had_cost(cost):
+    """An unknown cost saves nobody knows what. The row computes itself."""
+    row = ending_stored(ENTRY, Stored("att_0", cost, "m-1"), TIMING)
+    assert (row.state, row.ended, row.cost_pusd, row.final) == ("settled", "cache_hit", 0, True)
+    assert (row.baseline_pusd, row.baseline_model, row.served_model) == (cost, "m", "m-1")
+    assert (dict(row.usage), row.ttft_ms, row.total_ms, row.price["answer_of"]) == ({}, None, 99.0, "att_0")
+    assert reproduced({}, terminal_body(row)) == 0

@@ -56,7 +56,7 @@ def build(
             classifier = IntentClassifier.load()
         except ArtefactError as problem:
             raise ConfigurationError(f"the intent classifier can't be loaded: {problem}") from problem
-    clock = SystemClock()
+    clock, alone = SystemClock(), settings.workers == 1
     proxy = settings.upstream_proxy
     transport = open_transport(settings.transport.value, proxy.get_secret_value() if proxy is not None else None)
     journal = Journal(settings.data_dir, sync=settings.journal_sync.value)
@@ -87,7 +87,7 @@ def build(
         journal=journal,
         indexer=Indexer(settings.data_dir, open_ledger(settings)),
         spending=Spending(
-            pipeline.limiter, settings.data_dir, clock, open_ledger(settings), alone=settings.workers == 1
+            pipeline.limiter, settings.data_dir, clock, open_ledger(settings), alone=alone, simulated=simulated
         ),
         transport=transport,
         clock=clock,

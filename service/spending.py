@@ -76,12 +76,18 @@ def open_counters(settings: Settings) -> LocalCounters | SharedCounters:
 class Spending:
     """The counters of one process from start to stop."""
 
-    def __init__(self, limiter: Limiter, data_dir: Path, clock: Clock, sink: Sink, *, alone: bool) -> None:
-        """Nothing is counted yet. `alone`: no other process serves the same callers, as far as this one knows."""
+    def __init__(
+        self, limiter: Limiter, data_dir: Path, clock: Clock, sink: Sink, *, alone: bool, simulated: bool = False
+    ) -> None:
+        """Nothing is counted yet. `alone`: no other process serves the same callers, as far as this one knows.
+
+        `simulated`: it simulates its vendors, so that what was spent at such ones counts, too.
+        """
         limiter.uncounted = "it was not counted yet"
         self._limiter = limiter
         self._data_dir = data_dir
         self._alone = alone
+        self._simulated = simulated
         self._clock = clock
         self._sink = sink
         self._counting: asyncio.Task[None] | None = None
@@ -137,7 +143,7 @@ class Spending:
             try:
                 at = self._clock.utc()
                 where = (self._data_dir, self._sink, at, tags(), told, self._stop)
-                members = await asyncio.to_thread(spent_before, *where)
+                members = await asyncio.to_thread(spent_before, *where, simulated=self._simulated)
                 await counters.end(members)
             except (NotCounted, StoreLost) as problem:
                 why = str(problem)
@@ -168,11 +174,14 @@ def spent_before(
     tags: Collection[str],
     told: Collection[str] = (),
     stop: threading.Event | None = None,
+    *,
+    simulated: bool = False,
 ) -> list[Ended]:
     """What each process of this data directory that is no more has spent in the month of `at`, by counter.
 
-    `tags` are those that are counted, `told` the processes that were told of before. For a thread: it waits for the
-    index, until `stop`, and reads a month of it. Raises NotCounted.
+    `tags` are those that are counted, `told` the processes that were told of before. What was spent at simulated
+    vendors is left out unless `simulated`. For a thread: it waits for the index, until `stop`, and reads a month of it.
+    Raises NotCounted.
     """
     month = month_of(day_of(at))
     since = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
@@ -189,7 +198,8 @@ def spent_before(
             rows = sink.spent(int(since.timestamp() * 1000))
     except (SinkFault, OSError) as problem:
         raise NotCounted(f"the ledger's index can't be asked: {type(problem).__name__}") from problem
-    return ended_members((row for row in rows if row.writer in dead), dead, tags)
+    counted = (row for row in rows if row.writer in dead and (simulated or not row.simulated))
+    return ended_members(counted, dead, tags)
 
 
 def ended_members(rows: Iterable[Spent], dead: Iterable[str], tags: Collection[str]) -> list[Ended]:

@@ -54,7 +54,7 @@ def spent_by_key(data_dir: Path, at: datetime) -> Mapping[str, Spend] | None:
         if list_segments(journal_dir(data_dir)):
             update(data_dir, sink)
         for row in sink.spent(int(since.timestamp() * 1000)):
-            if row.key_id is not None and month_of(row.day) == month:
+            if row.key_id is not None and month_of(row.day) == month and not row.simulated:
                 before = found.get(row.key_id, NOTHING)
                 on_day = row.pusd if row.day == today else 0
                 found[row.key_id] = Spend(before.day_pusd + on_day, before.month_pusd + row.pusd)

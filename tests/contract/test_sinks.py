@@ -247,13 +247,28 @@ def test_what_was_spent_is_told_by_writer_key_tags_and_day(sink):
     sink.store(Batch(SEGMENT, 1, lines))
     sink.store(Batch(other, 1, [opened(8, key_id="k"), ended(8)]))
     names = [segment.partition(".")[0] for segment in (SEGMENT, other)]
-    late = (names[0], "k", ("hr",), "2026-11-19", 1_003)
+    late = (names[0], "k", ("hr",), "2026-11-19", 1_003, False)
     assert sorted(sink.spent(first + 4), key=str) == sorted(
-        [late, (names[0], None, (), "2026-11-18", 1_004), (names[1], "k", ("hr",), "2026-11-18", 1_008)], key=str
+        [late, (names[0], None, (), "2026-11-18", 1_004, False), (names[1], "k", ("hr",), "2026-11-18", 1_008, False)],
+        key=str,
     )
-    assert (names[0], "k", ("hr",), "2026-11-18", 2**63) in sink.spent(first)
+    assert (names[0], "k", ("hr",), "2026-11-18", 2**63, False) in sink.spent(first)
     assert sink.spent(first + day) == [late]
     assert len(sink.spent(first)) == 4
+
+
+def test_what_was_spent_at_simulated_vendors_is_told_apart(sink):
+    """Nobody pays it, and the same key may have spent real money on the same day; also where hours were added up."""
+    sink.prepare()
+    first = 1_795_000_000_000
+    lines = [
+        *(opened(1, key_id="k"), ended(1)),
+        *(opened(2, key_id="k", simulated=True), ended(2)),
+        *(opened(3, key_id="k", simulated=True), ended(3)),
+    ]
+    sink.store(Batch(SEGMENT, 1, lines))
+    for since in (first - 86_400_000, first + 1):
+        assert sorted((one.simulated, one.pusd) for one in sink.spent(since)) == [(False, 1_001), (True, 2_005)]
 
 
 def test_an_audit_counts_what_is_there(sink):

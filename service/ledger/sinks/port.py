@@ -167,7 +167,7 @@ class CostSums:
 class Spent(NamedTuple):
     """What a key spent on a UTC day with a set of tags, in pico-USD, in attempts that one writer of the journal opened.
 
-    `key_id` is `None` for anonymous callers.
+    `key_id` is `None` for anonymous callers. `simulated`: at simulated vendors, whom nobody pays; it is told apart.
     """
 
     writer: str
@@ -175,6 +175,7 @@ class Spent(NamedTuple):
     tags: tuple[str, ...]
     day: str
     pusd: int
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

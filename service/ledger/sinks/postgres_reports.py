@@ -208,15 +208,18 @@ def _asked(connection: Connection, by: Sequence[str], scope: str, bounds: Mappin
 
 
 _SPENT_SQL: Final = (
-    f"SELECT w.name, a.key_id, a.tags, a.day, SUM(a.cost_pusd) FROM {SCHEMA}.attempts AS a "  # noqa: S608  # As above.
-    f"JOIN {SCHEMA}.writers AS w ON w.id = a.writer WHERE a.cost_pusd > 0 AND {{scope}} GROUP BY 1, 2, 3, 4"
+    "SELECT w.name, a.key_id, a.tags, a.day, "  # noqa: S608  # As above.
+    "CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END, SUM(a.cost_pusd) "
+    f"FROM {SCHEMA}.attempts AS a "
+    f"JOIN {SCHEMA}.writers AS w ON w.id = a.writer WHERE a.cost_pusd > 0 AND {{scope}} GROUP BY 1, 2, 3, 4, 5"
 )
 _SPENT_ROLLED_SQL: Final = (
-    f"SELECT w.name, a.key_id, a.tags, s.day, SUM(s.cost) FROM (SELECT dimensions, writer, "  # noqa: S608  # As above.
+    "SELECT w.name, a.key_id, a.tags, s.day, a.simulated, SUM(s.cost) "  # noqa: S608  # As above.
+    "FROM (SELECT dimensions, writer, "
     f"start * {{hours}} / {DAY_HOURS} AS day, SUM(cost) AS cost FROM {SCHEMA}.{{table}} "
     "WHERE start >= %s AND start < %s GROUP BY 1, 2, 3) AS s "
     f"JOIN {SCHEMA}.dimensions AS a ON a.id = s.dimensions JOIN {SCHEMA}.writers AS w ON w.id = s.writer "
-    "WHERE w.name <> '' GROUP BY 1, 2, 3, 4"
+    "WHERE w.name <> '' GROUP BY 1, 2, 3, 4, 5"
 )
 
 
@@ -226,8 +229,8 @@ def spent(connection: Connection, since_ms: int) -> list[Spent]:
     found: dict[tuple[Any, ...], int] = {}
     for piece in pieces(first, LAST // HOUR_MS, folded(connection), by_day=True):
         query = _SPENT_ROLLED_SQL.format(hours=piece.level.hours, table=piece.level.table)
-        for writer, key_id, tags, day, pusd in connection.execute(query, piece[1:]):
-            _count(found, (writer, key_id, tags, day_of(int(day) * DAY_HOURS * HOUR_MS)), pusd)
+        for writer, key_id, tags, day, simulated, pusd in connection.execute(query, piece[1:]):
+            _count(found, (writer, key_id, tags, day_of(int(day) * DAY_HOURS * HOUR_MS), simulated), pusd)
     _seek(connection)
     for scope, until in (("a.apart", LAST), ("NOT a.apart", first * HOUR_MS)):
         query = _SPENT_SQL.format(scope=f"{scope} AND a.at_ms >= %s AND a.at_ms < %s")
@@ -250,7 +253,7 @@ def _count(found: dict[tuple[Any, ...], int], who: tuple[Any, ...], pusd: int) -
 
 def _told_spent(found: Mapping[tuple[Any, ...], int]) -> list[Spent]:
     return [
-        Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd)
-        for (writer, key_id, tags, day), pusd in found.items()
+        Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd, simulated == "true")
+        for (writer, key_id, tags, day, simulated), pusd in found.items()
         if pusd
     ]

@@ -237,18 +237,19 @@ def _whole(halves: Sequence[int]) -> Iterator[int]:
 
 
 _SPENT_SQL = """
-SELECT w.name, a.key_id, a.tags, a.day, SUM(a.cost_pusd >> 32), SUM(a.cost_pusd & 4294967295)
+SELECT w.name, a.key_id, a.tags, a.day, CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END,
+    SUM(a.cost_pusd >> 32), SUM(a.cost_pusd & 4294967295)
 FROM attempts AS a JOIN writers AS w ON w.id = a.writer
 WHERE a.cost_pusd > 0 AND ({scope})
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 """
 
 _SPENT_ROLLED_SQL = """
-SELECT w.name, a.key_id, a.tags, s.day, SUM(s.high), SUM(s.low) FROM (
+SELECT w.name, a.key_id, a.tags, s.day, a.simulated, SUM(s.high), SUM(s.low) FROM (
     SELECT dimensions, writer, start * {hours} / 24 AS day, SUM(cost_high) AS high, SUM(cost_low) AS low
     FROM {table} WHERE start >= ? AND start < ? GROUP BY 1, 2, 3
 ) AS s JOIN dimensions AS a ON a.id = s.dimensions JOIN writers AS w ON w.id = s.writer
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 """
 
 
@@ -259,8 +260,8 @@ def spent(connection: sqlite3.Connection, since_ms: int) -> list[Spent]:
     folded = dict(connection.execute("SELECT level, before FROM folded"))
     for piece in pieces(first, _LAST // HOUR_MS, folded, by_day=True):
         query = _SPENT_ROLLED_SQL.format(hours=piece.level.hours, table=piece.level.table)
-        for writer, key_id, tags, day, high, low in connection.execute(query, piece[1:]):
-            _count(found, (writer, key_id, tags, day_of(day * DAY_HOURS * HOUR_MS)), high, low)
+        for writer, key_id, tags, day, simulated, high, low in connection.execute(query, piece[1:]):
+            _count(found, (writer, key_id, tags, day_of(day * DAY_HOURS * HOUR_MS), simulated), high, low)
     for scope, last in ((f"a.id IN ({LEFT_OUT})", _LAST), (f"a.id NOT IN ({LEFT_OUT})", first * HOUR_MS)):
         query = _SPENT_SQL.format(scope=f"{scope} AND a.at_ms >= ? AND a.at_ms < ?")
         for *who, high, low in connection.execute(query, (since_ms, last)):
@@ -282,7 +283,7 @@ def _count(found: dict[tuple[Any, ...], int], who: tuple[Any, ...], high: int, l
 
 def _told_spent(found: Mapping[tuple[Any, ...], int]) -> list[Spent]:
     return [
-        Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd)
-        for (writer, key_id, tags, day), pusd in found.items()
+        Spent(writer, key_id, tuple(orjson.loads(tags)), day, pusd, simulated == "true")
+        for (writer, key_id, tags, day, simulated), pusd in found.items()
         if pusd
     ]

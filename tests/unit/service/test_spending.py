@@ -123,6 +123,16 @@ async def test_an_attempt_that_a_crash_left_open_counts_as_it_was_reserved_and_u
     await after.close()
 
 
+async def test_what_was_spent_at_simulated_vendors_counts_only_where_they_are_simulated(tmp_path):
+    """A try with `--simulate` in the same data directory leaves real budgets as they were."""
+    played = await a_process(tmp_path, [700], simulated=True)
+    real = await a_process(tmp_path, [5])
+    sink = indexed(tmp_path)
+    found = money(spent_before(tmp_path, sink, NOW, ()))
+    assert (found[played], found[real][f"m:a:{TODAY}"]) == ({}, 5), "that it ended is told all the same"
+    assert money(spent_before(tmp_path, sink, NOW, (), simulated=True))[played][f"m:a:{TODAY}"] == 700
+
+
 async def test_who_spent_nothing_is_told_of_too(tmp_path):
     """It may have held something when it died."""
     name = await a_process(tmp_path, [])

@@ -305,7 +305,10 @@ class House:
                 return
             self._registry_refused, self.pipeline.given_up = "", ()
             self.pipeline.catalog, self.pipeline.learned = catalog, learned
-            self.pipeline.limiter.budgets = catalog.budgets
+            limiter = self.pipeline.limiter
+            counted = limiter.budget_tags
+            limiter.budgets = catalog.budgets
+            self.spending.recount(limiter.budget_tags - counted)
             self.pipeline.cache.fit(catalog.cache)
             # Whoever mended a key or a name reloads, and wants it used.
             self.pipeline.attempting.forget()

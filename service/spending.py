@@ -92,6 +92,7 @@ class Spending:
         self._sink = sink
         self._counting: asyncio.Task[None] | None = None
         self._counted = asyncio.Event()
+        self._again = asyncio.Event()
         self._stop = threading.Event()
         self._problem = ""
 
@@ -125,12 +126,23 @@ class Spending:
         if isinstance(counters, SharedCounters):
             await counters.close()
 
+    def recount(self, tags: Collection[str]) -> None:
+        """Budgets name tags that were not counted: tell what processes spent with them that are no more.
+
+        Until it is told, hard budgets of these tags refuse.
+        """
+        if tags and self._counting is not None:
+            self._limiter.recounting |= frozenset(tags)
+            self._again.set()
+
     def trouble(self, *, limited: bool) -> str | None:
         """Why budgets can't be checked at the moment, for anybody; `None` while they can, or nobody has any."""
         if self._limiter.counters.problem:
             return "their store can't be asked at the moment; the log says why"
         if limited and self._limiter.uncounted:
             return self._limiter.uncounted
+        if self._limiter.recounting:
+            return "what was spent before with the tag of a new budget is not counted yet"
         return None
 
     async def _count(self, tags: Callable[[], Collection[str]]) -> None:
@@ -140,6 +152,10 @@ class Spending:
         """
         counters, told = self._limiter.counters, set[str]()
         while True:
+            recounted = self._limiter.recounting
+            if self._again.is_set():
+                self._again.clear()
+                told.clear()
             try:
                 at = self._clock.utc()
                 where = (self._data_dir, self._sink, at, tags(), told, self._stop)
@@ -160,11 +176,12 @@ class Spending:
                 await asyncio.sleep(AGAIN_S)
                 continue
             self._limiter.uncounted = self._problem = ""
+            self._limiter.recounting -= recounted
             self._counted.set()
             told.update(one.member for one in members)
-            if not isinstance(counters, SharedCounters):
-                return
-            await asyncio.sleep(WATCH_S)
+            # Alone, all others have ended before the start: what is told of them changes only with the budgets.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._again.wait(), WATCH_S if isinstance(counters, SharedCounters) else None)
 
 
 def spent_before(

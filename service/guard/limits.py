@@ -26,6 +26,7 @@ from service.domain.decision import Candidate
 from service.domain.limits import PUSD_MAX, Budget, Limits, day_of, end_of
 from service.domain.money import usd_text
 from service.errors import BudgetExhausted, BudgetStoreUnavailable, CoeError, RateLimited
+from service.guard.aside import Aside
 from service.guard.counters import Counters, LocalCounters, StoreLost
 from service.guard.counting import MINUTE_MS, MONEY, RATE, SLOTS, Counter, Line, Verdict
 from service.guard.scopes import (
@@ -120,6 +121,11 @@ class Lease:
         return any(scope.limits.hard_money for scope in self.scopes)
 
     @property
+    def hard_tags(self) -> set[str | None]:
+        """The tags of budgets that stand over it and refuse."""
+        return {scope.tag for scope in self.scopes if scope.limits.hard_money}
+
+    @property
     def stops(self) -> bool:
         """Whether a budget stands over it at which streams are to be stopped."""
         return any(scope.stop for scope in self.scopes)
@@ -132,9 +138,10 @@ class Limiter:
         """`budgets` are the registry's; `budgets` may be set anew when another registry serves."""
         self.counters = counters
         self._budgets: tuple[Budget, ...] = ()
-        self._budget_tags: frozenset[str] = frozenset()
+        self._aside = Aside()
         self._tidy_day = ""
         self.uncounted = ""  # why what was spent before this process is not known yet
+        self.recounting: frozenset[str] = frozenset()  # tags of which it is not known yet
         self.budgets = tuple(budgets)
 
     @property
@@ -145,7 +152,10 @@ class Limiter:
     @budgets.setter
     def budgets(self, budgets: tuple[Budget, ...]) -> None:
         self._budgets = budgets
-        self._budget_tags = frozenset(one.tag for one in budgets if one.tag is not None)
+        self.budget_tags = frozenset(one.tag for one in budgets if one.tag is not None)
+        for counter, pusd in self._aside.take(self.budget_tags):
+            self.counters.holdings.settled(counter, pusd)
+            self.counters.changed()
 
     def lease(self, caller: Caller, said: Sequence[str]) -> Lease | None:
         """An empty lease for a request with these tags of its own; `None` where no limit applies."""
@@ -172,7 +182,7 @@ class Limiter:
         if not asks[0]:
             lease.begun = True
             return 0
-        if self.uncounted and lease.hard_money:
+        if lease.hard_money and (self.uncounted or not self.recounting.isdisjoint(lease.hard_tags)):
             raise BudgetStoreUnavailable(f"{UNCHECKED}. The router's operator sees why in /readyz.", headers=SOON)
         try:
             verdict = await self.counters.ask(asks)
@@ -212,7 +222,9 @@ class Limiter:
                     holdings.correct(line, spent.tokens - line.amount)
         day = day_of(spent.at)
         if spent.pusd:
-            kept = [tag for tag in tags if tag in caller.tags or tag in self._budget_tags]
+            kept = [tag for tag in tags if tag in caller.tags or tag in self.budget_tags]
+            if len(kept) < len(tags):
+                self._aside.add((tag for tag in tags if tag not in kept), day, spent.pusd)
             for counter in spend_counters(caller.key_id, kept, day):
                 holdings.settled(counter, spent.pusd)
         if lease is not None or spent.pusd:

@@ -34,7 +34,7 @@ WINDOWS_REMEMBERED: Final = 100
 class Scope:
     """Whom limits are for: `name` begins its counters, `told` is for messages, `budget` its name in the registry.
 
-    `stop`: streams are to end where what was reserved for them is used up.
+    `stop`: streams are to end where what was reserved for them is used up. `tag` is that of its budget.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Scope:
     limits: Limits
     budget: str | None = None
     stop: bool = False
+    tag: str | None = None
 
 
 def scopes_of(caller: Caller, said: Sequence[str], budgets: Sequence[Budget]) -> tuple[Scope, ...]:
@@ -63,7 +64,7 @@ def scope_of_key(key_id: str, limits: Limits) -> Scope:
 def scope_of(budget: Budget) -> Scope:
     """Whom a budget of the registry is for."""
     name = "a" if budget.tag is None else f"t:{budget.tag}"
-    return Scope(name, f"the budget {budget.name!r}", budget.limits, budget.name, budget.stop)
+    return Scope(name, f"the budget {budget.name!r}", budget.limits, budget.name, budget.stop, budget.tag)
 
 
 @lru_cache(maxsize=256)

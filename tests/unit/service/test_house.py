@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+import httpx
 import pytest
 from redis_server import RedisServer
 from scenery import PATIENCE_S, eventually, start_app
@@ -52,6 +53,35 @@ def test_the_clocks_of_this_machine():
     clock = SystemClock()
     assert clock.utc().utcoffset().total_seconds() == 0
     assert clock.monotonic() <= clock.monotonic()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "over Redis"])
+def test_a_reload_counts_what_was_spent_with_a_tag_that_it_names_first(tmp_path, vendors, redis, shared):
+    """By requests that said it: in a life before this one, in this one, and while it reloads; all that the ledger has."""
+    file = registry(tmp_path / "providers.yaml", vendors({"alpha": Script()}))
+    settings = {"redis_url": redis.url} if shared else {}
+    said = {"model": "alpha-model", "coe": {"tags": ["late"]}}
+    first = start_app(tmp_path / "data", file, **settings)
+    assert [first.chat(**said).status_code for _ in range(2)] == [200, 200]
+    first.stop()
+    app = start_app(tmp_path / "data", file, **settings)
+    eventually(lambda: not app.house.pipeline.limiter.uncounted)
+    eventually(lambda: not app.house.pipeline.limiter.counters.problem)
+    assert [app.chat(**said).status_code for _ in range(3)] == [200, 200, 200]
+    with file.open("a", encoding="utf-8") as more:
+        more.write("budgets: [{name: late, tag: late, usd_per_month: 5}]\n")
+    reload(app)
+    eventually(lambda: not app.house.pipeline.limiter.recounting)
+    booked = sum(end["cost_pusd"] for _, ends in app.books.attempts() for end in ends)
+    assert len(app.books.attempts()) == 5
+
+    def counted():
+        body = {**said, "messages": [{"role": "user", "content": "hello"}]}
+        told = httpx.post(f"{app.url}/v1/route", json=body, trust_env=False).json()["budgets"]["limits"]
+        return {one["budget"]: one["left_usd"] for one in told}
+
+    eventually(lambda: counted() == {"late": usd_text(5 * 10**12 - booked)})
+    app.stop()
 
 
 def test_a_reload_swaps_the_registry_whole(at_home, capfd):
@@ -399,6 +429,8 @@ def test_what_is_not_counted_yet_is_told_where_there_are_limits(at_home):
     assert (app.house.troubles(), app.chat().status_code) == ({}, 200)
     budgeted(file, "name: lab, tag: lab, usd_per_day: 1")
     reload(app)
+    eventually(lambda: not app.house.pipeline.limiter.recounting)
+    app.house.pipeline.limiter.uncounted = "the ledger's index is behind"
     assert app.house.troubles() == {"budgets": "the ledger's index is behind"}
     assert parts(app) == {"budgets"}
     refused = app.chat(coe={"tags": ["lab"]})

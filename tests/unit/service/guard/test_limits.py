@@ -371,6 +371,40 @@ async def test_spend_without_limits_is_counted_for_a_budget_that_comes_later(lim
     assert "0.000000000034 are spent" in (await refused(limiter, ANONYMOUS, a_hold(200))).message
 
 
+async def test_a_tag_that_only_requests_said_counts_from_the_first_when_a_budget_names_it(limiter, counters):
+    """What was spent with it before, and what was under way; nothing of it twice."""
+    bare = Caller("key_1", "k")
+    limiter.settle(None, bare, ("late", "other"), 1, Spent(30, 5, NOW))
+    limiter.budgets = (Budget("all", Limits(day_pusd=1_000)),)
+    running = await begun(limiter, bare, a_hold(50), said=("late",))
+    limiter.budgets = (Budget("late", Limits(day_pusd=100), "late"),)
+    assert used(counters, f"m:t:late:{DAY}") == (30, 0)
+    assert used(counters, f"m:t:late:{MONTH}") == (30, 0)
+    limiter.settle(running, bare, ("late",), 1, Spent(40, 5, NOW))
+    assert used(counters, f"m:t:late:{DAY}") == (70, 0)
+    await refused(limiter, bare, a_hold(31), said=("late",))
+    limiter.budgets = ()
+    limiter.settle(None, bare, ("late",), 1, Spent(7, 5, NOW))
+    limiter.budgets = (Budget("late", Limits(day_pusd=100), "late"),)
+    assert used(counters, f"m:t:late:{DAY}") == (77, 0)
+
+
+async def test_until_a_tag_is_recounted_its_hard_budgets_wait(limiter):
+    """No other, and no soft one."""
+    limiter.budgets = (
+        Budget("new", Limits(day_pusd=10), "new"),
+        Budget("old", Limits(day_pusd=10), "old"),
+        Budget("mild", Limits(day_pusd=10, soft=True), "mild"),
+    )
+    limiter.recounting = frozenset({"new", "mild"})
+    problem = await refused(limiter, ANONYMOUS, a_hold(1), said=("new",))
+    assert (problem.status, problem.code) == (503, "budget_store_unavailable")
+    for tag in ("old", "mild"):
+        await begun(limiter, ANONYMOUS, a_hold(1), said=(tag,))
+    limiter.recounting = frozenset()
+    await begun(limiter, ANONYMOUS, a_hold(1), said=("new",))
+
+
 async def test_an_attempt_counts_in_the_day_in_which_it_was_opened(limiter, counters):
     """Midnight comes between its reservation and its end; the next request is of the new day."""
     caller = a_caller(day_pusd=100)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -17,12 +17,10 @@ from service.ledger.sinks import sqlite_layout
 from service.ledger.sinks.halves import OPEN_COLUMNS, TERMINAL_COLUMNS
 from service.ledger.sinks.rollup import COUNTS, HOUR_MS, LEVELS, MONEY
 
-Say = Callable[[str], None]
-
 REST = ", ".join(name for name in (*OPEN_COLUMNS, *TERMINAL_COLUMNS) if name not in ("decision_id", "opened_ms"))
 
 
-def copy_sqlite(path: Path, copies: int, say: Say) -> None:
+def copy_sqlite(path: Path, copies: int) -> None:
     """Have an index of the SQLite sink hold itself so many times."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -50,7 +48,7 @@ def copy_sqlite(path: Path, copies: int, say: Say) -> None:
                 f"{', '.join(sqlite_layout.SUMS)} FROM rollup_hours WHERE start <= {last // HOUR_MS}"
             )
             connection.execute("COMMIT")
-            say(f"copy {number + 1} of {copies}")
+            print(f"copy {number + 1} of {copies}", file=sys.stderr, flush=True)
         (newest,) = connection.execute("SELECT MAX(start) FROM rollup_hours").fetchone()
         for finer, level in itertools.pairwise(LEVELS):
             connection.execute(f"DELETE FROM {level.table}")
@@ -63,7 +61,7 @@ def copy_sqlite(path: Path, copies: int, say: Say) -> None:
             connection.execute("INSERT OR REPLACE INTO folded VALUES (?, ?)", (level.table, before))
 
 
-def copy_postgres(url: str, copies: int, say: Say) -> None:
+def copy_postgres(url: str, copies: int) -> None:
     """Have the tables of the PostgreSQL sink hold themselves so many times."""
     import psycopg  # noqa: PLC0415 # only who asks for it
 
@@ -89,7 +87,7 @@ def copy_postgres(url: str, copies: int, say: Say) -> None:
                 f"INSERT INTO rollup_hours SELECT start + {number * hours}, dimensions, writer, {sums} "
                 f"FROM rollup_hours WHERE start <= {last // HOUR_MS}"
             )
-            say(f"copy {number + 1} of {copies}")
+            print(f"copy {number + 1} of {copies}", file=sys.stderr, flush=True)
         ((newest,),) = connection.execute("SELECT MAX(start) FROM rollup_hours").fetchall()
         for finer, level in itertools.pairwise(LEVELS):
             connection.execute(f"DELETE FROM {level.table}")

@@ -1,10 +1,11 @@
 """How long reports take on a large ledger, and what keeping the rollups up costs.
 
-    .venv/bin/python bench/reports.py [--rows 10000000] [--days 30] [--dir DIR] [--url URL] [--pairs all] [--write]
+    .venv/bin/python bench/reports.py [--rows 10000000] [--days 30] [--copies 25] [--dir DIR] [--url URL] [--write]
 
 Makes an index of so many attempts, straight into the sink, and asks it every grouping, alone and in pairs, over all of
 it and over ranges whose bounds cut hours. An index that is in `--dir`, or behind `--url`, already is used as it is.
-`--write` puts the table into docs/ledger.md. Asserts nothing.
+`--copies` has only a part filled as a router would fill it, and the rest copied within the database (`copies.py`),
+later each time. `--write` puts the table into docs/ledger.md. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from copies import copy_postgres, copy_sqlite
+
 from service.ledger.lines import Line
 from service.ledger.reports import cost_report
-from service.ledger.sinks import open_sink
-from service.ledger.sinks.port import GROUPINGS, Batch, Sink, SinkMissing
+from service.ledger.sinks import INDEX_FILE, open_sink
+from service.ledger.sinks.port import BASELINES, GROUPINGS, Batch, Sink, SinkMissing
 
 PAGE = ROOT / "docs" / "ledger.md"
 
@@ -55,15 +58,18 @@ BY_PAIRS = (("model", "day"), ("key", "model"), ("tag", "day"), ("key", "day"), 
 BY_MANY = ("key", "model", "intent", "day")
 
 
-def requests(rows: int, days: int) -> Iterator[list[Line]]:
-    """The lines of one request after the other: few keys have most of it, and most of it is settled at once."""
+def requests(rows: int, days: float, back: float) -> Iterator[list[Line]]:
+    """The lines of one request after the other, over so many `days`, beginning so many days `back`.
+
+    Few keys have most of it, and most of it is settled at once.
+    """
     chance = random.Random(11)
     weights = list(itertools.accumulate(chance.paretovariate(1.1) for _ in range(KEYS)))
     attempts = number = 0
     while attempts < rows:
         key = bisect.bisect(weights, chance.random() * weights[-1])
         number += 1
-        lines = _request(chance, number, key, UNTIL_MS - round((days - attempts * days / rows) * DAY_MS))
+        lines = _request(chance, number, key, UNTIL_MS - round((back - attempts * days / rows) * DAY_MS))
         yield lines
         attempts += len(lines) // 2
 
@@ -116,15 +122,23 @@ def _request(chance: random.Random, number: int, key: int, at_ms: int) -> list[L
             "total_ms": 900.0,
         }
         if whole:
-            ended |= {"baseline_pusd": 4 * cost, "baseline_model": "m9"}
+            ended |= {one.column: 4 * cost for one in BASELINES} | {"baseline_model": "m9"}
         lines += [Line("open", opened, "0"), Line("terminal", ended, "0")]
     return lines
 
 
-def make(sink: Sink, rows: int, days: int) -> str:
+def copy(folder: Path, url: str | None, copies: int) -> None:
+    """Have a filled index hold itself so many times."""
+    if url is None:
+        copy_sqlite(folder / INDEX_FILE, copies)
+    else:
+        copy_postgres(url, copies)
+
+
+def make(sink: Sink, rows: int, days: float, back: float) -> str:
     """Fill an empty index; says how far it is and what an attempt took."""
     began, cpu, done = time.monotonic(), time.thread_time(), 0
-    stream = requests(rows, days)
+    stream = requests(rows, days, back)
     while batch := list(itertools.islice(stream, BATCH_REQUESTS)):
         sink.store(Batch(SEGMENT, done + 1, list(itertools.chain.from_iterable(batch))))
         done += len(batch)
@@ -181,6 +195,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--dir", type=Path, help="where the index is, or is to be and to stay; default: a scratch one")
     parser.add_argument("--pairs", choices=("some", "all"), default="some")
+    parser.add_argument("--copies", type=int, default=1, help="of which all but one are copied within the database")
     parser.add_argument("--url", help="of another sink than SQLite")
     parser.add_argument("--write", action="store_true", help="put the table into docs/ledger.md")
     chosen = parser.parse_args()
@@ -192,11 +207,16 @@ def main() -> None:
             told = ""
             if not held(sink):
                 sink.prepare()
-                told = make(sink, chosen.rows, chosen.days)
+                told = make(sink, chosen.rows // chosen.copies, chosen.days / chosen.copies, chosen.days)
+                sink.close()
+                if chosen.copies > 1:
+                    copy(folder, chosen.url, chosen.copies)
             pairs = BY_PAIRS if chosen.pairs == "some" else tuple(itertools.combinations(GROUPINGS, 2))
             machine = f"{os.cpu_count()} x {platform.processor() or platform.machine()}"
             head = f"{datetime.now(UTC):%Y-%m-%d}, {kind}, {machine}: {held(sink):,} attempts of {chosen.days} days."
             head = f"{head} {told}".strip()
+            if told and chosen.copies > 1:
+                head = f"{head} Of these {chosen.rows // chosen.copies:,} were filled in, the rest are copies of them."
             print(head, flush=True)
             lines = [head, "", *table(sink, pairs, chosen.days)]
     if chosen.write:

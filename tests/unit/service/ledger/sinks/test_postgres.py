@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import psycopg
 import pytest
 
@@ -11,7 +13,9 @@ from service.ledger.sinks import postgres as module
 from service.ledger.sinks import postgres_layout as layout
 from service.ledger.sinks.port import Batch, SinkFault, SinkMissing
 from service.ledger.sinks.postgres import IDENTITY, PostgresSink
+from service.ledger.sinks.rollup import HOUR_MS
 
+ROUNDS = 15
 SEGMENT = "20261121T101500123Z-42-0a1b2c3d.00000.jsonl"
 
 
@@ -79,6 +83,46 @@ def test_tables_that_another_made_anew_are_not_filled_from_the_middle(sinks):
     one.close()
     one.prepare()
     assert one.checkpoints() == {}
+
+
+def test_replicas_that_fill_at_once_are_in_no_way_of_each_other(sinks):
+    """Same names, same hours, days that are over: nothing fails, and the sums of both are those of their attempts."""
+    failed = []
+
+    def fill(sink, name):
+        try:
+            for number in range(ROUNDS):
+                some = [
+                    line
+                    for one in range(5)
+                    for line in lines(f"{name}{number}-{one}", model=f"m{one}", at_ms=10**12 + number * HOUR_MS * 7)
+                ]
+                sink.store(Batch(SEGMENT.replace("-42-", f"-{name}-"), number, some))
+        except Exception as problem:  # of a thread: told below
+            failed.append(problem)
+
+    threads = [threading.Thread(target=fill, args=(sink, str(number))) for number, sink in enumerate(sinks, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    for sink in sinks:
+        assert sink.audit().differences == ()
+        assert sink.audit().attempts == 5 * ROUNDS
+    assert total(sinks[0]) == 2 * 5 * ROUNDS * 5
+
+
+def test_an_older_layout_with_what_nothing_could_fill_again_is_kept(sinks, monkeypatch):
+    """A journal that was pruned makes the index the only place of its rows."""
+    one, two = sinks
+    one.store(Batch(SEGMENT, 10, lines("a")))
+    one.close()
+    monkeypatch.setattr(layout, "VERSION", layout.VERSION + 1)
+    with pytest.raises(ConfigurationError, match="without-pruned"):
+        one.prepare(keep=True)
+    monkeypatch.undo()
+    assert total(two) == 5
 
 
 def test_a_data_directory_keeps_its_name(url, tmp_path):

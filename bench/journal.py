@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/journal.py [--requests 20000] [--write]
 
-A router with simulated vendors answers some real prompts; what it wrote is what is measured. Its decisions, beginnings
-and ends are written again, many times over and under new names, by the router's own writer into a scratch directory, and
+A router with simulated vendors answers some prompts; what it wrote is what is measured. Its decisions, beginnings and
+ends are written again, many times over and under new names, by the router's own writer into a scratch directory, and
 indexed from there. Prints medians of several rounds; `--write` puts them into docs/ledger.md. Asserts nothing.
 """
 

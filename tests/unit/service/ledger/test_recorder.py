@@ -8,6 +8,7 @@ import pytest
 from scenery import a_catalog, a_chat, a_model, decided
 
 from service.domain.catalog import Provider
+from service.domain.experience import Experience
 from service.domain.money import Fx, Multiplier, PriceQuote, Rates, Usage, UsageSource
 from service.ledger.recorder import (
     Identity,
@@ -130,3 +131,50 @@ def test_an_answer_from_the_cache_costs_nothing_and_is_measured_by_what_it_had_c
     assert (row.baseline_pusd, row.baseline_model, row.served_model) == (cost, "m", "m-1")
     assert (dict(row.usage), row.ttft_ms, row.total_ms, row.price["answer_of"]) == ({}, None, 99.0, "att_0")
     assert reproduced({}, terminal_body(row)) == 0
+
+
+BEST = a_model("best", (10, 20), quality=0.95)
+COMPARED = decided(a_chat("bonjour"), a_catalog(a_model("m", (1, 2)), BEST, baseline="m"))
+"""A decision whose choice is the cheapest and the configured baseline; the strongest is dearer tenfold."""
+
+
+def compared_row(usage, decision=COMPARED, **more):
+    """The row of an attempt at its choice."""
+    chosen = decision.chosen
+    entry = opening(WHO, decision, chosen, 500)
+    return ending(entry, chosen, Outcome("complete", usage, **more), TIMING, None, decision)
+
+
+def test_the_answer_is_compared_with_its_rivals():
+    """Who answered costs what was booked, the strongest what its list says of the same; the rule is named."""
+    row = compared_row(Usage(input=1_000, output=100))
+    assert (row.cost_pusd, row.cheapest_pusd, row.baseline_pusd) == (1_200 * 10**6,) * 3
+    assert (row.cheapest_assumed_pusd, row.baseline_assumed_pusd) == (0, 0)
+    assert (row.strongest_pusd, row.strongest_assumed_pusd) == (12_000 * 10**6, 2_000 * 10**6)
+    assert row.random_pusd in {row.cheapest_pusd, row.strongest_pusd}
+    assert row.compared_by == 1
+    assert (shown_end(row)["strongest_cost_usd"], shown_end(row)["cheapest_cost_usd"]) == ("0.012", "0.0012")
+
+
+def test_only_the_attempt_that_answered_is_compared():
+    """One that failed bought nothing; one that was refused was not even paid for."""
+    for row in (compared_row(Usage(input=9, output=1), final=False), compared_row(None)):
+        assert (row.strongest_pusd, row.random_assumed_pusd, row.compared_by) == (None, None, None)
+
+
+def test_a_rival_s_cache_is_as_warm_as_the_warmest():
+    """What is known to be in anybody's cache would be in its own."""
+    cached = a_model("best", (10, 20), quality=0.95, rates={"cache_read": 10**6})
+    cold = decided(a_chat("bonjour"), a_catalog(a_model("m", (1, 2)), cached))
+    warm = replace(cold, experience=Experience(warm_tokens={"p/m": 600}))
+    usage = Usage(input=1_000, output=100)
+    assert compared_row(usage, cold).strongest_pusd == 12_000 * 10**6
+    assert compared_row(usage, warm).strongest_pusd == (400 * 10 + 600 + 2_000) * 10**6
+
+
+def test_nobody_is_longer_than_the_caller_allows():
+    """Over all choices."""
+    thinks = replace(a_model("best", (10, 20), quality=0.95), reasoning_tokens={"default": 10**6})
+    decision = decided(a_chat("bonjour", max_tokens=150), a_catalog(a_model("m", (1, 2)), thinks))
+    row = compared_row(Usage(input=1_000, output=100), decision)
+    assert row.strongest_pusd == (10_000 + 150 * 20) * 10**6

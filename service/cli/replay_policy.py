@@ -38,6 +38,7 @@ WRONG_SHOWN: Final = 10
 UNREADABLE, DAMAGED, OLDER = "unreadable line", "damaged record", "record of an older form"
 RUNNING, UNPRICED = "still running", "booked at an unknown price"
 UNANSWERED, NO_PRICE = "changed, but nobody answered", "changed, to an unknown price"
+CACHED = "changed, but answered from the cache"
 STRAY = "attempt without its decision"
 REFUSED = "refused under the new policy"
 
@@ -247,7 +248,8 @@ def _judge(one: Ended[Retaken], found: Comparison) -> None:
     found.other_registry += retaken.other
     rate = found.drawn if retaken.drawn else found.own
     rate.count += 1
-    if retaken.judged is not None:
+    # What was said of an answer from the cache was said of somebody else's than this decision chose.
+    if retaken.judged is not None and not any(attempt.cached for attempt in attempts):
         rate.judged += 1
         found.sums.add(retaken.judged)
     for attempt in attempts:
@@ -271,6 +273,9 @@ def _unclear(attempts: Sequence[Attempted]) -> str | None:
 
 
 def _change(retaken: Retaken, chosen: Candidate, attempts: Sequence[Attempted], cost: int, found: Comparison) -> None:
+    if any(attempt.cached for attempt in attempts):
+        found.leave_out(CACHED, cost)
+        return
     answered = [attempt for attempt in attempts if attempt.final and attempt.answered]
     if not answered:
         found.leave_out(UNANSWERED, cost)

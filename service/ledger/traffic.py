@@ -23,6 +23,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from service.domain.money import INPUT_BUCKETS
 from service.ledger.lines import MAX_LINE_BYTES, Line, LineError, decode
+from service.ledger.recorder import CACHE_HIT
 from service.ledger.reproduced import LOST, NotReproducible, reproduced
 from service.ledger.segments import SegmentFile, journal_dir, list_segments, read_lines
 from service.ledger.sinks.port import Problem
@@ -40,7 +41,8 @@ class Attempted(NamedTuple):
     """One attempt, as far as money goes, in pico-USD: what was booked, and what its row comes to by itself.
 
     `state` is `open` while it runs. `wrong` is why the row can't be computed again. `input_tokens` is the whole prompt
-    as the vendor counted it, `None` where nobody did. `known`: it has a price, or cost nothing.
+    as the vendor counted it, `None` where nobody did. `known`: it has a price, or cost nothing. `cached`: it was no
+    call, but an answer from the cache.
     """
 
     deployment: str
@@ -52,6 +54,7 @@ class Attempted(NamedTuple):
     final: bool = False
     answered: bool = False
     simulated: bool = False
+    cached: bool = False
 
 
 class Ended(NamedTuple, Generic[T]):
@@ -188,6 +191,7 @@ def _ended(opened: Mapping[str, Any], ended: Mapping[str, Any]) -> Attempted:
         ended.get("final") is True,
         ended.get("ended") == "complete",
         opened.get("simulated") is True,
+        ended.get("ended") == CACHE_HIT,
     )
 
 

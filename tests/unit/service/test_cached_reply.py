@@ -279,14 +279,15 @@ def test_a_reload_without_a_cache_switches_it_off_and_forgets(serving):
 
 def test_a_hit_counts_against_requests_and_not_against_money(serving):
     """Who has spent a budget still gets what was paid for; who has used up a rate does not."""
-    app, simulator = serving({"alpha": Script()}, extra=f"{CACHE}\nbudgets: [{{name: all, usd_per_day: 0.00005}}]")
-    spent = {"max_tokens": 30, **COLD}
-    first = app.chat(**spent, coe={"cache": True})
-    assert first.status_code == 200, first.text
-    assert told(app.chat("another one", **spent))[0] == 429
-    ends = [told(app.chat(**spent, coe={"cache": True})) for _ in range(3)]
-    if first.json()["choices"][0]["finish_reason"] == "stop":
-        assert ends == [(200, "hit", "0", "0")] * 3
+    app, simulator = serving(
+        {"alpha": Script(answer="short")}, extra=f"{CACHE}\nbudgets: [{{name: all, usd_per_day: 0.00004}}]"
+    )
+    capped = {"max_tokens": 30, **COLD}
+    assert told(app.chat(**capped))[:2] == (200, "miss")
+    refused = app.chat("another one", **capped)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert [told(app.chat(**capped)) for _ in range(3)] == [(200, "hit", "0", "0")] * 3
+    assert len(simulator.log) == 1
     rate = f"{CACHE}\nbudgets: [{{name: all, requests_per_minute: 3}}]"
     app, simulator = serving({"alpha": Script()}, extra=rate)
     assert [told(app.chat(**COLD))[:2] for _ in range(3)] == [(200, "miss"), (200, "hit"), (200, "hit")]
@@ -324,3 +325,17 @@ def test_the_books_hold(alpha):
     assert float(costs["saved_usd"]) == pytest.approx(
         3 * float(cost) + float(rows(app, replies[0])[1]["baseline_pusd"]) / 1e12 - float(cost)
     )
+
+
+def test_what_went_on_elsewhere_is_not_kept(serving):
+    """A stream that broke and was gone on with is of two models' making."""
+    text = "one two three four five six seven eight nine ten"
+    broken = Script(answer=text, fault=Fault.CUT, fault_after=3, chunks=10)
+    scripts = {"alpha": VendorScript(queue=(broken,), default=Script()), "beta": Script(answer=" and so on")}
+    app, _ = serving(scripts, quirks={"beta": "[prefill:prefix]"}, extra=CACHE)
+    more = {"stream": True, "max_tokens": 200, "coe": {"resume": True}, **COLD}
+    first, second = app.chat(**more), app.chat(**more)
+    assert '"resumed"' in first.text
+    assert first.text.endswith("data: [DONE]\n\n")
+    assert told(second)[1] == "miss"
+    assert '"resumed"' not in second.text

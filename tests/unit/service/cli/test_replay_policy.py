@@ -12,6 +12,7 @@ import pytest
 from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.cli.replay_policy import (
+    CACHED,
     DAMAGED,
     NO_PRICE,
     OLDER,
@@ -91,6 +92,7 @@ def test_what_changes_is_grouped():
         (RUNNING, stored(), (ANSWERED, Attempted("p/m", "open")), CATALOG),
         (UNPRICED, stored(), (ANSWERED, Attempted("p/m", "settled")), CATALOG),
         (UNANSWERED, stored(), (ANSWERED._replace(answered=False),), BEST),
+        (CACHED, stored(), (ANSWERED._replace(answered=False, cached=True),), BEST),
         (NO_PRICE, stored(), (ANSWERED,), a_catalog(a_model("n", None))),
         (
             "refused under the new policy: no_capable_model",
@@ -194,6 +196,17 @@ def test_what_was_said_of_an_answer_is_weighed():
     assert again.judged == Judged(1.0, 0.2, agrees=False, expected=0.85, covered=True, changed=False)
     elsewhere = a_catalog(a_model("x"), policies={"balanced": OWN})
     assert judged(drawn(0), elsewhere).judged == Judged(1.0, 0.2, False, 0.9, covered=False, changed=True)
+
+
+def test_what_was_said_of_an_answer_from_the_cache_is_not_weighed():
+    """It was given by whoever gave it before, and not by the one whom this decision chose."""
+    told = json.loads(orjson.dumps(record(drawn(DRAWS - 1))))
+    retaken = Retaker((EXPLORING,), (TO_N,), None, {"dec_1": 1.0}).take(told)
+    for cached in (False, True):
+        found = compare(
+            traffic(Ended(retaken, (ANSWERED._replace(cached=cached, answered=not cached),))), lambda *_: None
+        )
+        assert (found.own.count, found.own.judged) == (1, int(not cached))
 
 
 async def test_from_a_journal_to_the_truth(tmp_path):

@@ -129,6 +129,7 @@ def test_an_answer_from_the_cache_costs_nothing_and_is_measured_by_what_it_had_c
     row = ending_stored(ENTRY, Stored("att_0", cost, "m-1"), TIMING)
     assert (row.state, row.ended, row.cost_pusd, row.final) == ("settled", "cache_hit", 0, True)
     assert (row.baseline_pusd, row.baseline_model, row.served_model) == (cost, "m", "m-1")
+    assert row.baseline_assumed_pusd == (None if cost is None else 0)
     assert (dict(row.usage), row.ttft_ms, row.total_ms, row.price["answer_of"]) == ({}, None, 99.0, "att_0")
     assert reproduced({}, terminal_body(row)) == 0
 

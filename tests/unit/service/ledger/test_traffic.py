@@ -67,6 +67,13 @@ def test_rows_find_their_decision(tmp_path):
     assert [(one.state, one.booked_pusd) for one in third.attempts] == [("open", None)]
 
 
+def test_an_answer_from_the_cache_is_no_call(tmp_path):
+    """Booked at nothing, and told apart."""
+    write(tmp_path, [decision(1), opened(1, 1), ended(1, cost=0, usage={}, ended="cache_hit")])
+    ((one,),) = [found.attempts for found in read(tmp_path)]
+    assert (one.cached, one.answered, one.booked_pusd, one.again_pusd, one.input_tokens) == (True, False, 0, 0, None)
+
+
 def test_nothing_is_left_out_in_silence(tmp_path):
     """A row without its decision, an end without its open row, a torn line; a tail that is being written is no fault."""
     torn = ended(9).replace(b"settled", b"setTled")

@@ -20,6 +20,7 @@ from service.api.document_feedback import feedback
 from service.api.document_money import money
 from service.api.query import VALUE_CHARACTERS_MAX
 from service.api.shapes import BOOLEAN, INTEGER, NUMBER, STRING, Schema, list_of, object_of, or_null
+from service.domain.catalog import CACHE_TTL_S_MAX
 from service.ledger.render import FORMATS
 from service.ledger.sinks.port import GROUPINGS
 
@@ -89,7 +90,8 @@ _DECIDED = {
     "provider": "Its provider.",
     "intent": "What the request was about.",
     "policy": "The policy that applied.",
-    "attempts": "Upstream attempts made.",
+    "attempts": "Upstream attempts made; 0 for an answer from the cache.",
+    "cache": "`hit`, `miss` or `bypass`, where the cache is on.",
     "overhead-ms": "The router's own time.",
     "cost-usd": "What all attempts cost; not on streams, and not when a price is unknown.",
     "degraded": "What was given up to answer at all.",
@@ -115,6 +117,7 @@ _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": steering.NAME_CH
 _WORD: Schema = {**_NAME, "pattern": r"^[!-+\--~]+$"}
 _WORDS: Schema = {"type": "string", "pattern": r"^[!-+\--~]+(,[!-+\--~]+){0,3}$", "maxLength": 200}
 _FLAG: Schema = {"type": "string", "enum": ["true", "false", "1", "0"]}
+_SWITCH: Schema = {"type": "string", "enum": ["true", "false", '{"read":false}', '{"ttl_s":60}']}
 _SHARE: Schema = {"type": "string", "pattern": r"^(0(\.[0-9]{1,18})?|1(\.0{1,18})?)$"}
 _MONEY: Schema = {"type": "string", "pattern": r"^[0-9]{1,5}(\.[0-9]{1,18})?$"}
 _MILLISECONDS: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,5}$"}
@@ -123,7 +126,7 @@ _STEERING_HEADERS = [
     for name, schema in (
         ("policy", _WORD), ("min-quality", _SHARE), ("max-cost-usd", _MONEY), ("max-latency-ms", _MILLISECONDS),
         ("allow", _WORDS), ("deny", _WORDS), ("plan", _WORD), ("session", _WORD), ("tags", _WORDS),
-        ("explain", _FLAG), ("no-fallback", _FLAG),
+        ("explain", _FLAG), ("no-fallback", _FLAG), ("resume", _FLAG), ("stop-at-budget", _FLAG), ("cache", _SWITCH),
     )
 ]  # fmt: skip
 
@@ -369,5 +372,15 @@ def _asked() -> dict[str, Schema]:
             tags=or_null(names),
             explain=or_null(BOOLEAN),
             no_fallback=or_null(BOOLEAN),
+            resume=or_null(BOOLEAN),
+            stop_at_budget=or_null(BOOLEAN),
+            cache=or_null({"anyOf": [BOOLEAN, {"$ref": _REF + "CacheWish"}]}),
+        ),
+        "CacheWish": object_of(
+            "",
+            closed=True,
+            read=BOOLEAN,
+            write=BOOLEAN,
+            ttl_s=or_null({"type": "integer", "minimum": 1, "maximum": CACHE_TTL_S_MAX}),
         ),
     }

@@ -127,6 +127,8 @@ class StreamReply:
         May be called at any time and more than once. A caller that hangs up on `[DONE]` comes here with everything
         settled and the connection still in hand.
         """
+        if self._work.visit is not None:
+            self._work.visit.forget()
         if self._ended:
             await self._stream.aclose()
             return

@@ -38,6 +38,9 @@ BYPASS: Final = "bypass"
 WRITES_MAX: Final = 64
 """Answers on their way to a store: of the largest size, 16 MiB. What comes more is not kept."""
 
+NOTED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What is remembered of all streams under way together; one that finds no room is not kept."""
+
 SKEW_MS: Final = 5_000
 """How far ahead the clock of the replica may be that kept an answer."""
 
@@ -52,11 +55,19 @@ _READS_ALL: Final = CacheWish()
 
 
 @dataclass(slots=True)
+class Room:
+    """What may still be remembered of streams under way, in bytes."""
+
+    left: int = NOTED_BYTES_MAX
+
+
+@dataclass(slots=True)
 class Visit:
     """One request at the cache.
 
     `reads` and `writes` are what it may do here, `ttl_s` how old an answer may be and how long one is kept, `bytes_max`
-    its size. `told` is what the caller is told, `away` whether the store could not be asked.
+    its size. `told` is what the caller is told, `away` whether the store could not be asked. `pieces` are those of a
+    stream so far, `size` bytes together; `lost` is why they are not remembered any more.
     """
 
     name: bytes
@@ -69,15 +80,30 @@ class Visit:
     told: str = BYPASS
     away: bool = False
     size: int = 0
+    lost: str = ""
+    room: Room = field(default_factory=Room)
     pieces: list[bytes] = field(default_factory=list)
 
     def note(self, piece: bytes) -> None:
-        """Note a piece of a stream on its way to the caller; a stream that is too large is remembered no further."""
-        self.size += len(piece)
-        if self.size <= self.bytes_max:
-            self.pieces.append(piece)
+        """Note a piece of a stream on its way to the caller, as long as it is not too large and there is room."""
+        if self.lost:
+            return
+        if self.size + len(piece) > self.bytes_max:
+            self.lost = TOO_LARGE
+        elif len(piece) > self.room.left:
+            self.lost = BUSY
         else:
-            self.pieces.clear()
+            self.size += len(piece)
+            self.room.left -= len(piece)
+            self.pieces.append(piece)
+            return
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what was noted; always called in the end."""
+        self.room.left += self.size
+        self.size = 0
+        self.pieces.clear()
 
 
 class AnswerCache:
@@ -89,6 +115,7 @@ class AnswerCache:
         self._seals = hmac.digest(secret, b"seals", "sha256")
         self._clock = clock
         self._writing: set[asyncio.Task[None]] = set()
+        self._room = Room()
         self._hits = self._misses = self._stored = self._errors = self._saved_pusd = 0
         self._not_kept: Counter[str] = Counter()
 
@@ -108,7 +135,7 @@ class AnswerCache:
         takes_part = wish.read or wish.write
         name = name_of(self._names, caller.key_id, chat, decision, catalog.offer) if takes_part else b""
         ttl_s = spec.ttl_s if wish.ttl_s is None else min(spec.ttl_s, wish.ttl_s)
-        return Visit(name, wish.read, wish.write, ttl_s, spec.answer_bytes_max, chat.n, chat.stream)
+        return Visit(name, wish.read, wish.write, ttl_s, spec.answer_bytes_max, chat.n, chat.stream, room=self._room)
 
     async def find(self, visit: Visit | None) -> Kept | None:
         """The answer that was kept for a request like this, if there is one that may be given."""
@@ -139,7 +166,9 @@ class AnswerCache:
         reason = ""
         if given_up:
             reason = GIVEN_UP
-        elif visit.size > visit.bytes_max or len(kept.body) > visit.bytes_max:
+        elif visit.lost:
+            reason = visit.lost
+        elif len(kept.body) > visit.bytes_max:
             reason = TOO_LARGE
         elif not finished(kept.body, visit.choices):
             reason = UNFINISHED

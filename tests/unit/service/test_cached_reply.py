@@ -10,6 +10,7 @@ import openai
 import pytest
 from scenery import a_catalog, a_chat, a_model, decided, eventually
 
+from service.cache.answer_cache import NOTED_BYTES_MAX
 from service.cache.sealing import Kept
 from service.cached_reply import author_of
 from service.domain.access import Caller
@@ -101,6 +102,7 @@ def test_a_stream_larger_than_a_connections_buffer_comes_whole(serving):
     more = {"stream": True, **COLD}
     first, second = app.chat(**more), app.chat(**more)
     assert hit(second)
+    assert app.house.pipeline.cache._room.left == NOTED_BYTES_MAX, "what was noted on the way is let go of"
     assert len(first.content) > 500_000
     assert second.content == first.content
 

@@ -10,7 +10,7 @@ import pytest
 from scenery import NOW, a_catalog, a_chat, a_model, decided
 
 from service import telemetry
-from service.cache.answer_cache import BYPASS, MISS, REASONS, WRITES_MAX, AnswerCache
+from service.cache.answer_cache import BYPASS, MISS, NOTED_BYTES_MAX, REASONS, WRITES_MAX, AnswerCache
 from service.cache.memory import MemoryStore
 from service.cache.sealing import Kept
 from service.cache.stores import StoreAway
@@ -180,8 +180,29 @@ async def test_a_stream_that_grows_too_large_is_remembered_no_further():
     for _ in range(1_000):
         visit.note(STREAM)
     assert not visit.pieces
+    assert visit.room.left == NOTED_BYTES_MAX
     await stage.keep(visit, body=b"", stream=True)
     assert stage.figure(telemetry.CACHE_NOT_KEPT)["too_large"] == 1
+
+
+async def test_streams_under_way_share_what_is_remembered_of_them():
+    """One that finds no room is not kept, and whoever ends makes room."""
+    stage = Stage(CacheSpec(ttl_s=60, answer_bytes_max=NOTED_BYTES_MAX))
+    first, second, third = (stage.visit(stream=True, seed=number) for number in range(3))
+    first.note(b"x" * (NOTED_BYTES_MAX - 10))
+    second.note(STREAM)
+    assert (second.lost, second.pieces) == ("busy", [])
+    second.note(b"x")
+    assert not second.pieces
+    await stage.keep(second, body=b"", stream=True)
+    assert stage.figure(telemetry.CACHE_NOT_KEPT)["busy"] == 1
+    for _ in range(2):
+        first.forget()
+    third.note(STREAM)
+    await stage.keep(third, body=b"".join(third.pieces), stream=True)
+    third.forget()
+    assert third.room.left == NOTED_BYTES_MAX
+    assert await stage.found(stream=True, seed=2) is not None
 
 
 async def test_a_store_that_lies_is_not_believed(capsys):

@@ -88,6 +88,7 @@ class Seen:
     over_pusd: int = 0
     overspent: int = 0
     wrong: list[str] = field(default_factory=list)
+    overruns: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """In a few lines."""
@@ -118,7 +119,7 @@ class Replicas:
         self.routers: list[RunningRouter] = [
             start_router(home / f"replica{number}", **self._env) for number in range(count)
         ]
-        self._seed_text = ""
+        self._befell: dict[str, str] = {}  # what the round of a budget had to suffer
         self._numbers = iter(range(10**9))
         self._down: set[int] = set()
 
@@ -146,7 +147,8 @@ class Replicas:
             ends = self._begin(asked_per_round, f"b{number}", draw, free)
             if troubles:
                 await asyncio.sleep(draw.uniform(0, 1))
-                trouble = asyncio.ensure_future(self._trouble(draw.choice(troubles), draw))
+                kind = self._befell[f"b{number}"] = draw.choice(troubles)
+                trouble = asyncio.ensure_future(self._trouble(kind, draw))
                 while not (await asyncio.wait((trouble,), timeout=PACE_S))[0]:
                     ends += self._begin(MEANWHILE, f"b{number}", draw, free)
                 trouble.result()
@@ -297,6 +299,8 @@ class Replicas:
             if over > 0:
                 self.seen.overspent += 1
                 self.seen.over_pusd += over
+                told = f"billed {billed[tag]}, booked {booked[tag]} of {budget}"
+                self.seen.overruns.append(f"{tag}: {told}; {self._befell.get(tag, 'no trouble')}")
             if booked[tag] + largest <= budget:
                 self.seen.wrong.append(f"{tag}: refused at {booked[tag]} of {budget}, and {largest} would have fit")
             self._hold_against_store(tag, booked[tag])
@@ -341,7 +345,7 @@ def told(home: Path, rounds: int, seed: int) -> tuple[str, list[str]]:
     troubles = ", ".join(f"{count} x {kind}" for kind, count in sorted(true.troubles.items()))
     wrong = list(true.wrong)
     if true.overspent:
-        wrong.append(f"{true.overspent} budgets were overspent")
+        wrong += [f"overspent: {one}" for one in true.overruns]
     if not naive.overspent:
         wrong.append("the control was not seen to overspend")
     return "\n".join((*lines, "", f"{REPLICAS} replicas, {IN_FLIGHT} in flight; {troubles}.")), wrong

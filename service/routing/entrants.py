@@ -103,6 +103,12 @@ class Entrants(NamedTuple):
         """What a policy ranks."""
         return Figures(self.qualities, self.costs)
 
+    def expected_costs(self) -> Sequence[int | None]:
+        """What each is expected to cost, as it will be booked: engines of one's own at their amortised price."""
+        if not self.loads:
+            return self.costs
+        return [self.loads[place][0] if place in self.loads else cost for place, cost in enumerate(self.costs)]
+
     def ranked(self, policy: Policy, spec: PolicySpec) -> Ranking:
         """The order of the able."""
         intents = self.measure.expected.by.intents

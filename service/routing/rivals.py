@@ -28,12 +28,13 @@ def rivals(weighed: Weighed, baseline: tuple[Deployment, PriceQuote] | None) -> 
     measure, found = entrants.measure, []
     if baseline is not None:
         found.append(_rival(BASELINE, *baseline, catalog.models[baseline[0].model], measure))
-    places = priced_places(entrants.costs)
+    costs = entrants.expected_costs()  # not by load: an idle engine is cheap to choose, and is booked at its full price
+    places = priced_places(costs)
     if not places:
         return tuple(found)
     for name, place in (
-        (STRONGEST, strongest(places, entrants.qualities, entrants.costs)),
-        (CHEAPEST, cheapest(places, entrants.costs)),
+        (STRONGEST, strongest(places, entrants.qualities, costs)),
+        (CHEAPEST, cheapest(places, costs)),
         (RANDOM, drawn(places, weighed.around.decision_id)),
     ):
         deployment, model = entrants.able[place]

@@ -10,7 +10,9 @@ from scenery import NOW, a_catalog, a_chat, a_model, an_intent, decided
 
 from service.domain.access import ANONYMOUS
 from service.domain.catalog import Provider
+from service.domain.experience import Experience
 from service.domain.features import features_of
+from service.domain.prices import PriceBook, SelfHosted
 from service.routing.rivals import cheapest, drawn, priced_places, strongest
 from service.routing.router import decide
 from service.routing.weighing import Circumstances
@@ -64,6 +66,21 @@ def test_who_has_no_price_is_no_rival():
     assert decided(a_chat(), a_catalog(free)).rivals() == ()
     unpriced = a_catalog(CHEAP, free, baseline="free")
     assert "baseline" not in named(decided(a_chat(), unpriced))
+
+
+def test_an_engine_of_ones_own_is_compared_by_what_is_booked():
+    """Idle it is ranked first, and booked at its amortised price all the same: it is not the cheapest then."""
+    engine = SelfHosted(1, 2_000_000_000_000, 1_000, 100, concurrency=8)
+    mine = a_model("mine", at=("here",))
+    book = PriceBook("here/mine", self_hosted=engine)
+    mine = replace(mine, deployments=tuple(replace(one, prices=book) for one in mine.deployments))
+    catalog = a_catalog(mine, a_model("api", ("0.3", "0.3"), at=("vendor",)), baseline="api")
+    for busy in (None, {}, {"here/mine": 7}):
+        around = Circumstances("dec_1", NOW, ANONYMOUS, Experience(busy=busy))
+        decision = decide(features_of(a_chat()), an_intent(), catalog, around)
+        assert (decision.chosen.deployment.id == "here/mine") == (busy == {})
+        found = named(decision)
+        assert (found["cheapest"], found["strongest"]) == ("vendor/api", "vendor/api"), busy
 
 
 def test_a_lot_is_fair_and_can_be_drawn_again():

@@ -203,6 +203,7 @@ def ending_stored(entry: OpenEntry, stored: Stored, timing: Timing) -> TerminalE
         cost_pusd=0,
         price=price,
         baseline_pusd=stored.cost_pusd,
+        baseline_assumed_pusd=None if stored.cost_pusd is None else 0,  # that answer, of just its length
         baseline_model=entry.model,
         baseline_assumed_pusd=None if stored.cost_pusd is None else 0,
         served_model=stored.served_model,

@@ -63,6 +63,7 @@ def test_the_ledger_has_a_row_at_nothing_with_what_it_saved(alpha):
     assert (ended["state"], ended["ended"], ended["cost_pusd"], ended.get("usage")) == ("settled", "cache_hit", 0, None)
     assert ended["price"]["answer_of"] == called["attempt_id"]
     assert (ended["baseline_pusd"], ended["baseline_model"]) == (bill["cost_pusd"], "alpha-model")
+    assert ended["baseline_assumed_pusd"] == 0, "or no report with a hit in it could tell an interval"
     shown = app.get(f"/v1/decisions/{second.headers['x-coe-decision-id']}").json()
     assert shown["cost_usd"] == "0"
     assert [(one["kind"], one["ended"]) for one in shown["attempts"]] == [("cache", "cache_hit")]
@@ -324,6 +325,9 @@ def test_the_books_hold(alpha):
     (costs,) = app.books.costs("--by", "model")
     cost = replies[0].headers["x-coe-cost-usd"]
     assert (costs["requests"], costs["cost_usd"]) == (4, cost)
+    baseline = next(row for row in app.books.costs("--savings", "--by", "model") if row["against"] == "baseline")
+    assert (baseline["compared_requests"], baseline["saved_usd"]) == (4, costs["saved_usd"])
+    assert float(baseline["saved_low_usd"]) <= float(baseline["saved_usd"]) <= float(baseline["saved_high_usd"])
     assert float(costs["saved_usd"]) == pytest.approx(
         3 * float(cost) + float(rows(app, replies[0])[1]["baseline_pusd"]) / 1e12 - float(cost)
     )

@@ -119,13 +119,17 @@ class Rate:
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of all of it. `same_pusd` is what the decisions cost that stay as they were."""
+    """What came of all of it. `same_pusd` is what the decisions cost that stay as they were.
+
+    `elsewhere` are judged answers that were not of the choice: another model's, or the cache's.
+    """
 
     decisions: int = 0
     same: int = 0
     same_pusd: int = 0
     other_registry: int = 0
     uncounted: int = 0
+    elsewhere: int = 0
     groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
@@ -246,12 +250,14 @@ def _judge(one: Ended[Retaken], found: Comparison) -> None:
     retaken, attempts = one
     found.decisions += 1
     found.other_registry += retaken.other
-    rate = found.drawn if retaken.drawn else found.own
-    rate.count += 1
-    # What was said of an answer from the cache was said of somebody else's than this decision chose.
-    if retaken.judged is not None and not any(attempt.cached for attempt in attempts):
-        rate.judged += 1
-        found.sums.add(retaken.judged)
+    if not _is_of_choice(retaken.old, attempts):
+        found.elsewhere += retaken.judged is not None
+    else:
+        rate = found.drawn if retaken.drawn else found.own
+        rate.count += 1
+        if retaken.judged is not None:
+            rate.judged += 1
+            found.sums.add(retaken.judged)
     for attempt in attempts:
         found.books.add(attempt)
     cost = sum(attempt.booked_pusd or 0 for attempt in attempts)
@@ -263,6 +269,11 @@ def _judge(one: Ended[Retaken], found: Comparison) -> None:
         found.same_pusd += cost
     else:
         _change(retaken, retaken.chosen, attempts, cost, found)
+
+
+def _is_of_choice(chosen: str, attempts: Sequence[Attempted]) -> bool:
+    """Whether an answer is of the model that was chosen: after a fallback, or from the cache, its score is not."""
+    return not attempts or (not attempts[-1].cached and model_of(attempts[-1].deployment) == model_of(chosen))
 
 
 def _unclear(attempts: Sequence[Attempted]) -> str | None:

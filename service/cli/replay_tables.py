@@ -105,15 +105,18 @@ def _quality(found: Comparison) -> dict[str, object]:
         name: {"decisions": rate.count, "judged": rate.judged}
         for name, rate in (("own_choices", found.own), ("drawn_choices", found.drawn))
     }
+    rest = {**rates, "judged_elsewhere": found.elsewhere}
     if isinstance(told, Refused):
-        return {"refused": told.reason, "judged": told.judged, **rates}
-    return {**told._asdict(), **rates}
+        return {"refused": told.reason, "judged": told.judged, **rest}
+    return {**told._asdict(), **rest}
 
 
 def _told_quality(found: Comparison) -> list[str]:
     told = quality(found.sums)
+    left = [f"  {found.elsewhere:,} judged answers are left out: another model gave them, or the cache"]
+    left = left if found.elsewhere else []
     if isinstance(told, Refused):
-        return [f"quality: not told, {told.reason}"]
+        return [f"quality: not told, {told.reason}", *left]
     estimate = (
         f"quality: {told.mean:.3f} (95 %: {told.low:.3f} to {told.high:.3f}) for the new policy's own choices; "
         f"as it was answered: {told.logged:.3f}"
@@ -126,7 +129,7 @@ def _told_quality(found: Comparison) -> list[str]:
     if found.drawn.count:
         own, drawn = (rate.judged / max(rate.count, 1) for rate in (found.own, found.drawn))
         lines.append(f"  judged were {own:.1%} of the old policy's own choices and {drawn:.1%} of those drawn")
-    return lines
+    return lines + left
 
 
 def _books(books: Books) -> str:

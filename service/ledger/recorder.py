@@ -205,7 +205,6 @@ def ending_stored(entry: OpenEntry, stored: Stored, timing: Timing) -> TerminalE
         baseline_pusd=stored.cost_pusd,
         baseline_assumed_pusd=None if stored.cost_pusd is None else 0,  # that answer, of just its length
         baseline_model=entry.model,
-        baseline_assumed_pusd=None if stored.cost_pusd is None else 0,
         served_model=stored.served_model,
         ttft_ms=None,
         total_ms=timing.total_ms,

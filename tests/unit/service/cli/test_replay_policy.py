@@ -198,15 +198,27 @@ def test_what_was_said_of_an_answer_is_weighed():
     assert judged(drawn(0), elsewhere).judged == Judged(1.0, 0.2, False, 0.9, covered=False, changed=True)
 
 
-def test_what_was_said_of_an_answer_from_the_cache_is_not_weighed():
-    """It was given by whoever gave it before, and not by the one whom this decision chose."""
-    told = json.loads(orjson.dumps(record(drawn(DRAWS - 1))))
-    retaken = Retaker((EXPLORING,), (TO_N,), None, {"dec_1": 1.0}).take(told)
-    for cached in (False, True):
-        found = compare(
-            traffic(Ended(retaken, (ANSWERED._replace(cached=cached, answered=not cached),))), lambda *_: None
-        )
-        assert (found.own.count, found.own.judged) == (1, int(not cached))
+@pytest.mark.parametrize(
+    ("attempts", "counts"),
+    [
+        ((ANSWERED._replace(deployment="p/n"),), True),
+        ((ANSWERED._replace(deployment="q/n"),), True),
+        ((ANSWERED._replace(deployment="p/m", final=False, answered=False), ANSWERED._replace(deployment="p/n")), True),
+        ((ANSWERED._replace(deployment="p/n", final=False, answered=False), ANSWERED), False),
+        ((ANSWERED._replace(deployment="p/n", answered=False, cached=True),), False),
+        ((ANSWERED._replace(answered=False, cached=True),), False),
+    ],
+    ids=["the choice", "at another host", "in the end", "a fallback", "from the cache", "another's from the cache"],
+)
+def test_only_what_the_choice_itself_answered_is_weighed(attempts, counts):
+    """A score of another model's answer would be counted for the choice, with the weight of its chance."""
+    told = json.loads(orjson.dumps(record(drawn(0))))
+    assert told["chosen"] == "p/n"
+    retaker = Retaker((EXPLORING,), (TO_N,), None, {"dec_1": 0.0})
+    found = compare(traffic(Ended(retaker.take(told), attempts)), lambda *_: None)
+    assert (found.sums.judged, found.drawn.judged, found.elsewhere) == (counts, counts, not counts)
+    assert ("1 judged answers are left out: another model gave them" in as_table(found)) is not counts
+    assert json.loads(as_json(found))["quality"]["judged_elsewhere"] == (not counts)
 
 
 async def test_from_a_journal_to_the_truth(tmp_path):

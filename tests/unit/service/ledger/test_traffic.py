@@ -122,6 +122,14 @@ def test_memory_is_bounded(tmp_path, monkeypatch, running):
     assert traffic.read_bytes == traffic.whole_bytes
 
 
+def test_an_answer_from_the_cache_is_told_apart(tmp_path):
+    """Nobody was called for it."""
+    write(tmp_path, [decision(1), opened(1, 1), ended(1, cost=0, ended="cache_hit", usage={}), opened(2, 1), ended(2)])
+    ((stored, called),) = (found.attempts for found in read(tmp_path))
+    assert (stored.cached, stored.answered, stored.again_pusd) == (True, False, 0)
+    assert (called.cached, called.answered) == (False, True)
+
+
 def test_no_journal(tmp_path):
     """Nothing."""
     assert read(tmp_path) == []

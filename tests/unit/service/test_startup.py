@@ -30,6 +30,7 @@ from service.startup import (
     only_spoken,
     open_cache,
     open_keys,
+    open_ledger,
     own_instance,
     read_registry,
     refuse_unusable,
@@ -164,3 +165,13 @@ async def test_a_cache_lies_where_it_is_told_and_holds_what_the_registry_allows(
     check_cache(shared)
     with pytest.raises(ConfigurationError, match="COE_CACHE_URL"):
         check_cache(Settings(data_dir=tmp_path, cache_url="http://canary"))
+
+
+def test_the_ledger_is_indexed_where_the_settings_say(tmp_path):
+    """In the data directory unless a URL says otherwise; one that nobody knows is refused, and not repeated."""
+    assert open_ledger(Settings(data_dir=tmp_path)).path == tmp_path / "ledger.sqlite"
+    elsewhere = open_ledger(Settings(data_dir=tmp_path, ledger_url=f"sqlite:///{tmp_path}/other"))
+    assert elsewhere.path == tmp_path / "other"
+    with pytest.raises(ConfigurationError, match="postgresql://") as refused:
+        open_ledger(Settings(data_dir=tmp_path, ledger_url="oracle://me:geheim@db"))
+    assert "geheim" not in str(refused.value)

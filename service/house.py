@@ -239,7 +239,7 @@ class House:
         sink = open_ledger(self.settings)
         try:
             complete = wait_until_indexed(self.settings.data_dir, sink, INDEX_WAIT_S)
-            return cost_report(sink, asked.by, asked.since, asked.until), complete
+            return cost_report(sink, asked.by, asked.since, asked.until, savings=asked.savings), complete
         except SinkMissing:
             return CostReport(asked.by, (), None, (), asked.since, asked.until), True
         except SinkFault as fault:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -42,7 +43,7 @@ async def costs(request: Request) -> Response:
     house, request_id = house_of(request), request_id_of(request)
     try:
         admit_operator(read_head(request.scope["headers"]), house)
-        asked, savings = _question(request, house)
+        asked = _question(request, house)
         report, complete = await house.asking.ask(lambda: house.costs(asked))
     except CoeError as problem:
         return render(problem, request_id)
@@ -51,12 +52,12 @@ async def costs(request: Request) -> Response:
     headers = {"x-request-id": request_id, "cache-control": "no-store"}
     if not complete:
         headers["x-coe-degraded"] = telemetry.PART_INDEX
-    shapes = SAVINGS_FORMATS if savings else FORMATS
+    shapes = SAVINGS_FORMATS if asked.savings else FORMATS
     return Response(shapes[asked.shape](report), 200, headers, MEDIA[asked.shape])
 
 
-def _question(request: Request, house: House) -> tuple[Question, bool]:
-    """What the query asks, and whether of savings; raises InvalidRequest with the parameter that makes no sense."""
+def _question(request: Request, house: House) -> Question:
+    """What the query asks; raises InvalidRequest with the parameter that makes no sense."""
     given = read_query(request.query_params.multi_items(), PARAMETERS)
     savings = given.get("savings", "false")
     if savings not in ("true", "false"):
@@ -69,4 +70,4 @@ def _question(request: Request, house: House) -> tuple[Question, bool]:
         raise InvalidRequest(f"`{problem.param}`: {problem}", param=problem.param) from problem
     if savings == "true" and asked.shape not in SAVINGS_FORMATS:
         raise InvalidRequest("`format` of savings must be table, csv or json", param="format")
-    return asked, savings == "true"
+    return replace(asked, savings=savings == "true")

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, TypedDict, Unpack
@@ -85,7 +86,7 @@ def costs(**said: Unpack[Said]) -> None:
     if said["savings"] and asked.shape not in SAVINGS_FORMATS:
         raise click.UsageError("--savings is told as table, csv or json.")
     with exits():
-        report = _report(said["data_dir"], asked)
+        report = _report(said["data_dir"], replace(asked, savings=said["savings"]))
         click.echo((SAVINGS_FORMATS if said["savings"] else FORMATS)[asked.shape](report), nl=False)
         if asked.shape != "table":
             for note in (*(savings_notes(report) if said["savings"] else ()), *report.notes):
@@ -127,7 +128,7 @@ def _report(data_dir: Path, asked: Question) -> CostReport:
     if list_segments(journal_dir(data_dir)):
         catch_up(data_dir, sink)
     try:
-        report = cost_report(sink, asked.by, asked.since, asked.until)
+        report = cost_report(sink, asked.by, asked.since, asked.until, savings=asked.savings)
         _tell_problems(sink)
     except SinkMissing:
         click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)

@@ -40,12 +40,16 @@ class Unclear(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be added up: groupings, a range [since, until) of aware instants, and how it is to be shown."""
+    """What is to be added up: groupings, a range [since, until) of aware instants, and how it is to be shown.
+
+    `savings`: what was saved against every baseline, instead of what was spent.
+    """
 
     by: tuple[str, ...] = DEFAULT_GROUPING
     since: datetime | None = None
     until: datetime | None = None
     shape: str = "table"
+    savings: bool = False
 
 
 def read_question(by: str | None, since: str | None, until: str | None, shape: str, now: datetime) -> Question:

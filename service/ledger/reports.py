@@ -18,7 +18,7 @@ from datetime import datetime
 
 from service.domain.money import usd_text
 from service.domain.rivals import BASELINE, CHEAPEST, RANDOM, STRONGEST, interval
-from service.ledger.sinks.port import CostSums, Sink
+from service.ledger.sinks.port import BASELINES, CostSums, Sink
 
 DEFAULT_GROUPING = ("model",)
 
@@ -58,7 +58,7 @@ class CostRow:
 
     `keys` maps each grouping to its value; `None` is an attempt without it (no key, no tag). `estimated_share` in
     [0, 1] is the share of billable attempts whose usage is not the provider's own number. `savings` has each baseline
-    that some request is compared with, by name.
+    that some request is compared with, by name, in a report on savings.
     """
 
     keys: Mapping[str, str | bool | None]
@@ -114,21 +114,27 @@ def costs(
 
 
 def cost_report(
-    sink: Sink, by: Sequence[str] = DEFAULT_GROUPING, since: datetime | None = None, until: datetime | None = None
+    sink: Sink,
+    by: Sequence[str] = DEFAULT_GROUPING,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    savings: bool = False,
 ) -> CostReport:
-    """Attempts dispatched in [since, until) (aware instants), added up by group.
+    """Attempts dispatched in [since, until) (aware instants), added up by group; `savings`: with every baseline.
 
     Rows are by day when grouped by day, else the dearest first. No attempt at all: no rows and no total. Raises
     ValueError for an unknown grouping or an instant without a zone, SinkMissing when nothing was ever indexed.
     """
     grouping = tuple(dict.fromkeys(by))
     since_ms, until_ms = _unix_ms(since), _unix_ms(until)
-    totals = sink.sums((), since_ms, until_ms)
+    compared = len(BASELINES) if savings else 1
+    totals = sink.sums((), since_ms, until_ms, compared)
     if not totals:
         return CostReport(grouping, (), None, (), since, until)
     comparable = totals[0].configured.requests > 0
     total = _row((), totals[0], comparable=comparable)
-    rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms)]
+    rows = [_row(grouping, sums, comparable=comparable) for sums in sink.sums(grouping, since_ms, until_ms, compared)]
     overlapping = sum(row.attempts for row in rows) > total.attempts
     if "day" in grouping:
         rows.sort(key=_by_keys)
@@ -160,7 +166,9 @@ def _row(by: Sequence[str], sums: CostSums, *, comparable: bool) -> CostRow:
 
 def _savings(sums: CostSums) -> dict[str, Saving]:
     """What each baseline comes to that is known of some request."""
-    found = {}
+    found: dict[str, Saving] = {}
+    if len(sums.baselines) < len(BASELINES):
+        return found  # nobody asked
     for name in (BASELINE, STRONGEST, CHEAPEST, RANDOM):
         one, assumed = sums.baselines[name], sums.baselines[f"{name}_assumed"]
         if one.requests:

@@ -232,8 +232,13 @@ class Sink(Protocol):
         """Forget everything, checkpoints too."""
         ...
 
-    def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
-        """Attempts dispatched in [since, until) by group; with no grouping, one row. Raises SinkMissing."""
+    def sums(
+        self, by: Sequence[str], since_ms: int | None, until_ms: int | None, compared: int = len(BASELINES)
+    ) -> list[CostSums]:
+        """Attempts dispatched in [since, until) by group; with no grouping, one row.
+
+        With the first `compared` of the baselines, one at least. Raises SinkMissing.
+        """
         ...
 
     def decision(self, decision_id: str) -> Mapping[str, object] | None:

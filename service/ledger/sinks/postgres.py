@@ -35,6 +35,7 @@ from service.ledger.sinks import postgres_reports as reports
 from service.ledger.sinks.halves import OPEN_COLUMNS, TERMINAL_COLUMNS, writer_of
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
+    BASELINES,
     OLDER,
     Audit,
     Batch,
@@ -209,11 +210,13 @@ class PostgresSink:
             for table in layout.OWNED:
                 connection.execute(f"DELETE FROM {layout.SCHEMA}.{table} WHERE source = %s", (self._source,))  # noqa: S608  # As above.
 
-    def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+    def sums(
+        self, by: Sequence[str], since_ms: int | None, until_ms: int | None, compared: int = len(BASELINES)
+    ) -> list[CostSums]:
         """See `Sink`: of all data directories. Raises ValueError for an unknown grouping."""
         check_grouping(by)
         with self._asking() as connection:
-            return reports.sums(connection, by, since_ms, until_ms)
+            return reports.sums(connection, by, since_ms, until_ms, compared)
 
     def decision(self, decision_id: str) -> dict[str, object] | None:
         """See `Sink`."""

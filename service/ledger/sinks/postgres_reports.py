@@ -21,15 +21,19 @@ from service.ledger.sinks.rollup import (
     COUNTED,
     DAY_HOURS,
     HOUR_MS,
-    MONEY,
     Groups,
     Piece,
     Totals,
+    counted,
     merge,
+    money,
     pieces,
     requests_column,
     told,
 )
+
+_ROLLED_FROM = COUNTED.index("simulated_attempts")
+"""What rollups hold of `COUNTED` but for requests, which depend on the grouping, and attempts."""
 
 FIRST, LAST = -(2**63), 2**63 - 1
 """Instants that stand for no bound."""
@@ -117,31 +121,45 @@ _LEFT_OVER: Final = (
 )
 
 
-def sums(connection: Connection, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+def sums(
+    connection: Connection,
+    by: Sequence[str],
+    since_ms: int | None,
+    until_ms: int | None,
+    compared: int = len(BASELINES),
+) -> list[CostSums]:
     """See `Sink.sums`."""
     since, until = FIRST if since_ms is None else since_ms, LAST if until_ms is None else until_ms
     first, last = -(-since // HOUR_MS), until // HOUR_MS
     if first >= last:
-        return _few(connection, by, _IN_RANGE, {"since": since, "until": until})
+        return _few(connection, by, _IN_RANGE, {"since": since, "until": until}, compared)
     found: dict[tuple[Any, ...], Totals] = {}
     for piece in pieces(first, last, folded(connection), by_day="day" in by):
-        merge(found, _rolled(connection, by, piece))
+        merge(found, _rolled(connection, by, piece, compared))
     bounds = {"first": first * HOUR_MS, "last": last * HOUR_MS}
     bounds = {name: min(max(value, since), until) for name, value in bounds.items()}
     _seek(connection)
-    merge(found, _asked(connection, by, _LEFT_OVER, {"since": since, "until": until, **bounds}))
-    return told(found)
+    merge(found, _asked(connection, by, _LEFT_OVER, {"since": since, "until": until, **bounds}, compared))
+    return told(found, compared)
 
 
-def plain_sums(connection: Connection, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+def plain_sums(
+    connection: Connection,
+    by: Sequence[str],
+    since_ms: int | None,
+    until_ms: int | None,
+    compared: int = len(BASELINES),
+) -> list[CostSums]:
     """The same as `sums` without a rollup: it reads every attempt in the range."""
     bounds = {"since": FIRST if since_ms is None else since_ms, "until": LAST if until_ms is None else until_ms}
-    return told(dict(_asked(connection, by, _IN_RANGE, bounds)))
+    return told(dict(_asked(connection, by, _IN_RANGE, bounds, compared)), compared)
 
 
-def _few(connection: Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int]) -> list[CostSums]:
+def _few(
+    connection: Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int], compared: int
+) -> list[CostSums]:
     _seek(connection)
-    return told(dict(_asked(connection, by, scope, bounds)))
+    return told(dict(_asked(connection, by, scope, bounds, compared)), compared)
 
 
 def _seek(connection: Connection) -> None:
@@ -155,10 +173,15 @@ def folded(connection: Connection) -> dict[str, int]:
     return {str(level): int(before) for level, before in found}
 
 
-def _rolled(connection: Connection, by: Sequence[str], piece: Piece) -> Groups:
+def _rolled(connection: Connection, by: Sequence[str], piece: Piece, compared: int) -> Groups:
     """(keys, totals) of each group of a piece."""
-    counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("simulated_attempts") :], *TOKEN_COLUMNS)
-    summed = ", ".join(f"SUM({column}) AS {column}" for column in (*counts, *MONEY))
+    counts = (
+        requests_column(by),
+        "attempts",
+        *counted(compared)[_ROLLED_FROM:],
+        *TOKEN_COLUMNS,
+    )
+    summed = ", ".join(f"SUM({column}) AS {column}" for column in (*counts, *money(compared)))
     found = f"{SCHEMA}.{piece.level.table} WHERE start >= %s AND start < %s"
     day = f"start * {piece.level.hours} / {DAY_HOURS}"
     keys = [_ROLLED_SQL[name] for name in by]
@@ -189,17 +212,18 @@ def _grouping(by: Sequence[str]) -> str:
     return f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
 
 
-def _asked(connection: Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int]) -> Groups:
+def _asked(connection: Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int], compared: int) -> Groups:
     """(keys, totals) of each group of the attempts in a scope, read one by one."""
     keys = [_GROUP_SQL[name] for name in by]
     tokens = [f"COALESCE(SUM(a.{column}), 0)" for column in TOKEN_COLUMNS]
-    money = [f"COALESCE(SUM({value}), 0)" for value in _MONEY_SQL.values()]
+    counts = _COUNTS_SQL[: len(counted(compared))]
+    amounts = [f"COALESCE(SUM({_MONEY_SQL[name]}), 0)" for name in money(compared)]
     tables = "a JOIN r ON r.request = a.request"
     if "tag" in by:
         tables += TAGS
     if "plan" in by:
         tables += f" LEFT JOIN {SCHEMA}.decisions AS d ON d.id = a.decision_id"
-    figures = ", ".join([*keys, *_COUNTS_SQL, *tokens, *money])
+    figures = ", ".join([*keys, *counts, *tokens, *amounts])
     # Every piece is a literal of this package, chosen by name; the instants are bound.
     query = f"{_SCOPE_SQL.format(scope=scope)} SELECT {figures} FROM {tables}{_grouping(by)}"  # noqa: S608  # See above.
     for row in connection.execute(query, bounds):

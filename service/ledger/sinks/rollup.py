@@ -207,15 +207,28 @@ def _split(first: int, last: int, levels: Sequence[Level], folded: Mapping[str, 
 
 
 Totals = tuple[int, ...]
-"""What a group adds up to: `COUNTED`, the tokens, `MONEY`."""
+"""What a group adds up to: `counted`, the tokens, `money`."""
 
 COUNTED: Final = (
     *("requests", "attempts", "open", "simulated_attempts", "billable", "guessed", "unpriced"),
     *(f"{baseline.name}_requests" for baseline in BASELINES),
 )
 
+PLAIN: Final = len(COUNTED) - len(BASELINES)
+"""How many of them are about no baseline."""
+
 Groups = Iterable[tuple[tuple[Any, ...], Totals]]
 """(keys, totals) of each group."""
+
+
+def counted(compared: int) -> tuple[str, ...]:
+    """`COUNTED` with the first so many baselines: a report that shows one need not add up all."""
+    return COUNTED[: PLAIN + compared]
+
+
+def money(compared: int) -> tuple[str, ...]:
+    """`MONEY` with these."""
+    return MONEY[: 1 + 2 * compared]
 
 
 def requests_column(by: Collection[str]) -> str:
@@ -230,17 +243,17 @@ def merge(found: dict[tuple[Any, ...], Totals], more: Groups) -> None:
         found[keys] = totals if before is None else tuple(map(add, before, totals))
 
 
-def told(found: Mapping[tuple[Any, ...], Totals]) -> list[CostSums]:
+def told(found: Mapping[tuple[Any, ...], Totals], compared: int) -> list[CostSums]:
     """In the order of the keys, so that the same attempts give the same list however they came to be stored."""
-    plain = len(COUNTED) - len(BASELINES)
-    at = len(COUNTED) + len(TOKEN_COLUMNS)
+    plain, counts = PLAIN, PLAIN + compared
+    at = counts + len(TOKEN_COLUMNS)
     rows = []
     for keys, totals in sorted(found.items(), key=lambda one: [(key is not None, str(key)) for key in one[0]]):
         baselines = {
             baseline.name: Compared(totals[plain + number], *totals[at + 1 + 2 * number : at + 3 + 2 * number])
-            for number, baseline in enumerate(BASELINES)
+            for number, baseline in enumerate(BASELINES[:compared])
         }
-        tokens = dict(zip(TOKEN_COLUMNS, totals[len(COUNTED) : at], strict=True))
+        tokens = dict(zip(TOKEN_COLUMNS, totals[counts:at], strict=True))
         figures: tuple[Any, ...] = (*totals[:plain], tokens, totals[at], baselines)
         rows.append(CostSums(keys, *figures))
     return rows

@@ -29,6 +29,7 @@ from service.ledger.sinks import sqlite_layout as layout
 from service.ledger.sinks import sqlite_reports as reports
 from service.ledger.sinks.port import (
     ANSWERS_MAX,
+    BASELINES,
     OLDER,
     Audit,
     Batch,
@@ -191,11 +192,13 @@ class SqliteSink:
             for table in layout.TABLES:
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  # Names are literals of the layout.
 
-    def sums(self, by: Sequence[str], since_ms: int | None, until_ms: int | None) -> list[CostSums]:
+    def sums(
+        self, by: Sequence[str], since_ms: int | None, until_ms: int | None, compared: int = len(BASELINES)
+    ) -> list[CostSums]:
         """See `Sink`; raises ValueError for an unknown grouping."""
         check_grouping(by)
         with self._asking() as connection:
-            return reports.sums(connection, by, since_ms, until_ms)
+            return reports.sums(connection, by, since_ms, until_ms, compared)
 
     def decision(self, decision_id: str) -> dict[str, object] | None:
         """See `Sink`."""

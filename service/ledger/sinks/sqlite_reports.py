@@ -24,16 +24,20 @@ from service.ledger.sinks.rollup import (
     COUNTED,
     DAY_HOURS,
     HOUR_MS,
-    MONEY,
     Groups,
     Piece,
     Totals,
+    counted,
     merge,
+    money,
     pieces,
     requests_column,
     told,
 )
 from service.ledger.sinks.sqlite_layout import LEFT_OUT, LOW, LOW_BITS
+
+_ROLLED_FROM = COUNTED.index("simulated_attempts")
+"""What rollups hold of `COUNTED` but for requests, which depend on the grouping, and attempts."""
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 """Instants that stand for no bound."""
@@ -128,26 +132,34 @@ _LEFT_OVER = (
 
 
 def sums(
-    connection: sqlite3.Connection, by: Sequence[str], since_ms: int | None, until_ms: int | None
+    connection: sqlite3.Connection,
+    by: Sequence[str],
+    since_ms: int | None,
+    until_ms: int | None,
+    compared: int = len(BASELINES),
 ) -> list[CostSums]:
     """See `Sink.sums`; raises ValueError for an unknown grouping."""
     check_grouping(by)
     since, until = _FIRST if since_ms is None else since_ms, _LAST if until_ms is None else until_ms
     first, last = -(-since // HOUR_MS), until // HOUR_MS
     if first >= last:
-        return plain_sums(connection, by, since_ms, until_ms)
+        return plain_sums(connection, by, since_ms, until_ms, compared)
     found: dict[tuple[Any, ...], Totals] = {}
     folded = dict(connection.execute("SELECT level, before FROM folded"))
     for piece in pieces(first, last, folded, by_day="day" in by):
-        merge(found, _rolled(connection, by, piece))
+        merge(found, _rolled(connection, by, piece, compared))
     bounds = {"first_ms": first * HOUR_MS, "last_ms": last * HOUR_MS}
     bounds = {name: min(max(value, since), until) for name, value in bounds.items()}
-    merge(found, _asked(connection, by, _LEFT_OVER, {"since_ms": since, "until_ms": until, **bounds}))
-    return told(found)
+    merge(found, _asked(connection, by, _LEFT_OVER, {"since_ms": since, "until_ms": until, **bounds}, compared))
+    return told(found, compared)
 
 
 def plain_sums(
-    connection: sqlite3.Connection, by: Sequence[str], since_ms: int | None, until_ms: int | None
+    connection: sqlite3.Connection,
+    by: Sequence[str],
+    since_ms: int | None,
+    until_ms: int | None,
+    compared: int = len(BASELINES),
 ) -> list[CostSums]:
     """The same as `sums` without a rollup: it reads every attempt in the range."""
     check_grouping(by)
@@ -155,13 +167,13 @@ def plain_sums(
         "since_ms": _FIRST if since_ms is None else since_ms,
         "until_ms": _LAST if until_ms is None else until_ms,
     }
-    return told(dict(_asked(connection, by, _IN_RANGE, bounds)))
+    return told(dict(_asked(connection, by, _IN_RANGE, bounds, compared)), compared)
 
 
-def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> Groups:
+def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece, compared: int) -> Groups:
     """(keys, totals) of each group of a piece."""
     if "day" not in by:
-        yield from _summed(connection, by, piece)
+        yield from _summed(connection, by, piece, compared)
         return
     # Day by day: what is sorted then is small enough to stay near the processor.
     others = [name for name in by if name != "day"]
@@ -172,7 +184,7 @@ def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> 
         day = found * piece.level.hours // DAY_HOURS
         stop = min(piece.stop, (day + 1) * DAY_HOURS // piece.level.hours)
         name = day_of(day * DAY_HOURS * HOUR_MS)
-        for keys, totals in _summed(connection, others, piece._replace(start=found, stop=stop), once=True):
+        for keys, totals in _summed(connection, others, piece._replace(start=found, stop=stop), compared, once=True):
             named = list(keys)
             for place in places:
                 named.insert(place, name)
@@ -180,10 +192,17 @@ def _rolled(connection: sqlite3.Connection, by: Sequence[str], piece: Piece) -> 
         start = stop
 
 
-def _summed(connection: sqlite3.Connection, by: Sequence[str], piece: Piece, *, once: bool = False) -> Groups:
+def _summed(
+    connection: sqlite3.Connection, by: Sequence[str], piece: Piece, compared: int, *, once: bool = False
+) -> Groups:
     """As `_rolled`; `once`: most sets of dimensions stand once in the piece."""
-    counts = (requests_column(by), "attempts", *COUNTED[COUNTED.index("simulated_attempts") :], *TOKEN_COLUMNS)
-    columns = (*counts, *(f"{name}_{half}" for name in MONEY for half in ("high", "low")))
+    counts = (
+        requests_column(by),
+        "attempts",
+        *counted(compared)[_ROLLED_FROM:],
+        *TOKEN_COLUMNS,
+    )
+    columns = (*counts, *(f"{name}_{half}" for name in money(compared) for half in ("high", "low")))
     summed = ", ".join(f"SUM({column}) AS {column}" for column in columns)
     found = f"{piece.level.table} WHERE start >= ? AND start < ?"
     if by:
@@ -207,23 +226,26 @@ def _grouping(by: Sequence[str]) -> str:
     return f" GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
 
 
-def _asked(connection: sqlite3.Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int]) -> Groups:
+def _asked(
+    connection: sqlite3.Connection, by: Sequence[str], scope: str, bounds: Mapping[str, int], compared: int
+) -> Groups:
     """(keys, totals) of each group of the attempts in a scope, read one by one."""
     keys = [f"{_GROUP_SQL[name]} AS key_{number}" for number, name in enumerate(by)]
     tokens = [f"COALESCE(SUM(a.{column}), 0)" for column in TOKEN_COLUMNS]
-    money = [
+    counts = [_COUNTS_SQL[name] for name in counted(compared)]
+    amounts = [
         f"COALESCE(SUM(({value}) >> {LOW_BITS}), 0), COALESCE(SUM(({value}) & {LOW}), 0)"
-        for value in _MONEY_SQL.values()
+        for value in map(_MONEY_SQL.__getitem__, money(compared))
     ]
     tables = "a JOIN r ON r.request = a.request"
     if "tag" in by:
         tables += " LEFT JOIN json_each(a.tags) AS t"
     if "plan" in by:
         tables += " LEFT JOIN decisions AS d ON d.id = a.decision_id"
-    figures = ", ".join([*keys, *_COUNTS_SQL.values(), *tokens, *money])
+    figures = ", ".join([*keys, *counts, *tokens, *amounts])
     # Every piece is a literal of this file, chosen by name; the instants are bound.
     query = f"{_SCOPE_SQL.format(scope=scope)} SELECT {figures} FROM {tables}{_grouping(by)}"  # noqa: S608  # See above.
-    halves = len(by) + len(_COUNTS_SQL) + len(tokens)
+    halves = len(by) + len(counts) + len(tokens)
     for row in connection.execute(query, bounds):
         if row[len(by) + 1]:
             whole = (

@@ -98,7 +98,7 @@ def test_what_makes_no_sense_is_a_400_that_names_it(app, query, param):
 def test_no_ledger_yet_is_an_empty_report(app, monkeypatch):
     """Valid in its format."""
 
-    def missing(*_):
+    def missing(*_, **__):
         raise SinkMissing
 
     monkeypatch.setattr("service.house.cost_report", missing)
@@ -108,7 +108,7 @@ def test_no_ledger_yet_is_an_empty_report(app, monkeypatch):
 def test_an_index_that_can_not_be_asked_is_a_503(app, monkeypatch):
     """It may be locked for a moment; requests don't notice."""
 
-    def locked(*_):
+    def locked(*_, **__):
         raise SinkFault("locked")
 
     monkeypatch.setattr("service.house.cost_report", locked)

@@ -8,12 +8,13 @@ import json
 import random
 from collections import Counter
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
 from service.domain.decision import EntryState
+from service.ledger import reports
 from service.ledger.indexer import Indexer
-from service.ledger.reports import cost_report
 from service.ledger.savings import (
     FIELDS,
     NOTHING,
@@ -26,9 +27,11 @@ from service.ledger.savings import (
     savings_notes,
 )
 from service.ledger.sinks import open_sink
+from service.ledger.sinks.port import BASELINES
 from service.ledger.writer import JournalWriter
 
 USD = 10**12
+cost_report = partial(reports.cost_report, savings=True)
 NAMES = ("baseline", "strongest", "cheapest", "random")
 
 
@@ -155,6 +158,17 @@ def test_no_coin_where_both_are_one(book):
     """As when every request names its model."""
     sink = book(({}, compared(USD, strongest=(USD, 0), cheapest=(USD, 0))))
     assert same_spend(cost_report(sink).total) is None
+
+
+def test_who_does_not_ask_is_not_kept_waiting(book):
+    """Only the configured baseline is added up for a report on costs, and it says the same."""
+    sink = book(({}, compared(3 * USD, baseline=(4 * USD, 0), strongest=(10 * USD, 8 * USD))))
+    plain, whole = reports.cost_report(sink), cost_report(sink)
+    assert plain.total.savings == {}
+    assert plain.total.saved_pusd == whole.total.saved_pusd == whole.total.savings["baseline"].saved_pusd == USD
+    ((few,), (every,)) = (sink.sums(("model",), None, None, count) for count in (1, len(BASELINES)))
+    assert few.baselines == {"baseline": every.baselines["baseline"]}
+    assert (few.cost_pusd, few.tokens, few.requests) == (every.cost_pusd, every.tokens, every.requests)
 
 
 def test_every_format_tells_the_same(book):

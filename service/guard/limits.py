@@ -87,6 +87,11 @@ class Hold:
         tokens = candidate.input_tokens + candidate.output_tokens + candidate.reasoning_tokens
         return cls(candidate.reserved_pusd or 0, tokens)
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nobody is to be called. Whoever is sent anything is sent a token."""
+        return not (self.pusd or self.tokens)
+
 
 Over = tuple[Counter, str | None]
 """A soft limit: its counter, and the budget of the registry that it is of."""
@@ -303,7 +308,8 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
     found: dict[Counter, Line] = {}
     for scope in lease.scopes:
         for counter, amount, limit in _asked(scope, at, hold, begun=lease.begun):
-            line = Line(counter, amount, limit, scope.limits.soft)
+            spares = hold.nothing and not (counter.kind == SLOTS or counter.name.endswith(REQUESTS))
+            line = Line(counter, 0 if spares else amount, limit, scope.limits.soft or spares)
             if scope.limits.soft:
                 soft[counter, scope.budget] = limit
             before = found.get(counter)

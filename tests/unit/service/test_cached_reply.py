@@ -300,6 +300,19 @@ def test_a_hit_counts_against_requests_and_not_against_money(serving):
     assert len(simulator.log) == 1
 
 
+@pytest.mark.parametrize("limit", ["usd_per_day: 0", "usd_per_month: 0", "tokens_per_minute: 0"])
+def test_a_budget_that_is_overspent_still_gives_what_was_paid_for(serving, limit):
+    """As one is that was lowered, or set, when more than that was spent."""
+    app, simulator = serving({"alpha": Script()}, extra=f"{CACHE}\nbudgets: [{{name: all, usd_per_day: 1}}]")
+    assert told(app.chat(**COLD))[:2] == (200, "miss")
+    file = app.house.settings.providers
+    file.write_text(file.read_text().replace("usd_per_day: 1", limit))
+    reloaded(app)
+    assert told(app.chat(**COLD)) == (200, "hit", "0", "0")
+    assert told(app.chat("another one", **COLD))[0] == 429
+    assert len(simulator.log) == 1
+
+
 def test_what_was_given_up_for_is_not_kept(serving):
     """A fallback while somebody rests is an answer, and not the one that would be chosen."""
     app, _ = serving({"alpha": Script(fault=Fault.HTTP_ERROR, status=500), "beta": Script()}, extra=CACHE)

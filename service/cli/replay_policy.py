@@ -250,14 +250,13 @@ def _judge(one: Ended[Retaken], found: Comparison) -> None:
     retaken, attempts = one
     found.decisions += 1
     found.other_registry += retaken.other
-    if not _is_of_choice(retaken.old, attempts):
-        found.elsewhere += retaken.judged is not None
-    else:
-        rate = found.drawn if retaken.drawn else found.own
-        rate.count += 1
-        if retaken.judged is not None:
-            rate.judged += 1
-            found.sums.add(retaken.judged)
+    rate = found.drawn if retaken.drawn else found.own
+    rate.count += 1
+    if retaken.judged is not None and not _is_of_choice(retaken.old, attempts):
+        found.elsewhere += 1
+    elif retaken.judged is not None:
+        rate.judged += 1
+        found.sums.add(retaken.judged)
     for attempt in attempts:
         found.books.add(attempt)
     cost = sum(attempt.booked_pusd or 0 for attempt in attempts)

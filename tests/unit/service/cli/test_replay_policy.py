@@ -217,6 +217,7 @@ def test_only_what_the_choice_itself_answered_is_weighed(attempts, counts):
     retaker = Retaker((EXPLORING,), (TO_N,), None, {"dec_1": 0.0})
     found = compare(traffic(Ended(retaker.take(told), attempts)), lambda *_: None)
     assert (found.sums.judged, found.drawn.judged, found.elsewhere) == (counts, counts, not counts)
+    assert found.drawn.count == 1
     assert ("1 judged answers are left out: another model gave them" in as_table(found)) is not counts
     assert json.loads(as_json(found))["quality"]["judged_elsewhere"] == (not counts)
 

@@ -27,7 +27,7 @@ from service.domain.features import RequestFeatures, features_of
 from service.domain.ports import Clock
 from service.errors import BudgetExhausted, NoReply, UpstreamError
 from service.failing import nobody_answered
-from service.guard.limits import VendorFull
+from service.guard.leases import VendorFull
 from service.ledger.recorder import COMPLETE, DEADLINE, INTERNAL_ERROR
 from service.resuming import Resuming
 from service.routing.estimate import within_ceiling

@@ -26,7 +26,8 @@ from service.domain.decision import Candidate, TerminalEntry
 from service.domain.ids import new_id
 from service.domain.ports import Clock, LedgerWriter
 from service.errors import Billed, CoeError, InvalidRequest, LedgerUnavailable, UpstreamError
-from service.guard.limits import OVER_BUDGET, Hold, Lease, Limiter, Spent, unlimited
+from service.guard.leases import Hold, Lease, Spent
+from service.guard.limits import OVER_BUDGET, Limiter, unlimited
 from service.guard.overruns import Overruns
 from service.guard.strong_share import StrongShareWatch
 from service.ledger.cost_lines import RequestEnd, RequestSum, attempt_line, request_line

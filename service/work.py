@@ -15,7 +15,7 @@ from service.domain.chat import ChatRequest
 from service.domain.decision import Candidate, Decision, OpenEntry, TerminalEntry
 from service.domain.money import PriceQuote
 from service.errors import UpstreamError
-from service.guard.limits import Lease
+from service.guard.leases import Lease
 from service.ledger.cost_lines import RequestEnd
 from service.ledger.recorder import ROUTER_STOPPING, Tried
 from service.routing.health import Rest

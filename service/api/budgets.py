@@ -16,7 +16,8 @@ from service.domain.decision import Decision
 from service.domain.limits import end_of
 from service.domain.money import usd_text
 from service.errors import BudgetStoreUnavailable
-from service.guard.limits import Hold, Limiter
+from service.guard.leases import Hold
+from service.guard.limits import Limiter
 from service.guard.standing import Standing
 from service.routing.reserving import reservations
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from service import telemetry
-from service.guard.limits import Over
+from service.guard.leases import Over
 from service.guard.scopes import measure_of
 
 

@@ -16,7 +16,8 @@ from service.domain.limits import Budget, Limits
 from service.domain.money import Usage
 from service.errors import BudgetExhausted, InvalidRequest, LedgerUnavailable, NotSent, RateLimited, Replied
 from service.guard.counters import LocalCounters
-from service.guard.limits import Hold, Limiter
+from service.guard.leases import Hold
+from service.guard.limits import Limiter
 from service.ledger.writer import EntryOrderError
 from service.settling import Settler
 from service.work import Arrival, Work

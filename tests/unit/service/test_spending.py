@@ -21,7 +21,8 @@ from service.domain.limits import Budget, Limits
 from service.errors import BudgetStoreUnavailable, ConfigurationError
 from service.guard.counters import LocalCounters, SharedCounters, StoreLost
 from service.guard.counting import Ended, Reply, Share, State
-from service.guard.limits import Hold, Limiter
+from service.guard.leases import Hold
+from service.guard.limits import Limiter
 from service.guard.scopes import spend_counters
 from service.house import SystemClock
 from service.ledger.indexer import Indexer

@@ -15,17 +15,8 @@ from service.errors import BudgetExhausted, BudgetStoreUnavailable, RateLimited
 from service.guard.counters import LocalCounters, StoreLost
 from service.guard.counting import MINUTE_MS, RATE, SLOTS, Counter, Line
 from service.guard.holdings import Holdings
-from service.guard.limits import (
-    OVER_BUDGET,
-    SLOT_S,
-    WITHOUT_STORE,
-    Hold,
-    Lease,
-    Limiter,
-    Spent,
-    VendorFull,
-    unlimited,
-)
+from service.guard.leases import Hold, Lease, Spent, VendorFull
+from service.guard.limits import OVER_BUDGET, SLOT_S, WITHOUT_STORE, Limiter, unlimited
 from service.guard.scopes import KEPT, spend_counters
 
 DOLLAR = 10**12

@@ -12,7 +12,7 @@ import pytest
 from books import Books, counter_faults
 from stage import registry, start_router
 
-from service.simulator import Fault, Script
+from service.simulator import Fault, Script, VendorScript
 
 ADMIN = "f0Ym2Vt8Kx5Lr9Nw3Bq7Hd1Jc6Zp4Sg8"
 RIGHT = {"authorization": f"Bearer {ADMIN}"}
@@ -43,10 +43,10 @@ async def crowd(router, count):
 
 @pytest.fixture
 def router(tmp_path, vendors):
-    """One that has had a crowd over a good vendor, one that cuts its answers and one that refuses; it is at rest."""
+    """One that has had a crowd over a vendor that cuts half of its answers, a good one and one that refuses; at rest."""
     scripts = {
-        "alpha": Script(chunk_delay_s=0.005),
-        "beta": Script(fault=Fault.CUT),
+        "alpha": VendorScript(cycle=(Script(chunk_delay_s=0.005), Script(fault=Fault.CUT))),
+        "beta": Script(),
         "deltacny": Script(fault=Fault.HTTP_ERROR, status=500),
     }
     file = registry(tmp_path / "p.yaml", vendors(scripts), extra=BUDGETS)
@@ -68,6 +68,7 @@ def test_everybody_has_the_same_sum(router):
     page, books = get(router, "/metrics").text, Books.read(router.data_dir)
     assert books.total_pusd > 0
     assert len(books.states()) > 1, "not all attempts ended alike"
+    assert any(end["cost_pusd"] for end in books.ends.values() if not end["final"]), "some failed and were billed"
     assert counter_faults(books, page) == []
     admin = get(router, "/admin/costs?by=model,provider,intent").json()
     assert sum(Decimal(row["cost_usd"]) for row in admin) * 10**12 == books.total_pusd

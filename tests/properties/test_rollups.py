@@ -187,7 +187,7 @@ def test_rollups_tell_what_the_attempts_tell(sink, monkeypatch, seed, requests, 
         assert sink.audit().differences == ()
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests=st.integers(1, 20), **SEEDS)
 def test_every_sink_tells_the_same(sink, shared, seed, requests, order):
     """PostgreSQL's rollups are its attempts', and its answers are SQLite's to the last pico-dollar."""

@@ -50,6 +50,7 @@ $(VENV)/.system: $(VENV)/.dev
 	  command -v strace >/dev/null || missing="$$missing strace"; \
 	  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	  command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	  if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo "installing what tests need of the system: $$missing"; \
 	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \

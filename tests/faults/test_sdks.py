@@ -190,7 +190,7 @@ def test_a_truncated_answer_shown_as_complete_is_found(sdks, sdk, liar, lie):
         assert ("complete without a finish reason" in found.wrong) == ("stop" not in ends)
 
 
-BROKEN = "from service import pipeline\npipeline.error_event = lambda problem: b'data: [DONE]\\n\\n'\n"
+BROKEN = "from service import stream_reply\nstream_reply.error_event = lambda problem: b'data: [DONE]\\n\\n'\n"
 
 
 @pytest.fixture(scope="module")

@@ -341,6 +341,16 @@ def test_other_answers_tell_nothing_of_lengths(sink, open_changes, end_changes):
     assert sink.answers(None, None) == []
 
 
+def test_an_answer_from_the_cache_is_not_billable(sink):
+    """Or each would make the share of what is estimated look smaller."""
+    sink.prepare()
+    guessed = {"usage_source": "estimated", "state": EntryState.ESTIMATED}
+    sink.store(Batch(SEGMENT, 1, [opened(1), ended(1, **guessed), opened(2, kind="cache"), ended(2)]))
+    for bounds in ((None, None), (1, 1_795_000_000_000 + 3_000_000)):  # by rollups, and one by one
+        (found,) = sink.sums((), *bounds)
+        assert (found.attempts, found.billable_attempts, found.guessed_attempts) == (2, 1, 1)
+
+
 OTHER = "20261121T101500999Z-43-ffffffff.00000.jsonl"
 DAY_MS = 86_400_000
 

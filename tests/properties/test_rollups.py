@@ -63,6 +63,7 @@ def a_history(chance: random.Random, requests: int) -> list[tuple[int, bytes]]:
                 "attempt_number": chance.choice((place + 1, None)),
                 "at_ms": at_ms + place * chance.choice((0, 1, 1, 1, HOUR)),
                 "model": chance.choice(("small", "large")),
+                "kind": chance.choice((None, "answer", "answer", "cache")),
                 "provider": chance.choice(("p", "q")),
             }
             if chance.random() < 0.05:

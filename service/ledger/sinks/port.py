@@ -78,7 +78,7 @@ The field must be in `TerminalEntry`, too. The first one is the configured basel
 baseline's cost is for answers whose length was assumed (`domain.rivals`).
 """
 
-LAYOUT = 6 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)
+LAYOUT = 7 * 1_000 + len(TOKEN_COLUMNS) + len(BASELINES)
 """The version of every sink's tables. It rises with each measure; raise the first figure for any other change."""
 
 
@@ -141,9 +141,9 @@ class Compared(NamedTuple):
 class CostSums:
     """One group of attempts, added up; money in pico-USD, `keys` in the order asked for.
 
-    `billable_attempts` have ended and may stand on an invoice (all but `refused`); `guessed_attempts` are those of them
-    whose usage is not the provider's own number. `unpriced_attempts` have ended with an unknown cost. `baselines` has
-    an entry for each of `BASELINES`, by name.
+    `billable_attempts` have ended and may stand on an invoice (all but `refused` ones and answers from the cache);
+    `guessed_attempts` are those of them whose usage is not the provider's own number. `unpriced_attempts` have ended
+    with an unknown cost. `baselines` has an entry for each of `BASELINES`, by name.
     """
 
     keys: tuple[str | None, ...]

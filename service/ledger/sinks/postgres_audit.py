@@ -69,7 +69,8 @@ FROM (
         SELECT *, {", ".join(f"{pick} AS {name}" for name, pick in PICKS.items())} FROM (
             SELECT COALESCE(a.decision_id, a.attempt_id) AS request, a.at_ms / {HOUR_MS} AS start,
                 COALESCE(a.writer, (SELECT id FROM {SCHEMA}.writers WHERE source = %(source)s AND name = ''))
-                AS by_writer, a.state <> 'refused' AS billable, {_NAMES}, {_FIELDS}
+                AS by_writer, (a.state <> 'refused' AND a.kind IS DISTINCT FROM 'cache') AS billable,
+                {_NAMES}, {_FIELDS}
             FROM {SCHEMA}.attempts AS a LEFT JOIN {SCHEMA}.decisions AS d ON d.id = a.decision_id
             WHERE a.source = %(source)s AND NOT a.apart
                 AND a.at_ms >= %(first)s::bigint * {HOUR_MS} AND a.at_ms < %(last)s::bigint * {HOUR_MS}

@@ -43,7 +43,7 @@ Deltas = dict[tuple[int, int, int], list[int]]
 
 _KINDS: Final = {name: kind_of(name) for name in (*OPEN_COLUMNS, *TERMINAL_COLUMNS)}
 _KINDS_IN_ORDER: Final = tuple(_KINDS.get(name, Kind.TEXT) for name in WHOLE_COLUMNS)
-_AT_BASELINES: Final = 13
+_AT_BASELINES: Final = 14
 _AT_DIMENSIONS: Final = _AT_BASELINES + len(BASELINES)
 _AT_TOKENS: Final = _AT_DIMENSIONS + len(DIMENSIONS)
 
@@ -339,6 +339,7 @@ def _in_memory(name: str, halves: Halves, plans: Mapping[Any, Any]) -> Stored:
             values["writer"] or 0,
             values["state"],
             values["usage_source"],
+            values["kind"],
             values["final"],
             values["attempt_number"],
             values["cost_pusd"],

@@ -138,7 +138,7 @@ NAMED: Final = (
 
 ROWS: Final = (
     "SELECT COALESCE(a.decision_id, a.attempt_id), a.apart, a.decision_id, a.open_rank, a.terminal_rank, a.attempt_id, "  # noqa: S608  # As above.
-    "a.at_ms, a.writer, a.state, a.usage_source, a.final, a.attempt_number, a.cost_pusd, "
+    "a.at_ms, a.writer, a.state, a.usage_source, a.kind, a.final, a.attempt_number, a.cost_pusd, "
     f"{', '.join((*(f'a.{one.column}' for one in BASELINES), *NAMED, *(f'a.{name}' for name in TOKEN_COLUMNS)))} "
     f"FROM {SCHEMA}.attempts AS a LEFT JOIN {SCHEMA}.decisions AS d ON d.id = a.decision_id "
 )

@@ -74,13 +74,14 @@ _MONEY_SQL: Final = {
     "cost": "a.cost_pusd",
     **{name: sql for one in BASELINES for name, sql in _baseline_sql(one).items()},
 }
+_BILLABLE: Final = "a.state NOT IN ('open', 'refused') AND a.kind IS DISTINCT FROM 'cache'"
 _COUNTS_SQL: Final = (
     "COUNT(DISTINCT a.request)",
     "COUNT(*)",
     "COUNT(*) FILTER (WHERE a.state = 'open')",
     "COUNT(*) FILTER (WHERE a.simulated = 1)",
-    "COUNT(*) FILTER (WHERE a.state NOT IN ('open', 'refused'))",
-    "COUNT(*) FILTER (WHERE a.state NOT IN ('open', 'refused') AND a.usage_source IS DISTINCT FROM 'provider')",
+    f"COUNT(*) FILTER (WHERE {_BILLABLE})",
+    f"COUNT(*) FILTER (WHERE {_BILLABLE} AND a.usage_source IS DISTINCT FROM 'provider')",
     "COUNT(*) FILTER (WHERE a.state <> 'open' AND a.cost_pusd IS NULL)",
     *(f"COUNT(*) FILTER (WHERE a.pick_{one.name} = r.pick_{one.name} AND NOT r.unpriced)" for one in BASELINES),
 )

@@ -87,6 +87,7 @@ class Row(NamedTuple):
     writer: int
     state: str
     usage_source: str | None
+    kind: str | None
     final: int | None
     attempt_number: int | None
     cost_pusd: int | None
@@ -132,7 +133,7 @@ def _alone(row: Row) -> list[int] | None:
     ordinary = type(total) is int and total < TOKENS_MAX and min(row.tokens) >= 0 and (cost is None or cost >= 0)
     if state == "open" or row.at_ms < 0 or not ordinary:
         return None
-    billable = state != "refused"
+    billable = state != "refused" and row.kind != "cache"
     guessed = billable and row.usage_source != "provider"
     counts = [1, 1, 1, 1, 1, int(row.dimensions[-1] == "true"), int(billable), int(guessed), int(cost is None)]
     crashed = (cost or 0) if state == "unknown" else 0

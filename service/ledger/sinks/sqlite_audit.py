@@ -80,7 +80,8 @@ FROM (
         SELECT COALESCE(a.decision_id, a.attempt_id) AS request, a.attempt_id, a.at_ms / {HOUR_MS} AS start,
             COALESCE(a.writer, 0) AS by_writer, a.model, a.provider, a.intent, a.language, a.key_id, a.tags, a.policy,
             a.requested_model, d.plan, CASE a.simulated WHEN 1 THEN 'true' ELSE 'false' END AS simulated,
-            a.state, a.state <> 'refused' AS billable, a.usage_source, a.cost_pusd, {_BASELINE_COLUMNS},
+            a.state, (a.state <> 'refused' AND a.kind IS NOT 'cache') AS billable, a.usage_source, a.cost_pusd,
+            {_BASELINE_COLUMNS},
             {_PICKS}, {", ".join(f"a.{column}" for column in TOKEN_COLUMNS)}
         FROM attempts AS a LEFT JOIN decisions AS d ON d.id = a.decision_id
         WHERE a.id NOT IN ({LEFT_OUT}) AND a.at_ms >= :first * {HOUR_MS} AND a.at_ms < :last * {HOUR_MS}

@@ -36,10 +36,12 @@ _TOKENS: Final = tuple(f"a.{column}" for column in TOKEN_COLUMNS)
 
 _COLUMNS: Final = (
     "COALESCE(a.decision_id, a.attempt_id)",
-    *("a.id", "a.attempt_id", "a.at_ms", "COALESCE(a.writer, 0)", "a.state", "a.usage_source", "a.final"),
-    *("a.attempt_number", "a.cost_pusd", *(f"a.{baseline.column}" for baseline in BASELINES), *_DIMENSIONS, *_TOKENS),
+    *("a.id", "a.attempt_id", "a.at_ms", "COALESCE(a.writer, 0)", "a.state", "a.usage_source", "a.kind"),
+    *("a.final", "a.attempt_number", "a.cost_pusd"),
+    *(*(f"a.{baseline.column}" for baseline in BASELINES), *_DIMENSIONS, *_TOKENS),
 )
-_AT_DIMENSIONS: Final = 10 + len(BASELINES)
+_AT_BASELINES: Final = 11
+_AT_DIMENSIONS: Final = _AT_BASELINES + len(BASELINES)
 _AT_TOKENS: Final = _AT_DIMENSIONS + len(DIMENSIONS)
 _ROWS: Final = (
     f"SELECT {', '.join(_COLUMNS)} FROM json_each(?) AS asked "  # noqa: S608  # Names are literals of this package.
@@ -64,7 +66,7 @@ _MAKE_SINGLE: Final = (
     "CREATE TEMP TABLE IF NOT EXISTS single "
     f"(id INTEGER PRIMARY KEY, start, dimensions, writer, name, {', '.join(SUMS)})"
 )
-_BILLABLE: Final = "a.state <> 'refused'"
+_BILLABLE: Final = "(a.state <> 'refused' AND a.kind IS NOT 'cache')"
 
 
 def _compared(baseline: Baseline) -> dict[str, str]:
@@ -225,8 +227,8 @@ def _requests(connection: sqlite3.Connection, decisions: set[str], lone: set[str
     for query, asked in ((_OF_DECISIONS, decisions), (_LONE, lone)):
         if asked:
             for row in connection.execute(query, (_list(asked),)):
-                baselines, dimensions = row[10:_AT_DIMENSIONS], row[_AT_DIMENSIONS:_AT_TOKENS]
-                figures: tuple[Any, ...] = (*row[1:10], baselines, dimensions, row[_AT_TOKENS:])
+                baselines, dimensions = row[_AT_BASELINES:_AT_DIMENSIONS], row[_AT_DIMENSIONS:_AT_TOKENS]
+                figures: tuple[Any, ...] = (*row[1:_AT_BASELINES], baselines, dimensions, row[_AT_TOKENS:])
                 found.setdefault(row[0], []).append(Row(*figures))
     return found.values()
 

@@ -79,13 +79,14 @@ _MONEY_SQL: Mapping[str, str] = {
 }
 """By the names of `MONEY`, in their order."""
 
+_BILLABLE = "(a.state NOT IN ('open', 'refused') AND a.kind IS NOT 'cache')"
 _COUNTS_SQL: Mapping[str, str] = {
     "requests": "COUNT(DISTINCT a.request)",
     "attempts": "COUNT(*)",
     "open": "COALESCE(SUM(a.state = 'open'), 0)",
     "simulated_attempts": "COALESCE(SUM(a.simulated = 1), 0)",
-    "billable": "COALESCE(SUM(a.state NOT IN ('open', 'refused')), 0)",
-    "guessed": "COALESCE(SUM(a.state NOT IN ('open', 'refused') AND a.usage_source IS NOT 'provider'), 0)",
+    "billable": f"COALESCE(SUM({_BILLABLE}), 0)",
+    "guessed": f"COALESCE(SUM({_BILLABLE} AND a.usage_source IS NOT 'provider'), 0)",
     "unpriced": "COALESCE(SUM(a.state <> 'open' AND a.cost_pusd IS NULL), 0)",
     **{
         f"{one.name}_requests": f"COALESCE(SUM(a.pick_{one.name} = r.pick_{one.name} AND r.unpriced = 0), 0)"

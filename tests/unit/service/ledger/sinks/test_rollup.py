@@ -20,6 +20,7 @@ def row(attempt="a1", model="small", provider="p", **changes):
         "writer": 3,
         "state": "settled",
         "usage_source": "provider",
+        "kind": "answer",
         "final": 1,
         "attempt_number": 1,
         "cost_pusd": 7,
@@ -42,6 +43,20 @@ def test_one_attempt_is_a_request():
     assert (one.hour, one.writer, one.dimensions[:2]) == (5, 3, ("small", "p"))
     assert figures([row()], *COUNTS[:5]) == [(1, 1, 1, 1, 1)]
     assert figures([row()], "cost", "baseline", "baseline_compared", "baseline_requests") == [(7, 20, 7, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, (1, 0)),
+        ({"usage_source": "estimated"}, (1, 1)),
+        ({"state": "refused"}, (0, 0)),
+        ({"kind": "cache"}, (0, 0)),
+    ],
+)
+def test_what_may_stand_on_an_invoice(changes, counts):
+    """No answer from the cache: a share of what is estimated would look the smaller for each."""
+    assert figures([row(**changes)], "attempts", "billable", "guessed") == [(1, *counts)]
 
 
 def test_of_several_attempts_each_counts_for_what_it_is_first_at():

@@ -309,16 +309,16 @@ def _content_steps(events: Iterator[Event], script: Script) -> Iterator[Step]:
 
 
 def _until_the_fault(events: Iterator[Event], script: Script) -> Iterator[Step]:
-    """The roles, `fault_after` chunks of content (or all there are), then the fault."""
+    """The roles, `fault_after` chunks of content (or all there are), then the fault, when the next would have come."""
     roles_and_content = itertools.takewhile(lambda event: not _finishes(event), events)
     contents = 0
     spoilt: Event | None = None
     for event in roles_and_content:
         if event.content:
+            yield Pause(script.chunk_delay_s if contents else script.first_content_delay_s)
             if contents == script.fault_after:
                 spoilt = event
                 break
-            yield Pause(script.chunk_delay_s if contents else script.first_content_delay_s)
             contents += 1
         yield _event(event.payload, script, event.usage)
     fault = script.fault

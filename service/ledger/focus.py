@@ -103,7 +103,7 @@ def _told(report: CostReport, row: CostRow) -> Mapping[str, object]:
         "BillingPeriodEnd": _text(end_of(month_of(day))),
         "BillingPeriodStart": _text(_instant(f"{month_of(day)}-01")),
         "ChargeCategory": "Usage",
-        "ChargeDescription": f"{row.attempts} calls of {model} at {provider}",
+        "ChargeDescription": f"{row.attempts} attempts at {model} of {provider}",
         "ChargeFrequency": "Usage-Based",
         # A range that cuts a day holds a part of it, and says so.
         "ChargePeriodEnd": _text(end if report.until is None else min(end, report.until)),

@@ -152,8 +152,8 @@ def _relative(field: _Field, place: int) -> Change | None:
 
 
 def _price(field: _Field, place: int) -> Change | None:
-    """Its own expected cost, when its quality suffices as it is."""
-    if field.qualities[place] < field.weighed.ranking.floor:
+    """Its own expected cost, when its quality suffices as it is, and when it is that by which it was ranked."""
+    if field.qualities[place] < field.weighed.ranking.floor or place in field.weighed.entrants.loads:
         return None
     first, quality = field.keys[field.weighed.ranking.order[0]], field.qualities[place]
     most = _last(lambda cost: field.key(place, quality, cost) < first, field.costs[place])

@@ -73,6 +73,17 @@ def test_only_the_order_changes():
     assert told > idle.ranked[1].expected_cost_pusd, "dearer by its amortised price than whom it beat"
 
 
+def test_no_price_is_told_that_would_make_a_full_engine_win():
+    """What it was ranked by is its load; its price is another figure, and no lever here."""
+    decision = chosen(own(), Experience(busy={"here/mine": 7}))
+    told = {one.deployment: [change.lever for change in one.changes] for one in decision.what_if().alternatives}
+    assert "expected_cost_usd" not in told["here/mine"]
+    plain = chosen(own(), NOTHING).what_if().alternatives
+    assert "expected_cost_usd" in {
+        change.lever for one in plain if one.deployment == "here/mine" for change in one.changes
+    }
+
+
 def test_who_does_not_say_its_room_is_ranked_as_ever():
     """And so is everybody who is no engine of one's own."""
     known = chosen(own(concurrency=None), Experience(busy={"here/mine": 100}))

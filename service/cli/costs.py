@@ -131,7 +131,10 @@ def _report(data_dir: Path, asked: Question) -> CostReport:
         report = cost_report(sink, asked.by, asked.since, asked.until, savings=asked.savings)
         _tell_problems(sink)
     except SinkMissing:
-        click.echo(f"No ledger in {data_dir} yet: it begins with the first request. Is --data-dir right?", err=True)
+        click.echo(
+            f"No ledger in {data_dir} yet: it begins with the first request. Are --data-dir and COE_LEDGER_URL right?",
+            err=True,
+        )
         return CostReport(asked.by, (), None, ())
     except SinkFault as problem:
         refuse_index(problem)

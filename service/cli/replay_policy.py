@@ -37,7 +37,7 @@ WRONG_SHOWN: Final = 10
 
 UNREADABLE, DAMAGED, OLDER = "unreadable line", "damaged record", "record of an older form"
 RUNNING, UNPRICED = "still running", "booked at an unknown price"
-UNANSWERED, NO_PRICE = "changed, but nobody answered", "changed, to an unknown price"
+UNANSWERED, NO_PRICE = "changed, but nobody answered to the end", "changed, to an unknown price"
 CACHED = "changed, but answered from the cache"
 STRAY = "attempt without its decision"
 REFUSED = "refused under the new policy"

@@ -77,7 +77,11 @@ def _places(header: Sequence[str]) -> Mapping[str, int]:
         if at:
             places[column] = at[0]
         elif column in _NEEDED:
-            raise InvoiceError(f"line 1: no column is the {column}; call it one of {', '.join(known)}")
+            has = ", ".join(repr(cell[:50]) for cell in header[:20]) or "nothing"
+            raise InvoiceError(
+                f"line 1: no column is the {column}; call it one of {', '.join(known)}. "
+                f"The line has, between commas, {has}"
+            )
     return places
 
 

@@ -177,6 +177,7 @@ def test_no_ledger_yet_is_no_error(coe, tmp_path, shape, empty):
     run = coe("--format", shape, directory=tmp_path / "missing")
     assert run.returncode == 0
     assert "No ledger in" in run.stderr
+    assert "COE_LEDGER_URL" in run.stderr
     assert run.stdout == empty if empty else run.stdout.startswith("model,requests")
     assert list(tmp_path.iterdir()) == []
 

@@ -52,6 +52,7 @@ def test_what_a_spreadsheet_made_of_it():
     [
         ("", "line 1: no column is the day; call it one of day, date"),
         ("day,model\n", "no column is the amount"),
+        ("日期;模型;金额\n2026-11-18;m;1\n", "chargeperiodstart. The line has, between commas, '日期;模型;金额'"),
         ("day,model,amount\n", "no lines under its header"),
         ("day,model,amount,cost\n2026-11-18,m,1,2\n", "'amount', 'cost' could each be the amount"),
         ("day,model,amount\n2026-11-18,m\n", "line 2: it has 2 cells"),

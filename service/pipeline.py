@@ -20,6 +20,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 import orjson
 
@@ -41,7 +42,7 @@ from service.domain.ports import Classifier, Clock, LedgerWriter
 from service.domain.rawjson import RawJsonError, scan
 from service.errors import CoeError, LedgerUnavailable, Stopping
 from service.failing import too_slow
-from service.guard.limits import Limiter, unlimited
+from service.guard.limits import CAPPED, OVER_BUDGET, Limiter, unlimited
 from service.ledger.lines import decode
 from service.ledger.recorder import INTERNAL_ERROR, ROUTER_STOPPING, Tried
 from service.ledger.statuses import told_as
@@ -66,6 +67,9 @@ DECISIONS_KEPT = 2_048
 
 RESTING = "resting"
 """What `x-coe-degraded` says when somebody was passed over who would have had a turn."""
+
+NOTHING_LESS: Final = frozenset({telemetry.PART_CACHE, telemetry.PART_BUDGETS, OVER_BUDGET, CAPPED})
+"""Marks of answers that are as good as any: what is kept has ended by itself, under whatever cap."""
 
 _Remembered = tuple[bytes, list[Tried], list[int | None]]
 """The line of a decision record, its attempts, and what each ended one cost."""
@@ -295,7 +299,7 @@ class Pipeline:
             upstream_id=tally.upstream_id,
             served_model=tally.model,
         )
-        given_up = any(one != telemetry.PART_CACHE for one in self._given_up(work)) or candidate.below is not None
+        given_up = not NOTHING_LESS.issuperset(self._given_up(work)) or candidate.below is not None
         self.cache.keep(visit, kept, given_up=given_up)
 
     def _whole(self, work: Work, body: bytes, content_type: str) -> WholeReply:

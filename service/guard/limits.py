@@ -189,7 +189,7 @@ class Limiter:
         For that one, or for the last where none fits. Nothing is held. Raises as `standing`.
         """
         found = await self.standing(at, caller, said)
-        room = [[one.soft or one.used + _amount(one, hold) <= one.limit for one in found] for hold in holds]
+        room = [[_has_room(one, hold) for one in found] for hold in holds]
         place = next((place for place, fits in enumerate(room) if all(fits)), -1)
         return place, list(zip(found, room[place], strict=True))
 
@@ -227,7 +227,8 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
     found: dict[Counter, Line] = {}
     for scope in lease.scopes:
         for counter, amount, limit in _asked(scope, at, hold, begun=lease.begun):
-            spares = hold.nothing and not (counter.kind == SLOTS or counter.name.endswith(REQUESTS))
+            free = counter.kind == MONEY and not hold.pusd  # it takes nothing of what is left, however little
+            spares = free or (hold.nothing and not (counter.kind == SLOTS or counter.name.endswith(REQUESTS)))
             line = Line(counter, 0 if spares else amount, limit, scope.limits.soft or spares)
             if scope.limits.soft:
                 soft[counter, scope.budget] = limit
@@ -236,6 +237,12 @@ def _lines(lease: Lease, at: datetime, hold: Hold, soft: dict[Over, int]) -> lis
                 found[counter] = line
                 lease.told[counter] = scope.told
     return list(found.values())
+
+
+def _has_room(one: Standing, hold: Hold) -> bool:
+    """Whether a limit lets an attempt through; what is free takes nothing of a budget, however it stands."""
+    free = bool(one.window) and not hold.pusd
+    return one.soft or free or one.used + _amount(one, hold) <= one.limit
 
 
 def _amount(one: Standing, hold: Hold) -> int:

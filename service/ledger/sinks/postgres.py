@@ -300,8 +300,13 @@ class PostgresSink:
             # Compiling takes longer than adding up a few million rows.
             connection.execute(f"SET LOCAL jit = off; SET LOCAL work_mem = '{ASKING_MIB}MB'")
             found = _version(connection)
-            if found is None or found[0] != layout.VERSION:
-                raise SinkMissing("the ledger's tables aren't made for this program yet")
+            if found is None:
+                raise SinkMissing("the ledger's tables aren't made yet")
+            if found[0] != layout.VERSION:
+                raise SinkFault(
+                    f"the ledger's tables are of another version of this program (layout {found[0]}, this one knows "
+                    f"{layout.VERSION}): ask with the version that the routers run"
+                )
             yield connection
             connection.execute("COMMIT")
 

@@ -326,6 +326,20 @@ def test_what_was_given_up_for_is_not_kept(serving):
     assert rested
 
 
+def test_a_budget_that_is_tight_keeps_answers_all_the_same(serving):
+    """Over a soft budget, and capped where a hard one ends: an answer that ended by itself is as good as any."""
+    budgets = "budgets:\n- {name: soft, usd_per_day: 0, soft: true}"
+    app, simulator = serving({"alpha": Script()}, extra=f"{CACHE}\n{budgets}")
+    first, second = app.chat(**COLD), app.chat(**COLD)
+    assert first.headers["x-coe-degraded"] == "budget"
+    assert told(second)[1] == "hit"
+    tight = serving({"alpha": Script()}, extra=f"{CACHE}\nbudgets:\n- {{name: all, usd_per_day: 0.005}}")[0]
+    first, second = tight.chat(**COLD), tight.chat(**COLD)
+    assert first.headers["x-coe-degraded"] == "budget_cap"
+    assert told(second)[1] == "hit"
+    assert len(simulator.log) == 1
+
+
 def test_the_books_hold(alpha):
     """Every row computes itself, the index has what the journal has, and reports add up what was saved."""
     app, _ = alpha

@@ -478,6 +478,21 @@ async def test_tokens_are_corrected_by_what_all_attempts_used(limiter, first, se
     assert asked == MINUTE_MS, "one request, however many tokens"
 
 
+@pytest.mark.parametrize("spent", [0, 6])
+async def test_what_is_free_fits_under_any_budget(limiter, spent):
+    """Under one of 0, and under one that was lowered below what is spent: it takes nothing of what is left."""
+    caller = a_caller(day_pusd=5)
+    before = limiter.lease(caller, ())
+    limiter.settle(before, caller, (), 1, Spent(spent, 1, NOW))
+    lease = limiter.lease(caller, ())
+    assert await limiter.reserve(lease, 1, NOW, [Hold(0, 10)]) == 0
+    assert (await limiter.foresee(NOW, caller, (), [Hold(0, 10)]))[0] == 0
+    if spent:
+        with pytest.raises(BudgetExhausted):
+            await limiter.reserve(limiter.lease(caller, ()), 1, NOW, [Hold(1, 10)])
+        assert (await limiter.foresee(NOW, caller, (), [Hold(1, 10)]))[0] == -1
+
+
 async def test_a_request_larger_than_the_limit_is_let_in_when_nothing_else_is(limiter, clock):
     """And pays for it: the next one waits until the overrun has drained."""
     caller = a_caller(tokens_per_minute=600)

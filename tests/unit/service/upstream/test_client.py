@@ -563,7 +563,7 @@ async def test_a_connection_fails_before_its_attempt_does(candidate, chat, way, 
     transport = way.transport()
     try:
         with socket.create_server(("127.0.0.1", 0)) as silent:  # connects by itself, and never answers a TLS hello
-            times = Timeouts(connect_s=5.0, first_token_s=0.3, idle_s=1.0, total_s=0.3)
+            times = Timeouts(connect_s=5.0, first_token_s=1.5, idle_s=2.0, total_s=1.5)
             one = candidate(base_url=f"https://127.0.0.1:{silent.getsockname()[1]}/v1", timeouts=times)
             asked = Stage(None, UpstreamClient(transport, PROTOCOLS, Clock()), one, chat, way)
             with pytest.raises(NotSent) as caught:

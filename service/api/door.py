@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.api import refusals
 from service.api.accepting import Accepting
-from service.api.errors import render
 from service.api.framing import check_coding, origin_form, the_host
-from service.api.refusals import HEADER_BYTES_MAX, header_too_large, malformed, overloaded, shed, with_status
+from service.api.quick import is_one_request
 from service.domain.ids import new_id
 from service.errors import CoeError, InvalidRequest, MethodNotAllowed
 
@@ -97,6 +97,7 @@ class Door(HttpToolsProtocol):
         self._fields = 0
         self._field_bytes = 0
         self._in_header = False
+        self._between = True  # the parser has read all of a request, and nothing of the next
         self._set_aside = False  # the parser stopped at an `Upgrade` that is going to be ignored
 
     # The connection
@@ -179,12 +180,25 @@ class Door(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser in pieces, so that what it holds of an unfinished header never exceeds the limit."""
         self._unset_keepalive_if_required()
+        if self._between and not self._busy() and self._shed_at_a_glance(data):
+            return
         if self._timer is None and not self._busy():
             self._timer = self.loop.call_later(HEADER_S, self.transport.close)
         rest = memoryview(data)
         while rest and self._refusal is None:
-            piece = rest[: HEADER_BYTES_MAX + 1 - self._silent]
+            piece = rest[: refusals.HEADER_BYTES_MAX + 1 - self._silent]
             rest = rest[self._feed(piece) :]
+
+    def _shed_at_a_glance(self, data: bytes) -> bool:
+        """Refuse a request that nobody has room for, where its bytes show all of it: most of a flood."""
+        full = self._admission is not None and not self._over and self._refusal is None and self._admission.is_full
+        if not (full and is_one_request(data)):
+            return False
+        self._admission.refused += 1  # type: ignore[union-attr] # it is full, so it is there
+        self._stop_timer()
+        self.transport.write(b"".join((*self._opening(503), refusals.shed(new_id("req_")))))
+        self.on_response_complete()
+        return True
 
     def _feed(self, piece: bytes | memoryview) -> int:
         """Parse a piece; returns how many of its bytes were read."""
@@ -195,10 +209,10 @@ class Door(HttpToolsProtocol):
             self._ignore_upgrade()
             return int(stopped.args[0])
         except httptools.HttpParserError as problem:
-            self._refuse(self._fault or malformed(problem))
+            self._refuse(self._fault or refusals.malformed(problem))
         else:
-            if self._silent > HEADER_BYTES_MAX:
-                self._refuse(header_too_large())
+            if self._silent > refusals.HEADER_BYTES_MAX:
+                self._refuse(refusals.header_too_large())
         return len(piece)
 
     def _ignore_upgrade(self) -> None:
@@ -218,7 +232,7 @@ class Door(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request starts: count anew."""
         self._fields = self._field_bytes = 0
-        self._in_header = True
+        self._in_header, self._between = True, False
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)[TELLS] = True
 
@@ -226,16 +240,16 @@ class Door(HttpToolsProtocol):
         """The target, or a part of it."""
         super().on_url(url)
         if len(self.url) > TARGET_BYTES_MAX:
-            self._stop(with_status(414, f"the request target is over the limit of {TARGET_BYTES_MAX} bytes"))
+            self._stop(refusals.with_status(414, f"the request target is over the limit of {TARGET_BYTES_MAX} bytes"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count; a trailer is dropped, for the application has read the header already and trusts it."""
         self._fields += 1
         self._field_bytes += len(name) + len(value) + len(b": \r\n")
         if self._fields > HEADERS_MAX:
-            self._stop(with_status(431, f"the request has more than {HEADERS_MAX} header fields"))
-        if len(self.url) + self._field_bytes > HEADER_BYTES_MAX:
-            self._stop(header_too_large())
+            self._stop(refusals.with_status(431, f"the request has more than {HEADERS_MAX} header fields"))
+        if len(self.url) + self._field_bytes > refusals.HEADER_BYTES_MAX:
+            self._stop(refusals.header_too_large())
         if self._in_header:
             super().on_header(name, value)
 
@@ -256,9 +270,9 @@ class Door(HttpToolsProtocol):
                 return
             self.url = origin_form(self.url, host)
             if self._over and not self.url.startswith(RESERVED):
-                raise overloaded("there are too many connections")
+                raise refusals.overloaded("there are too many connections")
             if len(self.pipeline) >= PIPELINED_MAX:
-                raise overloaded("too many requests wait on this connection")
+                raise refusals.overloaded("too many requests wait on this connection")
         except CoeError as problem:
             self._stop(problem)
         self._stop_timer()
@@ -277,6 +291,7 @@ class Door(HttpToolsProtocol):
         """The request is whole."""
         self._silent = 0
         if not self._set_aside:
+            self._between = True
             super().on_message_complete()
 
     # Answers and refusals
@@ -311,7 +326,7 @@ class Door(HttpToolsProtocol):
         """Refuse a request that no task was made for; its connection goes on where the caller wants it to."""
         if cycle.disconnected or self.transport.is_closing():
             return
-        told = shed(new_id("req_"))
+        told = refusals.shed(new_id("req_"))
         # A HEAD has no body to be told in, and whoever waits to be asked for a body is not asked any more.
         if not cycle.keep_alive or cycle.waiting_for_100_continue or cycle.scope["method"] == "HEAD":
             self._refusal = b"".join((*self._opening(503), b"connection: close\r\n", told))
@@ -346,7 +361,7 @@ class Door(HttpToolsProtocol):
 
     def _refuse(self, problem: CoeError) -> None:
         """Read no more, and say why as soon as the answers before it are out."""
-        self._refusal = self._written(problem)
+        self._refusal = b"".join((*self._opening(problem.status), refusals.last_words(problem, new_id("req_"))))
         broken = self.cycle if self.cycle is not None and self.cycle.more_body else None
         if broken is not None and not broken.response_complete:
             # The application has this request or would get it, and its body will never be whole.
@@ -382,10 +397,3 @@ class Door(HttpToolsProtocol):
             STATUS_LINE[status],
             *(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers),
         ]
-
-    def _written(self, problem: CoeError) -> bytes:
-        """The last response of a connection, on the wire."""
-        response = render(problem, new_id("req_"))
-        fields = [*response.raw_headers, (b"connection", b"close")]
-        lines = [name + b": " + value + b"\r\n" for name, value in fields]
-        return b"".join((*self._opening(problem.status), *lines, b"\r\n", bytes(response.body)))

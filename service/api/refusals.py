@@ -51,6 +51,13 @@ _SHED_LINES = (
 _BEFORE_ID, _AFTER_ID = _SHED_LINES.split(_NO_ID.encode())
 
 
+def last_words(problem: CoeError, request_id: str) -> bytes:
+    """The last response of a connection, behind the status line and the server's own header fields."""
+    response = render(problem, request_id)
+    fields = [*response.raw_headers, (b"connection", b"close")]
+    return b"".join((*(name + b": " + value + b"\r\n" for name, value in fields), b"\r\n", bytes(response.body)))
+
+
 def shed(request_id: str) -> bytes:
     """`overloaded` for one request more than can be begun, behind the status line and the server's own header fields.
 

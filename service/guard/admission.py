@@ -89,6 +89,14 @@ class Admission:
             self._turning = True
             self._soon(self._turn)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a request that arrives now is refused. Never at the end: each connection is told that it ends."""
+        if self.stopping:
+            return False
+        waits = bool(self._queue) or self._begun >= PER_TURN
+        return self.in_flight >= self._in_flight_max or (waits and len(self._queue) >= min(self._room, QUEUE_MAX))
+
     def ended(self) -> None:
         """A request that began has ended."""
         self.in_flight -= 1

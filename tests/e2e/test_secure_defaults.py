@@ -10,7 +10,7 @@ import httpx
 import pytest
 from stage import coe, registry, start_router
 
-from service.api import chat_body, door, incoming
+from service.api import chat_body, door, incoming, refusals
 from service.simulator import Script, SimulatorThread
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -50,7 +50,7 @@ def chat(messages=1, depth=0, size=0):
 def test_the_limits_are_those_that_are_promised():
     """In numbers. The deadlines themselves are played with small ones in test_transport_input.py."""
     assert (door.HEADER_S, incoming.BODY_S) == (10.0, 30.0)
-    assert (door.HEADER_BYTES_MAX, door.HEADERS_MAX) == (16 * 1024, 64)
+    assert (refusals.HEADER_BYTES_MAX, door.HEADERS_MAX) == (16 * 1024, 64)
     assert chat_body.MESSAGES_MAX == 2_048
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 import uvicorn
 
-from service.api import door
+from service.api import door, refusals
 from service.api.door import LEFT, TELLS, Door
 from service.api.refusals import RETRY_AFTER_S
 from service.guard.admission import Admission
@@ -225,24 +225,24 @@ def filled(size):
 def test_a_header_at_the_limit_and_one_over_it(running, step):
     """16 KiB pass, more is 431, in one piece or in many, also as second request."""
     for ahead in (b"", GET):
-        for size, status in ((door.HEADER_BYTES_MAX, 200), (door.HEADER_BYTES_MAX + 100, 431)):
+        for size, status in ((refusals.HEADER_BYTES_MAX, 200), (refusals.HEADER_BYTES_MAX + 100, 431)):
             data = ahead + filled(size)
             told = answers(running.say(*(data[at : at + step] for at in range(0, len(data), step))))
             assert [one[0] for one in told] == [200] * bool(ahead) + [status]
-    blanks = GET[:-2] + b"X:" + b" " * door.HEADER_BYTES_MAX + b"1\r\n\r\n"
+    blanks = GET[:-2] + b"X:" + b" " * refusals.HEADER_BYTES_MAX + b"1\r\n\r\n"
     refused(running.say(blanks), 431)
-    over = refused(running.say(filled(door.HEADER_BYTES_MAX + 100)), 431)
-    assert str(door.HEADER_BYTES_MAX) in over
+    over = refused(running.say(filled(refusals.HEADER_BYTES_MAX + 100)), 431)
+    assert str(refusals.HEADER_BYTES_MAX) in over
 
 
 def test_an_unfinished_header_is_not_collected(running):
     """A header without end is refused after 16 KiB; so are a trailer and the line of a chunk, and blank lines."""
-    endless = b"f" * (door.HEADER_BYTES_MAX + 1)
+    endless = b"f" * (refusals.HEADER_BYTES_MAX + 1)
     assert "header" in refused(running.say(b"GET / HTTP/1.1\r\nX-Fill: " + endless), 431)
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
     refused(running.say(chunked + b"0\r\nX-Trailer: ", endless, pause_s=0.05), 431)
     refused(running.say(chunked + b"3;", endless, pause_s=0.05), 431)
-    refused(running.say(b"\r\n" * door.HEADER_BYTES_MAX), 431)
+    refused(running.say(b"\r\n" * refusals.HEADER_BYTES_MAX), 431)
     assert running.app.gone == ["/a", "/a"]
 
 
@@ -595,6 +595,45 @@ def test_who_is_one_too_many_is_told_so_and_may_ask_again(crowded):
         third.sendall(SLOW)
         assert read_one(third)[0] == 200
     assert crowded.admission.refused == 3
+
+
+CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_most_of_a_flood_is_refused_at_a_glance(crowded, monkeypatch):
+    """Without the parser; the connection goes on, its deadlines are those of any, and what comes in pieces is read."""
+    monkeypatch.setattr(door, "HEADER_S", 0.8)
+    with crowded.connect() as first, crowded.connect() as second, crowded.connect() as third:
+        first.sendall(SLOW)
+        second.sendall(SLOW)
+        eventually(lambda: crowded.admission.in_flight == 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Door, "_feed", lambda *_: pytest.fail("it was parsed"))
+            for _ in range(3):
+                third.sendall(CHAT)
+                status, headers, body = read_one(third)
+                assert (status, headers["retry-after"], body["error"]["code"]) == (503, "1", "overloaded")
+                assert "connection" not in headers
+        time.sleep(1.2)  # longer than a header may take: there is none
+        third.sendall(CHAT[:50])
+        time.sleep(0.1)
+        third.sendall(CHAT[50:])
+        assert read_one(third)[0] == 503
+        third.sendall(CHAT + GET.replace(b"/a", b"/healthz"))
+        data = b""
+        while b'"/healthz"' not in data:
+            data += third.recv(65536)
+        assert [one[0] for one in answers(data)] == [503, 200]
+        assert crowded.admission.refused == 5
+        crowded.app.go.set()
+        assert [read_one(one)[0] for one in (first, second)] == [200, 200]
+        eventually(lambda: crowded.admission.in_flight == 0)
+        third.sendall(CHAT)
+        assert read_one(third)[0] == 200
+        third.sendall(CHAT[:50])
+        began = time.monotonic()
+        assert third.recv(1) == b""
+        assert 0.5 <= time.monotonic() - began < SOON_S
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,3 +200,21 @@ def test_a_quick_machine_has_the_whole_line():
         scene.now += 0.002
         scene.turn()
     assert scene.refused == []
+
+
+def test_it_says_beforehand_whom_it_would_refuse():
+    """Whatever the state: who is told that it is full would be refused, and who is not would not be."""
+    chance, scene, said = random.Random(3), Scene(most=40), Counter()
+    for name in range(6_000):
+        full, before = scene.admission.is_full, len(scene.refused)
+        scene.arrive(name)
+        assert full is (len(scene.refused) > before)
+        said[full] += 1
+        if chance.random() < 0.02:
+            scene.turn()
+        for _ in range(chance.choice([0, 0, 0, 1])):
+            if scene.admission.in_flight:
+                scene.admission.ended()
+    assert min(said.values()) > 100
+    scene.admission.stopping = True
+    assert not scene.admission.is_full, "each connection is told that it ends"

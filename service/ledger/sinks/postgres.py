@@ -14,9 +14,6 @@ Invariants
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +26,7 @@ from psycopg import conninfo, errors
 
 from service.domain.lengths import AnswerLength
 from service.errors import ConfigurationError
-from service.ledger.segments import FILE_MODE
+from service.ledger.sinks import identity
 from service.ledger.sinks import postgres_layout as layout
 from service.ledger.sinks import postgres_reports as reports
 from service.ledger.sinks.halves import OPEN_COLUMNS, TERMINAL_COLUMNS, writer_of
@@ -51,9 +48,6 @@ from service.ledger.sinks.postgres_audit import audit
 from service.ledger.sinks.postgres_folding import Change, Numbers
 from service.ledger.sinks.postgres_layout import Connection
 from service.ledger.sinks.rollup import LEVELS
-
-IDENTITY: Final = "ledger.id"
-"""The file in the data directory that says which rows of a shared database are its own."""
 
 DEFAULTS: Final[Mapping[str, str | int]] = {
     "connect_timeout": 5,
@@ -98,7 +92,7 @@ class PostgresSink:
             raise ConfigurationError(
                 "the PostgreSQL URL can't be read; write postgresql://user:password@host:5432/database, and % as %25"
             ) from None
-        self._identity = data_dir / IDENTITY
+        self._data_dir = data_dir
         self._filling: Connection | None = None
         self._source = self._made = self._unknown = 0
         self._numbers = Numbers()
@@ -109,13 +103,13 @@ class PostgresSink:
         with self._lock:
             if self._filling is not None:
                 return
-            name = self._name(make=True)
+            name = identity.made(self._data_dir)
             with _faults():
                 connection: Connection = psycopg.connect(self._where, autocommit=True, prepare_threshold=None)
                 try:
                     with _transaction(connection):
                         self._lay_out(connection, keep=keep)
-                        self._source, self._unknown = _source(connection, str(name))
+                        self._source, self._unknown = _source(connection, name)
                 except BaseException:
                     connection.close()
                     raise
@@ -137,25 +131,6 @@ class PostgresSink:
             connection.execute(insert, (layout.VERSION,))
             found = _version(connection)
         self._made = found[1] if found is not None else 0
-
-    def _name(self, *, make: bool = False) -> str | None:
-        """Who the data directory is; with `make` it gets a name when it has none."""
-        if make:
-            with contextlib.suppress(FileExistsError):
-                self._identity.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                draft = self._identity.with_name(f"{IDENTITY}.{secrets.token_hex(4)}")
-                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-                try:
-                    os.write(descriptor, secrets.token_hex(16).encode())
-                    os.fsync(descriptor)
-                    os.link(draft, self._identity)
-                finally:
-                    os.close(descriptor)
-                    draft.unlink()
-        try:
-            return self._identity.read_text("ascii").strip()
-        except FileNotFoundError:
-            return None
 
     def damage(self, within_s: float) -> str | None:
         """See `Sink`: every table is read from end to end."""
@@ -184,7 +159,9 @@ class PostgresSink:
                 f"SELECT segment, at_byte FROM {layout.SCHEMA}.checkpoint AS c "  # noqa: S608  # A literal.
                 f"JOIN {layout.SCHEMA}.sources AS s ON s.id = c.source WHERE s.name = %s"
             )
-            return {str(segment): int(at) for segment, at in connection.execute(query, (self._name(),))}
+            return {
+                str(segment): int(at) for segment, at in connection.execute(query, (identity.known(self._data_dir),))
+            }
 
     def store(self, batch: Batch) -> None:
         """See `Sink`; what raises leaves everything as it was."""
@@ -258,13 +235,13 @@ class PostgresSink:
             f"JOIN {layout.SCHEMA}.sources AS s ON s.id = p.source WHERE s.name = %s ORDER BY 1, 2, 3"
         )
         with self._asking() as connection:
-            return [Problem(*row) for row in connection.execute(query, (self._name(),))]
+            return [Problem(*row) for row in connection.execute(query, (identity.known(self._data_dir),))]
 
     def audit(self, progress: Callable[[int, int], None] | None = None) -> Audit:
         """See `Sink`: of this data directory."""
         with self._asking() as connection:
             query = f"SELECT id FROM {layout.SCHEMA}.sources WHERE name = %s"  # noqa: S608  # A literal.
-            found = connection.execute(query, (self._name(),)).fetchone()
+            found = connection.execute(query, (identity.known(self._data_dir),)).fetchone()
             if found is None:
                 raise SinkMissing("nothing of this data directory was ever indexed")
             return audit(connection, int(found[0]), progress)

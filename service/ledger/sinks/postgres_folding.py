@@ -9,7 +9,6 @@ the rollups is subtracted before anything of them changes, and what they add the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -17,19 +16,8 @@ import orjson
 
 from service.ledger.lines import Line
 from service.ledger.sinks import postgres_layout as layout
-from service.ledger.sinks.halves import (
-    DECISION_COLUMNS,
-    DEFAULTS,
-    INTEGER_MAX,
-    OPEN_COLUMNS,
-    TERMINAL_COLUMNS,
-    WHOLE_COLUMNS,
-    Kind,
-    decision_values,
-    kind_of,
-    open_values,
-    terminal_values,
-)
+from service.ledger.sinks.halves import DECISION_COLUMNS, WHOLE_COLUMNS
+from service.ledger.sinks.merging import Halves, Values, decided, merged, whole
 from service.ledger.sinks.port import BASELINES, TOKEN_COLUMNS, Problem
 from service.ledger.sinks.postgres_layout import Connection
 from service.ledger.sinks.rollup import DIMENSIONS, LEVELS, Row, added
@@ -37,12 +25,9 @@ from service.ledger.sinks.rollup import DIMENSIONS, LEVELS, Row, added
 NUMBERS_MAX: Final = 200_000
 """Sets of dimensions whose numbers are remembered."""
 
-Values = dict[str, Any]
 Deltas = dict[tuple[int, int, int], list[int]]
 """(hour, number of the set of dimensions, writer) -> what to add, as in `Added`."""
 
-_KINDS: Final = {name: kind_of(name) for name in (*OPEN_COLUMNS, *TERMINAL_COLUMNS)}
-_KINDS_IN_ORDER: Final = tuple(_KINDS.get(name, Kind.TEXT) for name in WHOLE_COLUMNS)
 _AT_BASELINES: Final = 14
 _AT_DIMENSIONS: Final = _AT_BASELINES + len(BASELINES)
 _AT_TOKENS: Final = _AT_DIMENSIONS + len(DIMENSIONS)
@@ -57,16 +42,6 @@ class Stored(NamedTuple):
     open_rank: str | None
     terminal_rank: str | None
     row: Row
-
-
-@dataclass(slots=True)
-class Halves:
-    """What a batch says of one attempt: the best line of each half, and which halves had several different lines."""
-
-    first_at: tuple[int, str]
-    opened: Values | None = None
-    ended: Values | None = None
-    several: set[str] = field(default_factory=set)
 
 
 class Numbers:
@@ -123,7 +98,7 @@ class Change:
     def make(self, lines: Sequence[Line], writer: int) -> None:
         """Store `lines` of a writer's segment, and change the rollups."""
         attempts = merged(lines, writer)
-        decisions = {values["id"]: values for values in map(_decision, lines) if values is not None}
+        decisions = {values["id"]: values for values in map(decided, lines) if values is not None}
         before = self._before(attempts, decisions)
         deltas: Deltas = {}
         self._add(before.values(), deltas, -1)
@@ -143,7 +118,7 @@ class Change:
             for name, rows in fresh.items():
                 for stored in rows:
                     halves = attempts[stored.row.attempt_id]
-                    copy.write_row((self._source, name in apart or name in known, *_whole(halves)))
+                    copy.write_row((self._source, name in apart or name in known, *_in_order(whole(halves))))
         if before:
             self._again(there, known, deltas)
         if deltas:
@@ -270,60 +245,12 @@ def write(connection: Connection, deltas: Deltas) -> None:
                 )
 
 
-def merged(lines: Sequence[Line], writer: int) -> dict[str, Halves]:
-    """What lines say of each attempt: of several for one half the lowest rank counts, and they are remembered."""
-    found: dict[str, Halves] = {}
-    for line in lines:
-        if line.kind not in ("open", "terminal"):
-            continue
-        values: Values = open_values(line, writer) if line.kind == "open" else terminal_values(line)
-        values = {name: storable(value, _KINDS.get(name)) for name, value in values.items()}
-        name = str(values["attempt_id"])
-        halves = found.setdefault(name, Halves((values["at_ms"], values["day"])))
-        old = halves.opened if line.kind == "open" else halves.ended
-        rank = f"{line.kind}_rank"
-        if old is not None and old[rank] != values[rank]:
-            halves.several.add(line.kind)
-        if old is None or values[rank] < old[rank]:
-            if line.kind == "open":
-                halves.opened = values
-            else:
-                halves.ended = values
-    return found
-
-
-def storable(value: Any, kind: Kind | None) -> Any:  # noqa: ANN401 # JSON values
-    """A value as a column of its kind takes it; what doesn't fit is unknown. Without a kind as it is."""
-    if value is None or kind is None:
-        return value
-    if kind is Kind.TEXT:
-        text = value if type(value) is str else orjson.dumps(value).decode()
-        return text.replace("\x00", "\ufffd") if "\x00" in text else text.replace("\\u0000", "\\ufffd")
-    if kind is Kind.REAL:
-        return float(value) if isinstance(value, int | float) else None
-    fits = isinstance(value, int) and -INTEGER_MAX - 1 <= value <= INTEGER_MAX
-    return int(value) if fits else None
-
-
-def _decision(line: Line) -> Values | None:
-    if line.kind != "decision":
-        return None
-    values = decision_values(line)
-    return {name: value if name == "at_ms" else storable(value, Kind.TEXT) for name, value in values.items()} | {
-        "json": values["json"]
-    }
-
-
-def _whole(halves: Halves) -> list[Any]:
-    """Both halves as in `WHOLE_COLUMNS`; what is not there is as its default says."""
-    values: Values = {**DEFAULTS, **(halves.ended or {}), **(halves.opened or {})}
-    if halves.opened is None:
-        values["at_ms"], values["day"] = halves.first_at
+def _in_order(values: Values) -> list[Any]:
     return [values.get(name) for name in WHOLE_COLUMNS]
 
 
 def _in_memory(name: str, halves: Halves, plans: Mapping[Any, Any]) -> Stored:
-    values = dict(zip(WHOLE_COLUMNS, _whole(halves), strict=True))
+    values = dict(zip(WHOLE_COLUMNS, _in_order(whole(halves)), strict=True))
     decision = values["decision_id"]
     dimensions = tuple(values.get(column) for column in DIMENSIONS[:-2])
     return Stored(

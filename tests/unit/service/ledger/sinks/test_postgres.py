@@ -11,8 +11,9 @@ from service.errors import ConfigurationError
 from service.ledger.lines import decode, encode
 from service.ledger.sinks import postgres as module
 from service.ledger.sinks import postgres_layout as layout
+from service.ledger.sinks.identity import IDENTITY
 from service.ledger.sinks.port import Batch, SinkFault
-from service.ledger.sinks.postgres import IDENTITY, PostgresSink
+from service.ledger.sinks.postgres import PostgresSink
 from service.ledger.sinks.rollup import HOUR_MS
 
 ROUNDS = 15

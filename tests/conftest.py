@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from clickhouse_server import ClickHouseServer
 from hypothesis import settings
 from postgres_server import PostgresServer
 from stage import RunningRouter, start_router
@@ -23,6 +24,14 @@ settings.load_profile("explore" if os.environ.get("COE_EXPLORE") else "steady")
 def postgres() -> Iterator[PostgresServer]:
     """One private PostgreSQL for a whole run; each test has its own database in it."""
     server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickHouseServer]:
+    """One private ClickHouse for a whole run; each test has its own database in it."""
+    server = ClickHouseServer()
     yield server
     server.close()
 

@@ -26,15 +26,24 @@ def _postgresql(url: str, data_dir: Path) -> Sink:
     return PostgresSink(url, data_dir)
 
 
+def _clickhouse(url: str, data_dir: Path) -> Sink:
+    from service.ledger.sinks.clickhouse import ClickHouseSink  # noqa: PLC0415 # as above
+
+    return ClickHouseSink(url, data_dir)
+
+
 SINKS: Mapping[str, Callable[[str, Path], Sink]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
+    "clickhouse": _clickhouse,
+    "clickhouses": _clickhouse,
 }
 """Scheme of `COE_LEDGER_URL` -> what opens it for a data directory; raises ConfigurationError for a malformed one."""
 
 EXAMPLES: Mapping[str, str] = {
     "sqlite": "sqlite:///path/to/ledger.sqlite",
     "postgresql": "postgresql://user:password@host:5432/database",
+    "clickhouse": "clickhouse://user:password@host:8123/database",
 }
 
 INDEX_FILE = "ledger.sqlite"

@@ -51,10 +51,13 @@ $(VENV)/.system: $(VENV)/.dev
 	  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	  command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	  test -x /usr/sbin/clickhouse-server || command -v clickhouse-server >/dev/null || \
+	    missing="$$missing clickhouse-server"; \
 	  if test -n "$$missing" && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo "installing what tests need of the system: $$missing"; \
-	    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	        apt-get -qq install --yes --no-install-recommends $$missing >/dev/null; } || true; fi
+	    apt-get -qq update || true; \
+	    for one in $$missing; do DEBIAN_FRONTEND=noninteractive \
+	        apt-get -qq install --yes --no-install-recommends $$one >/dev/null || true; done; fi
 	@touch $@
 
 $(FUZZ)/.done: requirements-fuzz.lock

@@ -176,7 +176,8 @@ class Settings(BaseSettings):
     ledger_url: SecretStr | None = Field(
         default=None,
         description="Where the ledger is indexed for reports: `sqlite:///file`, or "
-        "`postgresql://user:password@host:5432/database`, which several replicas may share. Default: "
+        "`postgresql://user:password@host:5432/database` or `clickhouse://user:password@host:8123/database`, which "
+        "several replicas may share. Default: "
         "`ledger.sqlite` in the data directory. See [ledger.md](ledger.md).",
     )
     cache_url: SecretStr | None = Field(

@@ -235,8 +235,13 @@ class ClickHouseSink:
         """(connections of its own, the id of the tables)."""
         with Client(self._place) as client:
             found = _version(client)
-            if found is None or found[0] != layout.VERSION:
-                raise SinkMissing("the ledger's tables aren't made for this program yet")
+            if found is None:
+                raise SinkMissing("the ledger's tables aren't made yet")
+            if found[0] != layout.VERSION:
+                raise SinkFault(
+                    f"the ledger's tables are of another version of this program (layout {found[0]}, this one knows "
+                    f"{layout.VERSION}): ask with the version that the routers run"
+                )
             yield client, found[1]
 
 

@@ -74,17 +74,17 @@ class Admission:
         `start` begins it and says whether it did: its caller may have left while it waited. Each request that began is
         to be followed by `ended`.
         """
-        if not self._queue and self._begun < PER_TURN and self.in_flight < self._in_flight_max:
+        if self._has_no_room:
+            self.refused += 1
+            refuse()
+            return
+        if not self._waits:
             self._start(start)
-        elif len(self._queue) < min(self._room, QUEUE_MAX) and self.in_flight < self._in_flight_max:
+        else:
             now = self._clock()
             if not self._queue:
                 self._pace_since, self._paced = now, 0
             self._queue.append(_Waiting(start, refuse, now))
-        else:
-            self.refused += 1
-            refuse()
-            return
         if not self._turning:
             self._turning = True
             self._soon(self._turn)
@@ -92,10 +92,17 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """Whether a request that arrives now is refused. Never at the end: each connection is told that it ends."""
-        if self.stopping:
-            return False
-        waits = bool(self._queue) or self._begun >= PER_TURN
-        return self.in_flight >= self._in_flight_max or (waits and len(self._queue) >= min(self._room, QUEUE_MAX))
+        return self._has_no_room and not self.stopping
+
+    @property
+    def _waits(self) -> bool:
+        """Whether who arrives now is not begun at once."""
+        return bool(self._queue) or self._begun >= PER_TURN
+
+    @property
+    def _has_no_room(self) -> bool:
+        full = len(self._queue) >= min(self._room, QUEUE_MAX)
+        return self.in_flight >= self._in_flight_max or (self._waits and full)
 
     def ended(self) -> None:
         """A request that began has ended."""
